@@ -1,0 +1,1 @@
+//! Identity, signatures, time, credits, digests, seeded randomness and the versioned codec of edge-net.

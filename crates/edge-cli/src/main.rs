@@ -1,0 +1,2 @@
+//! The `edge-net` command.
+fn main() {}

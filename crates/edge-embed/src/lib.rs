@@ -1,0 +1,1 @@
+//! WordPiece tokenizer, built-in static embedding model and the model registry.

@@ -1,0 +1,1 @@
+//! Vector collections: exact and HNSW search, deletes, payload filters, snapshots.

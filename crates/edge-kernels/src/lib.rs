@@ -1,0 +1,1 @@
+//! Canonical and fast numeric kernels with bit-identical SIMD back ends.

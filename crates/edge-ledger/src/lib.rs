@@ -1,0 +1,1 @@
+//! Accounts, certificates, escrow, vouchers and the witness set.

@@ -1,0 +1,1 @@
+//! The daemon: configuration, storage, worker pool and runtime.

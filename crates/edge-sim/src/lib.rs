@@ -1,0 +1,1 @@
+//! Deterministic simulator: virtual network and disk, faults, checkers, scenarios.

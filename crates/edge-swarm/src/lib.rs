@@ -1,0 +1,1 @@
+//! The peer state machine: membership, tasks, verification, shard logs.

@@ -1,0 +1,1 @@
+//! Task kinds: canonical payloads, execution and verifiers.

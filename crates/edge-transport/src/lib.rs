@@ -1,0 +1,1 @@
+//! The libp2p driver that carries the peer's messages.

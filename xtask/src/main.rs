@@ -1,0 +1,2 @@
+//! Automation for edge-net.
+fn main() {}
