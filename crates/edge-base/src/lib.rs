@@ -1,1 +1,53 @@
-//! Identity, signatures, time, credits, digests, seeded randomness and the versioned codec of edge-net.
+//! The ground that every other crate of edge-net stands on: identities and signatures, digests,
+//! integer credits, logical time, seeded randomness and the versioned codec.
+//!
+//! It is not a place for policy, arithmetic on floats or I/O: nothing here reads a clock, draws
+//! entropy, opens a file or knows what a task computes. Time and randomness are passed in.
+//!
+//! The model: a [`NodeId`] is an Ed25519 public key. Whatever a node says that others must be able
+//! to show to third parties is a [`Signed`] body: a domain tag, the pool's genesis hash and the
+//! canonical encoding of the body, under one strict verification rule. A [`Digest`] names content.
+//! [`Credits`] are integers with checked arithmetic; [`Timestamp`] is monotonic and never leaves a
+//! process; [`WallTime`] is for display only.
+//!
+//! ```
+//! use edge_base::{Digest, SecretKey, Signed, SignedBody, Domain, Verifier};
+//! use serde::{Serialize, Deserialize};
+//!
+//! #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+//! struct Greeting { text: String }
+//! impl SignedBody for Greeting { const DOMAIN: Domain = Domain("greeting"); }
+//!
+//! let key = SecretKey::from_seed([7; 32]);
+//! let pool = Digest::of(b"genesis");
+//! let signed = Signed::seal(Greeting { text: "hello".into() }, &key, &pool);
+//! let mut verifier = Verifier::strict();
+//! assert_eq!(signed.open(&mut verifier, &pool).unwrap().text, "hello");
+//! assert!(signed.open(&mut verifier, &Digest::of(b"another pool")).is_err());
+//! ```
+//!
+//! Invariants
+//! - A value has one encoding: what is hashed or signed is always encoded again from the decoded
+//!   value, never taken from received bytes.
+//! - Signature verification refuses non-canonical and small-order points (`verify_strict`).
+//! - Arithmetic on [`Credits`] never wraps.
+
+pub mod codec;
+mod credits;
+mod digest;
+mod id;
+mod kind;
+mod rng;
+mod signature;
+mod time;
+
+pub use credits::{Credits, CreditsError};
+pub use digest::{Digest, Hasher};
+pub use id::{CollectionId, EscrowId, NodeId, RecordId, ShardId, TaskId};
+pub use kind::{Determinism, TaskKind};
+pub use rng::Rng;
+pub use signature::{
+    Domain, PublicKeyError, SecretKey, Signature, SignatureError, Signed, SignedBody, Verifier,
+    VerifierStats,
+};
+pub use time::{Micros, Timestamp, WallTime};

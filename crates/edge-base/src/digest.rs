@@ -1,0 +1,108 @@
+//! SHA-256 digests with domain separation (FIPS 180-4).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::codec;
+
+/// A SHA-256 digest, 32 bytes. Ordered by its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of raw bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of a value's canonical encoding under a domain tag.
+    pub fn of_value<T: Serialize>(tag: &str, value: &T) -> Self {
+        let mut hasher = Hasher::new(tag);
+        hasher.update(&codec::encode(value));
+        hasher.finish()
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first eight bytes as an integer, big endian: a well-spread hash for sampling.
+    pub fn prefix_u64(&self) -> u64 {
+        let mut head = [0; 8];
+        head.copy_from_slice(&self.0[..8]);
+        u64::from_be_bytes(head)
+    }
+
+    /// Reads 64 hexadecimal characters.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 64 {
+            return None;
+        }
+        let mut out = [0u8; 32];
+        for (slot, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+            let high = (pair[0] as char).to_digit(16)?;
+            let low = (pair[1] as char).to_digit(16)?;
+            *slot = (high * 16 + low) as u8;
+        }
+        Some(Digest(out))
+    }
+
+    /// 64 hexadecimal characters.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// The first eight hexadecimal characters, for people.
+    pub fn short(&self) -> String {
+        self.0[..4].iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_hex())
+    }
+}
+
+/// Incremental SHA-256 whose input starts with a length-prefixed domain tag, so that digests made
+/// for different purposes never collide by construction.
+#[derive(Clone)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// A hasher for one purpose.
+    pub fn new(tag: &str) -> Self {
+        let mut inner = Sha256::new();
+        inner.update([tag.len() as u8]);
+        inner.update(tag.as_bytes());
+        Hasher(inner)
+    }
+
+    /// Appends bytes; the caller frames variable-length parts.
+    pub fn update(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update(bytes);
+        self
+    }
+
+    /// Appends bytes with a 64-bit little-endian length before them.
+    pub fn update_framed(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    /// The digest of everything appended.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}

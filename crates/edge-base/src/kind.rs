@@ -1,0 +1,73 @@
+//! The registry of task kinds: the numbers that travel and what may be promised about results.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a task does. The numbers are part of the protocol; only kinds that work are listed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum TaskKind {
+    /// Texts to vectors by a pinned model.
+    Embedding,
+    /// One signed batch of a shard's log, executed by each replica; the digest is the new root.
+    VectorInsert,
+    /// Nearest neighbours of a vector in one shard.
+    VectorSearch,
+    /// A text against label texts by a pinned model.
+    SemanticMatch,
+}
+
+impl TaskKind {
+    /// Every kind, in protocol order.
+    pub const ALL: [TaskKind; 4] = [
+        TaskKind::Embedding,
+        TaskKind::VectorInsert,
+        TaskKind::VectorSearch,
+        TaskKind::SemanticMatch,
+    ];
+
+    /// The name used on the command line, in HTTP and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskKind::Embedding => "embedding",
+            TaskKind::VectorInsert => "vector_insert",
+            TaskKind::VectorSearch => "vector_search",
+            TaskKind::SemanticMatch => "semantic_match",
+        }
+    }
+
+    /// Reads a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        TaskKind::ALL.into_iter().find(|k| k.name() == name)
+    }
+
+    /// How results of this kind are compared. A search is `Certified` here because its answer
+    /// proves its hits; an answer in exact mode is in addition compared by digest at equal root.
+    pub fn determinism(self) -> Determinism {
+        match self {
+            TaskKind::Embedding | TaskKind::VectorInsert | TaskKind::SemanticMatch => {
+                Determinism::FloatExact
+            }
+            TaskKind::VectorSearch => Determinism::Certified,
+        }
+    }
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Determinism classes D0-D3: what two honest executions have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Determinism {
+    /// D0: integer arithmetic, equal bytes.
+    IntegerExact,
+    /// D1: canonical f32 arithmetic (canon-1), equal bytes.
+    FloatExact,
+    /// D2: equal within a stated tolerance.
+    Tolerant,
+    /// D3: the result carries a certificate that anybody can check.
+    Certified,
+}
