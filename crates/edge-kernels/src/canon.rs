@@ -14,9 +14,23 @@ use std::hint::black_box;
 
 use thiserror::Error;
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod kernels;
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
+mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod rank;
 pub mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm128;
 
 pub use kernels::Kernels;
 pub use rank::{rank, top_k};

@@ -35,6 +35,7 @@
 //! - Deliberately absent: `mul_add`, `Iterator::sum`, platform `libm`, relaxed SIMD, threads, I/O.
 
 pub mod canon;
+pub mod conformance;
 pub mod simd;
 
 pub use simd::{Simd, Unavailable, UnknownSimd, active, available, force};

@@ -1,6 +1,12 @@
 //! The canonical functions on a named back end: argument checks, and the choice of the code that runs.
 
+#[cfg(target_arch = "aarch64")]
+use super::neon;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::wasm128;
 use super::{DOT_I8_MAX_LEN, NonFinite, NormalizeError, check_finite, scalar};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 use crate::simd::{self, Simd, Unavailable};
 
 /// The canonical functions on one back end: proof that the machine has it, and the way to compare two.
@@ -15,7 +21,19 @@ pub struct Kernels {
 macro_rules! run {
     ($simd:expr, $name:ident($($arg:expr),*)) => {
         match $simd {
-            // INSERT
+            // SAFETY: `Kernels` holds a unit that the machine has; the method checked the lengths.
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => unsafe { avx2::$name($($arg),*) },
+            // SAFETY: `Kernels` holds a unit that the machine has; the method checked the lengths.
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 => unsafe { avx512::$name($($arg),*) },
+            // SAFETY: `Kernels` holds a unit that the machine has; the method checked the lengths.
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon => unsafe { neon::$name($($arg),*) },
+            // SAFETY: `Kernels` holds a unit that the machine has; the method checked the lengths.
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Simd::Wasm128 => unsafe { wasm128::$name($($arg),*) },
+            // The others are never available in this build.
             _ => scalar::$name($($arg),*),
         }
     };
