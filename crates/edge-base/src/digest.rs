@@ -80,10 +80,17 @@ impl fmt::Display for Digest {
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// A hasher for one purpose.
+    /// A hasher for one purpose. The tag's length is one byte, or 255 and eight bytes, so that no
+    /// tag and no input are together the beginning of another tag.
     pub fn new(tag: &str) -> Self {
         let mut inner = Sha256::new();
-        inner.update([tag.len() as u8]);
+        match u8::try_from(tag.len()) {
+            Ok(length) if length < 255 => inner.update([length]),
+            _ => {
+                inner.update([255]);
+                inner.update((tag.len() as u64).to_le_bytes());
+            }
+        }
         inner.update(tag.as_bytes());
         Hasher(inner)
     }

@@ -7,6 +7,7 @@
 //! The model: a [`NodeId`] is an Ed25519 public key. Whatever a node says that others must be able
 //! to show to third parties is a [`Signed`] body: a domain tag, the pool's genesis hash and the
 //! canonical encoding of the body, under one strict verification rule. A [`Digest`] names content.
+//! A [`PiIdentity`] is a node id as it is written down, a [`backup`] its secret as it is stored.
 //! [`Credits`] are integers with checked arithmetic; [`Timestamp`] is monotonic and never leaves a
 //! process; [`WallTime`] is for display only.
 //!
@@ -30,20 +31,31 @@
 //! - A value has one encoding: what is hashed or signed is always encoded again from the decoded
 //!   value, never taken from received bytes.
 //! - Signature verification refuses non-canonical and small-order points (`verify_strict`).
+//! - A public key or label read from outside is checked whole: nothing truncated is trusted.
 //! - Arithmetic on [`Credits`] never wraps.
 
+#![warn(clippy::iter_over_hash_type)]
+
+pub mod backup;
 pub mod codec;
 mod credits;
 mod digest;
 mod id;
+mod identity;
 mod kind;
 mod rng;
+pub mod shard;
 mod signature;
 mod time;
+mod work;
 
 pub use credits::{Credits, CreditsError};
 pub use digest::{Digest, Hasher};
 pub use id::{CollectionId, EscrowId, NodeId, RecordId, ShardId, TaskId};
+pub use identity::{
+    GENESIS_LABEL_BYTES, GenesisLabel, IDENTITY_BYTES, IdentityError, NetworkTag, PiIdentity,
+    PoolPurpose, SUITE_VERSION,
+};
 pub use kind::{Determinism, TaskKind};
 pub use rng::Rng;
 pub use signature::{
@@ -51,3 +63,4 @@ pub use signature::{
     VerifierStats,
 };
 pub use time::{Micros, Timestamp, WallTime};
+pub use work::{Verdict, Work};

@@ -64,7 +64,10 @@ pub struct PublicKeyError;
 
 /// An Ed25519 secret key. Zeroized when dropped; never printed, never serialised.
 #[derive(Clone)]
-pub struct SecretKey(SigningKey);
+pub struct SecretKey {
+    key: SigningKey,
+    silent: bool,
+}
 
 impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,22 +78,32 @@ impl fmt::Debug for SecretKey {
 impl SecretKey {
     /// From 32 secret bytes (RFC 8032 seed).
     pub fn from_seed(seed: [u8; 32]) -> Self {
-        SecretKey(SigningKey::from_bytes(&seed))
+        SecretKey { key: SigningKey::from_bytes(&seed), silent: false }
+    }
+
+    /// A key with the node id of `seed` whose signatures are 64 zero bytes, made without computing
+    /// anything. Only for simulations beside [`Verifier::trusting_for_simulation`]: every other
+    /// verifier refuses what it signs, because zeros are a commitment of small order.
+    pub fn silent_for_simulation(seed: [u8; 32]) -> Self {
+        SecretKey { silent: true, ..SecretKey::from_seed(seed) }
     }
 
     /// The seed, to be stored encrypted or in a private file.
     pub fn seed(&self) -> zeroize::Zeroizing<[u8; 32]> {
-        zeroize::Zeroizing::new(self.0.to_bytes())
+        zeroize::Zeroizing::new(self.key.to_bytes())
     }
 
     /// The public key that names this node.
     pub fn node_id(&self) -> NodeId {
-        NodeId(self.0.verifying_key().to_bytes())
+        NodeId(self.key.verifying_key().to_bytes())
     }
 
     /// Signs a message for a domain in a pool.
     pub fn sign(&self, domain: Domain, pool: &Digest, message: &[u8]) -> Signature {
-        Signature(self.0.sign(&signing_digest(domain, pool, message).0).to_bytes())
+        if self.silent {
+            return Signature([0; 64]);
+        }
+        Signature(self.key.sign(&signing_digest(domain, pool, message).0).to_bytes())
     }
 }
 
@@ -104,11 +117,37 @@ fn signing_digest(domain: Domain, pool: &Digest, message: &[u8]) -> Digest {
 impl NodeId {
     /// Refuses bytes that no honest key has: non-canonical encodings and small-order points.
     pub fn check(&self) -> Result<(), PublicKeyError> {
-        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| PublicKeyError)?;
-        let canonical =
-            key.to_bytes() == self.0 && key.to_edwards().compress().to_bytes() == self.0;
-        if key.is_weak() || !canonical { Err(PublicKeyError) } else { Ok(()) }
+        usable_key(&self.0).map(|_| ())
     }
+}
+
+/// The point of a public key, if it is one that an honest key could have.
+fn usable_key(bytes: &[u8; 32]) -> Result<VerifyingKey, PublicKeyError> {
+    if !is_canonical_y(bytes) {
+        return Err(PublicKeyError);
+    }
+    let key = VerifyingKey::from_bytes(bytes).map_err(|_| PublicKeyError)?;
+    if key.is_weak() { Err(PublicKeyError) } else { Ok(key) }
+}
+
+/// Whether the y coordinate is below 2^255 - 19. The other non-canonical encodings, a sign on
+/// x = 0, are of the small-order points y = 1 and y = -1.
+fn is_canonical_y(bytes: &[u8; 32]) -> bool {
+    bytes[31] & 0x7f != 0x7f || bytes[1..31].iter().any(|b| *b != 0xff) || bytes[0] < 0xed
+}
+
+/// The one rule: canonical key, key and commitment not of small order, scalar below the group
+/// order, commitment compared as bytes (RFC 8032, section 5.1.7, cofactorless). Points with a
+/// small-order component beside a large one are allowed: they harm only who signs with them.
+/// Chalkias, Garillot, Nikolaenko, "Taming the many EdDSAs" (2020), has the cases.
+fn verify_strictly(
+    key: &NodeId,
+    message: &[u8],
+    signature: &Signature,
+) -> Result<(), SignatureError> {
+    let key = usable_key(&key.0).map_err(|_| SignatureError)?;
+    let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+    key.verify_strict(message, &signature).map_err(|_| SignatureError)
 }
 
 /// How many verifications were asked for and how many were really computed.
@@ -135,6 +174,17 @@ pub struct Verifier {
 struct Memo {
     held: HashSet<Digest>,
     capacity: usize,
+}
+
+impl Memo {
+    fn remember(&mut self, key: Digest) {
+        if self.held.len() >= self.capacity {
+            self.held.clear();
+        }
+        if self.capacity > 0 {
+            self.held.insert(key);
+        }
+    }
 }
 
 impl Verifier {
@@ -192,15 +242,10 @@ impl Verifier {
             }
         }
         self.stats.computed += 1;
-        let public = VerifyingKey::from_bytes(&signer.0).map_err(|_| SignatureError)?;
-        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        public.verify_strict(&digest.0, &signature).map_err(|_| SignatureError)?;
+        verify_strictly(signer, &digest.0, signature)?;
         if let (Some(memo), Some(key)) = (&self.memo, key) {
             let mut memo = memo.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            if memo.held.len() >= memo.capacity {
-                memo.held.clear();
-            }
-            memo.held.insert(key);
+            memo.remember(key);
         }
         Ok(())
     }
@@ -237,3 +282,6 @@ impl<T: SignedBody> Signed<T> {
         Digest::of_value(T::DOMAIN.0, &(&self.signer, &self.body))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

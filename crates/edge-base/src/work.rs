@@ -1,0 +1,62 @@
+//! What a peer asks of its machine: the boundary between the protocol and computation. The
+//! protocol hands out [`Work`]; `edge-tasks` executes it; the result comes back as bytes.
+
+use std::sync::Arc;
+
+use crate::{Digest, ShardId, TaskKind};
+
+/// A piece of computation, with all that it needs as bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// A pure task: `embedding` or `semantic_match`. Result: the task's canonical result.
+    Run {
+        /// The kind.
+        kind: TaskKind,
+        /// The canonical payload.
+        payload: Arc<[u8]>,
+    },
+    /// Apply one batch to a shard held here. Batches of a shard are handed out in order, one at a
+    /// time. Result: an encoded [`crate::shard::AppendResult`].
+    Append {
+        /// An encoded [`crate::shard::LogBatch`].
+        payload: Arc<[u8]>,
+    },
+    /// Search a shard held here. Result: an encoded [`crate::shard::ShardAnswer`].
+    Search {
+        /// An encoded [`crate::shard::ShardQuery`].
+        payload: Arc<[u8]>,
+    },
+    /// Check every hit of another node's answer: its Merkle path to `root`, its score, the order
+    /// and the count. Result: an encoded [`Verdict`].
+    CheckAnswer {
+        /// An encoded [`crate::shard::ShardQuery`].
+        payload: Arc<[u8]>,
+        /// An encoded [`crate::shard::ShardAnswer`].
+        answer: Arc<[u8]>,
+        /// The root that the shard's owner accepted for the answer's position.
+        root: Digest,
+    },
+    /// Compute what a `vector_insert` must have returned, from the log's entries alone, without an
+    /// index. Result: an encoded [`crate::shard::AppendResult`], or an error when the batch does
+    /// not continue the history.
+    Replay {
+        /// The encoded `Vec<Vec<LogEntry>>` of all batches before.
+        history: Arc<[u8]>,
+        /// An encoded [`crate::shard::LogBatch`].
+        payload: Arc<[u8]>,
+    },
+    /// Forget a shard held here. Result: empty.
+    Drop {
+        /// The shard.
+        shard: ShardId,
+    },
+}
+
+/// What checking a certified answer found.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub enum Verdict {
+    /// Every statement in the answer holds.
+    Holds,
+    /// A statement in the answer is false; says which.
+    False(String),
+}
