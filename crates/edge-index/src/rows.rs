@@ -1,0 +1,151 @@
+//! The live rows of a shard, dense: row n of every column belongs to one record.
+
+use std::collections::BTreeMap;
+
+use edge_base::{Digest, RecordId};
+use edge_kernels::canon;
+
+use crate::filter::Fields;
+use crate::record::hash_parts;
+use crate::{Filter, Hit, Metric, Record};
+
+/// Rows scored at once by a scan.
+const SCAN_ROWS: usize = 256;
+
+/// Columns of the live records. A removal moves the last row into the gap, so positions are a function of
+/// the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows {
+    dim: usize,
+    metric: Metric,
+    ids: Vec<RecordId>,
+    vectors: Vec<f32>,
+    payloads: Vec<Box<[u8]>>,
+    fields: Vec<Fields>,
+    positions: BTreeMap<RecordId, u32>,
+}
+
+impl Rows {
+    pub(crate) fn new(dim: usize, metric: Metric) -> Self {
+        Rows {
+            dim,
+            metric,
+            ids: Vec::new(),
+            vectors: Vec::new(),
+            payloads: Vec::new(),
+            fields: Vec::new(),
+            positions: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    pub(crate) fn position(&self, id: &RecordId) -> Option<u32> {
+        self.positions.get(id).copied()
+    }
+
+    pub(crate) fn id(&self, row: u32) -> RecordId {
+        self.ids[row as usize]
+    }
+
+    pub(crate) fn vector(&self, row: u32) -> &[f32] {
+        &self.vectors[row as usize * self.dim..][..self.dim]
+    }
+
+    pub(crate) fn payload(&self, row: u32) -> &[u8] {
+        &self.payloads[row as usize]
+    }
+
+    pub(crate) fn hash(&self, row: u32) -> Digest {
+        hash_parts(&self.id(row), self.vector(row), self.payload(row))
+    }
+
+    pub(crate) fn record(&self, row: u32) -> Record {
+        Record {
+            id: self.id(row),
+            vector: self.vector(row).to_vec(),
+            payload: self.payload(row).to_vec(),
+        }
+    }
+
+    /// In ascending order of ids.
+    pub(crate) fn by_id(&self) -> impl Iterator<Item = (RecordId, u32)> + '_ {
+        self.positions.iter().map(|(id, row)| (*id, *row))
+    }
+
+    /// Appends a record in canonical form whose id is new.
+    pub(crate) fn push(&mut self, record: Record) {
+        self.positions.insert(record.id, self.ids.len() as u32);
+        self.ids.push(record.id);
+        self.vectors.extend_from_slice(&record.vector);
+        self.fields.push(Fields::parse(&record.payload));
+        self.payloads.push(record.payload.into_boxed_slice());
+    }
+
+    /// Replaces the payload of a row.
+    pub(crate) fn set_payload(&mut self, row: u32, payload: Vec<u8>) {
+        self.fields[row as usize] = Fields::parse(&payload);
+        self.payloads[row as usize] = payload.into_boxed_slice();
+    }
+
+    /// Removes a row; the last row takes its place.
+    pub(crate) fn swap_remove(&mut self, row: u32) {
+        let at = row as usize;
+        let last = self.ids.len() - 1;
+        self.positions.remove(&self.ids[at]);
+        if at != last {
+            self.positions.insert(self.ids[last], row);
+            self.vectors.copy_within(last * self.dim.., at * self.dim);
+        }
+        self.vectors.truncate(last * self.dim);
+        self.ids.swap_remove(at);
+        self.payloads.swap_remove(at);
+        self.fields.swap_remove(at);
+    }
+
+    /// The canonical score of a row for a query in canonical form.
+    pub(crate) fn score(&self, query: &[f32], row: u32) -> f32 {
+        self.metric.score_canonical(query, self.vector(row))
+    }
+
+    /// The rows that pass a filter.
+    pub(crate) fn matching(&self, filter: &Filter) -> Vec<u32> {
+        let rows = self.fields.iter().enumerate();
+        rows.filter(|(_, fields)| filter.passes(fields)).map(|(row, _)| row as u32).collect()
+    }
+
+    /// The best `k` of all rows.
+    pub(crate) fn scan(&self, query: &[f32], k: usize) -> Vec<Hit> {
+        let scores = match self.metric {
+            Metric::Cosine | Metric::Dot => {
+                let mut scores = vec![0f32; self.len()];
+                let chunks = self.vectors.chunks(SCAN_ROWS * self.dim);
+                for (rows, out) in chunks.zip(scores.chunks_mut(SCAN_ROWS)) {
+                    canon::dot_many(query, rows, self.dim, out);
+                }
+                scores
+            }
+            Metric::L2 => (0..self.len() as u32).map(|row| self.score(query, row)).collect(),
+        };
+        best(scores.into_iter().zip(self.ids.iter().copied()), k)
+    }
+
+    /// The best `k` of the rows named.
+    pub(crate) fn scan_some(
+        &self,
+        query: &[f32],
+        rows: impl IntoIterator<Item = u32>,
+        k: usize,
+    ) -> Vec<Hit> {
+        let scored = rows.into_iter().map(|row| (self.score(query, row), self.id(row)));
+        best(scored, k)
+    }
+}
+
+fn best(scored: impl IntoIterator<Item = (f32, RecordId)>, k: usize) -> Vec<Hit> {
+    let best = canon::top_k(scored, k)
+        .expect("invariant: components are bounded, so scores of stored rows are finite");
+    best.into_iter().map(|(score, id)| Hit { id, score }).collect()
+}
