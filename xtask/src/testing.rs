@@ -1,0 +1,148 @@
+//! `cargo xtask test`: what the tests need, and all of them.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::options::Options;
+use crate::{environment, process, stages};
+
+const HELP: &str = "\
+Set up what the tests need and run all of them
+
+Usage: cargo xtask test [--nextest] [PACKAGE...] [-- ARGUMENTS OF THE TEST PROGRAMS]
+
+Without PACKAGE every test of the workspace runs, documentation examples first.
+
+Options:
+  --nextest    run unit and integration tests by cargo-nextest, if it is installed
+
+Environment:
+  CARGO_TARGET_DIR     build folder; default: edge-net/target in the user's cache folder
+  EDGE_TEST_SCALE      multiplies the cases of heavy tests; default 1
+  EDGE_REQUIRE_WASM=1  fail where wasm cannot be built and run, instead of leaving those tests
+                       out; set here where node and the wasm target are found
+";
+
+/// The profile that tests, simulator and demo are built with.
+pub(crate) const PROFILE: &[&str] = &["--profile", "ci"];
+
+/// What of the workspace holds tests or is run by them. Benches are left out.
+pub(crate) const TARGETS: &[&str] = &["--lib", "--bins", "--tests", "--examples"];
+
+/// What the test programs counted, added up.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+/// Runs the tests and closes with a line that counts them.
+pub(crate) fn main(arguments: &[String]) -> Result<()> {
+    let Some(options) = Options::parse(arguments, HELP, &["--nextest"], &[])? else {
+        return Ok(());
+    };
+    let counts = run(&options.positional, &options.rest, options.has("--nextest"))?;
+    println!("{}", counts.closing_line());
+    Ok(())
+}
+
+/// Runs the tests of the packages, or all of them, and answers how many there were. A failed
+/// test is an error.
+pub(crate) fn run(packages: &[String], rest: &[String], nextest: bool) -> Result<Counts> {
+    let started = Instant::now();
+    let wasm = environment::wasm()?;
+    let node = environment::node();
+    let demand = wasm && node;
+    if !demand {
+        let lacks = if node { "the wasm target" } else { "node" };
+        eprintln!("xtask: {lacks} is missing: tests that run wasm are left out");
+    }
+    let scale = std::env::var("EDGE_TEST_SCALE").unwrap_or_else(|_| "1".to_owned());
+    let prepared = || {
+        let mut cargo = environment::cargo();
+        cargo.env("EDGE_TEST_SCALE", &scale);
+        if demand {
+            cargo.env("EDGE_REQUIRE_WASM", "1");
+        }
+        cargo
+    };
+    let selection: Vec<&str> = match packages {
+        [] => vec!["--workspace"],
+        packages => packages.iter().flat_map(|package| ["-p", package.as_str()]).collect(),
+    };
+    let mut counts = Counts::default();
+    let mut ok = true;
+    // Documentation first: the last program to close is then one that has tests.
+    if packages.is_empty() && rest.is_empty() {
+        let mut cargo = prepared();
+        cargo.args(["test", "--no-fail-fast", "--doc"]).args(PROFILE).args(&selection);
+        ok &= process::tee(&mut cargo, |line| counts.add(line))?;
+    }
+    let mut cargo = prepared();
+    if nextest && process::available("cargo", &["nextest", "--version"]) {
+        cargo.args(["nextest", "run", "--no-fail-fast", "--cargo-profile", "ci"]);
+        cargo.args(TARGETS).args(&selection).args(rest);
+        return match (process::run(&mut cargo), ok) {
+            (Ok(()), true) => Ok(counts),
+            (Err(error), _) => Err(error),
+            (Ok(()), false) => bail!("documentation examples failed"),
+        };
+    }
+    cargo.args(["test", "--no-fail-fast"]).args(PROFILE).args(TARGETS).args(&selection);
+    if !rest.is_empty() {
+        cargo.arg("--").args(rest);
+    }
+    ok &= process::tee(&mut cargo, |line| counts.add(line))?;
+    if !ok {
+        let Counts { passed, failed } = counts;
+        bail!("{failed} tests failed, {passed} passed, or something did not build");
+    }
+    if counts.passed == 0 {
+        bail!("no test ran");
+    }
+    eprintln!("xtask: tests took {} min", stages::minutes(started.elapsed()));
+    Ok(counts)
+}
+
+impl Counts {
+    /// Adds what a closing line of the standard test runner says; other lines are ignored.
+    pub(crate) fn add(&mut self, line: &str) {
+        let Some(rest) = line.strip_prefix("test result: ") else { return };
+        for part in rest.split([';', '.']) {
+            if let Some((number, word)) = part.trim().split_once(' ') {
+                let number: u64 = number.parse().unwrap_or(0);
+                match word {
+                    "passed" => self.passed += number,
+                    "failed" => self.failed += number,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// One line for people and for CI.
+    pub(crate) fn closing_line(self) -> String {
+        format!("tests: {} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_added_up() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 3 tests",
+            "test a ... ok",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out",
+        ] {
+            counts.add(line);
+        }
+        assert_eq!(counts, Counts { passed: 5, failed: 4 });
+        assert_eq!(counts.closing_line(), "tests: 5 passed, 4 failed");
+    }
+}
