@@ -1,0 +1,232 @@
+//! The blocks of an account's chain.
+
+use edge_base::{
+    Credits, CreditsError, Digest, Domain, EscrowId, NodeId, Signed, SignedBody, TaskKind,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::bounded;
+
+/// Certificates one block may credit.
+pub const CREDITS_MAX: usize = 256;
+/// Workers one settlement may pay.
+pub const PAYMENTS_MAX: usize = 1024;
+/// Kinds one price list may price.
+pub const PRICES_MAX: usize = 16;
+/// The part of every settled payment that is burned, in millionths: .003.
+pub const FEE_PPM: u64 = 3_000;
+
+/// What one worker gets from a settlement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Payment {
+    /// Who is paid; never the owner of the escrow.
+    pub worker: NodeId,
+    /// How much; never nothing.
+    pub amount: Credits,
+    /// For how many tasks: a statement for people and reputation, not part of the arithmetic.
+    pub tasks: u64,
+}
+
+/// Prices of an escrow: credits for one unit of cost of a kind. The requester derives the units
+/// of a task from its payload; each execution is paid `units x price`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct PriceList {
+    #[serde(deserialize_with = "bounded::vec::<_, _, PRICES_MAX>")]
+    prices: Vec<(TaskKind, Credits)>,
+}
+
+impl PriceList {
+    /// A list of these prices; the last price given for a kind holds, a price of nothing becomes
+    /// the smallest one.
+    pub fn new(prices: impl IntoIterator<Item = (TaskKind, Credits)>) -> Self {
+        let mut list = PriceList::default();
+        for (kind, price) in prices {
+            let price = price.max(Credits::SMALLEST);
+            match list.prices.binary_search_by_key(&kind, |(kind, _)| *kind) {
+                Ok(index) => list.prices[index].1 = price,
+                Err(index) => list.prices.insert(index, (kind, price)),
+            }
+        }
+        list
+    }
+
+    /// One price for every kind.
+    pub fn uniform(price: Credits) -> Self {
+        PriceList::new(TaskKind::ALL.map(|kind| (kind, price)))
+    }
+
+    /// Credits for one unit of a kind, if it is priced.
+    pub fn unit(&self, kind: TaskKind) -> Option<Credits> {
+        let index = self.prices.binary_search_by_key(&kind, |(kind, _)| *kind).ok()?;
+        Some(self.prices[index].1)
+    }
+
+    /// Credits for one execution of `units` cost units, at least the smallest amount; `None` for
+    /// a kind without a price or an amount that overflows.
+    pub fn execution(&self, kind: TaskKind, units: u64) -> Option<Credits> {
+        self.unit(kind)?.times(units.max(1)).ok()
+    }
+
+    /// Kinds and prices, ascending by kind.
+    pub fn iter(&self) -> impl Iterator<Item = (TaskKind, Credits)> + '_ {
+        self.prices.iter().copied()
+    }
+
+    /// Ascending by kind, no kind twice, no price of nothing.
+    pub(crate) fn is_canonical(&self) -> bool {
+        bounded::strictly_ascending(self.prices.iter().map(|(kind, _)| kind))
+            && self.prices.iter().all(|(_, price)| *price >= Credits::SMALLEST)
+    }
+}
+
+/// What a block does. (The numbers after `Refund` are reserved, in this order, for Stake, Unstake
+/// and Ballot.)
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum BlockKind {
+    /// Opens the account by taking credits that were sent to it; later, only takes more of them.
+    /// At least one, so that an account costs somebody something.
+    Open,
+    /// Gives credits to another account.
+    Send {
+        /// Who gets them.
+        to: NodeId,
+        /// How many; never none.
+        amount: Credits,
+        /// The digest of whatever it is for.
+        memo: Digest,
+    },
+    /// Sets credits aside for a job. The hash of the block is the escrow's id.
+    Escrow {
+        /// How many; never none.
+        budget: Credits,
+        /// What executions cost.
+        prices: PriceList,
+        /// The first epoch in which nobody begins work for it any more. It does not end by
+        /// itself: what is owed is still owed.
+        expires_epoch: u64,
+    },
+    /// Ends an escrow: pays workers, burns the fee, returns the rest to the owner.
+    Settle {
+        /// Which one.
+        escrow: EscrowId,
+        /// Ascending by worker, each once.
+        #[serde(deserialize_with = "bounded::vec::<_, _, PAYMENTS_MAX>")]
+        payments: Vec<Payment>,
+        /// [`fee`] of the sum of the payments.
+        fee: Credits,
+    },
+    /// Ends an escrow without paying anybody: the whole budget returns to the owner.
+    Refund {
+        /// Which one.
+        escrow: EscrowId,
+    },
+}
+
+impl BlockKind {
+    /// A settlement of these payments, sorted, payments to one worker joined, payments of nothing
+    /// left out, with its fee.
+    pub fn settle(escrow: EscrowId, mut payments: Vec<Payment>) -> Result<BlockKind, CreditsError> {
+        payments.retain(|payment| payment.amount > Credits::ZERO);
+        payments.sort_unstable_by_key(|payment| payment.worker);
+        let mut joined: Vec<Payment> = Vec::with_capacity(payments.len());
+        for payment in payments {
+            match joined.last_mut() {
+                Some(last) if last.worker == payment.worker => {
+                    last.amount = last.amount.plus(payment.amount)?;
+                    last.tasks = last.tasks.saturating_add(payment.tasks);
+                }
+                _ => joined.push(payment),
+            }
+        }
+        let total = Credits::sum(joined.iter().map(|payment| payment.amount))?;
+        Ok(BlockKind::Settle { escrow, payments: joined, fee: fee(total)? })
+    }
+
+    /// What leaves the spendable balance: the amount of a Send, the budget of an Escrow.
+    pub fn debit(&self) -> Credits {
+        match self {
+            BlockKind::Send { amount, .. } => *amount,
+            BlockKind::Escrow { budget, .. } => *budget,
+            BlockKind::Open | BlockKind::Settle { .. } | BlockKind::Refund { .. } => Credits::ZERO,
+        }
+    }
+
+    /// The escrow that this block ends.
+    pub fn ends(&self) -> Option<EscrowId> {
+        match self {
+            BlockKind::Settle { escrow, .. } | BlockKind::Refund { escrow } => Some(*escrow),
+            BlockKind::Open | BlockKind::Send { .. } | BlockKind::Escrow { .. } => None,
+        }
+    }
+
+    /// What this block gives to an account, once it is certified.
+    pub fn pays(&self, account: &NodeId) -> Option<Credits> {
+        match self {
+            BlockKind::Send { to, amount, .. } if to == account => Some(*amount),
+            BlockKind::Settle { payments, .. } => payments
+                .binary_search_by_key(account, |payment| payment.worker)
+                .ok()
+                .map(|index| payments[index].amount),
+            BlockKind::Send { .. }
+            | BlockKind::Open
+            | BlockKind::Escrow { .. }
+            | BlockKind::Refund { .. } => None,
+        }
+    }
+}
+
+/// The fee burned when `total` is settled: [`FEE_PPM`] millionths, rounded up, so that splitting
+/// a settlement never pays less.
+pub fn fee(total: Credits) -> Result<Credits, CreditsError> {
+    let micro = (u128::from(total.micro()) * u128::from(FEE_PPM)).div_ceil(1_000_000);
+    u64::try_from(micro).map(Credits::from_micro).map_err(|_| CreditsError::Overflow)
+}
+
+/// The most that a budget can pay to workers, its fee included in the budget.
+pub fn payable(budget: Credits) -> Credits {
+    let micro = u128::from(budget.micro()) * 1_000_000 / u128::from(1_000_000 + FEE_PPM);
+    // Rounding the fee up may cost one more millionth than the division allowed for.
+    let fits = |micro: u64| {
+        let total = Credits::from_micro(micro);
+        fee(total).and_then(|fee| total.plus(fee)).is_ok_and(|sum| sum <= budget)
+    };
+    let micro = u64::try_from(micro).expect("invariant: a part of a budget fits like the budget");
+    Credits::from_micro(if fits(micro) { micro } else { micro.saturating_sub(1) })
+}
+
+/// One entry of an account's chain, signed by the account's owner.
+///
+/// `balance_after` = the balance before + the credits taken + what an ended escrow returns − `debit`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Block {
+    /// Whose chain; also who signs.
+    pub account: NodeId,
+    /// 1 for the first block, then without gaps.
+    pub seq: u64,
+    /// The hash of the block before; the pool's hash for the first.
+    pub prev: Digest,
+    /// The epoch its owner knew; never falls along a chain, never ahead of the ledger.
+    pub epoch: u64,
+    /// What it does.
+    pub kind: BlockKind,
+    /// [`BlockKind::debit`], repeated so that arithmetic can be checked without knowing kinds.
+    pub debit: Credits,
+    /// Ids of certificates whose payment to this account is taken now; ascending, distinct.
+    #[serde(deserialize_with = "bounded::vec::<_, _, CREDITS_MAX>")]
+    pub credits: Vec<Digest>,
+    /// The spendable balance after this block.
+    pub balance_after: Credits,
+}
+
+impl SignedBody for Block {
+    const DOMAIN: Domain = Domain("ledger/block");
+}
+
+/// A block with its owner's signature.
+pub type SignedBlock = Signed<Block>;
+
+/// The hash that names a block: of the signer and the body, not of the signature, so that signing
+/// the same block again is not a second block.
+pub fn block_hash(block: &SignedBlock) -> Digest {
+    block.digest()
+}

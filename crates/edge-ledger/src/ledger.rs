@@ -1,0 +1,518 @@
+//! The state: certificates merged by union, balances a pure fold over them.
+
+mod sync;
+mod transition;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use edge_base::{Credits, Digest, EscrowId, NodeId, Signed, Verifier};
+
+use crate::{
+    block::{Block, PriceList, SignedBlock, block_hash},
+    claim::ClaimBook,
+    equivocation::EquivocationProof,
+    error::LedgerError,
+    genesis::{Genesis, GenesisError},
+    vote::Certificate,
+    witness::{HANDOVER_HEADS_MAX, Handover, WitnessSet},
+};
+
+pub use sync::{Merged, Refused};
+use transition::Effect;
+
+/// Conflicts a ledger remembers; each is a breakdown that people have to look at.
+pub const CONFLICTS_MAX: usize = 64;
+
+/// Whether something was new to the ledger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Applied {
+    /// It changed the state.
+    New,
+    /// It was here already.
+    Known,
+}
+
+/// How an escrow stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum EscrowState {
+    /// Its budget is set aside.
+    Open,
+    /// A Settle ended it.
+    Settled,
+    /// A Refund ended it.
+    Refunded,
+}
+
+/// An escrow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EscrowView<'a> {
+    /// Who opened it and alone can end it.
+    pub owner: NodeId,
+    /// What was set aside.
+    pub budget: Credits,
+    /// What executions cost.
+    pub prices: &'a PriceList,
+    /// The first epoch in which nobody begins work for it any more.
+    pub expires_epoch: u64,
+    /// How it stands.
+    pub state: EscrowState,
+}
+
+/// An account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AccountView {
+    /// What its next block can spend without taking credits.
+    pub balance: Credits,
+    /// Certified payments to it that none of its blocks has taken yet.
+    pub incoming: Credits,
+    /// Set aside in its open escrows.
+    pub escrowed: Credits,
+    /// The seq of its last certified block; 0 before the first.
+    pub seq: u64,
+    /// The hash of that block; the pool's hash before the first.
+    pub head: Digest,
+    /// Whether its owner was caught with two blocks at one seq.
+    pub frozen: bool,
+}
+
+/// Where every credit of the pool is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Totals {
+    /// The genesis grant.
+    pub granted: Credits,
+    /// Sum of spendable balances.
+    pub balances: Credits,
+    /// Sum of the budgets of open escrows.
+    pub escrowed: Credits,
+    /// Certified payments that their receivers have not taken yet.
+    pub uncredited: Credits,
+    /// Fees of all settlements.
+    pub burned: Credits,
+}
+
+impl Totals {
+    /// Whether nothing was made from nothing and nothing is lost.
+    pub fn conserved(&self) -> bool {
+        let parts = [self.balances, self.escrowed, self.uncredited, self.burned];
+        Credits::sum(parts) == Ok(self.granted)
+    }
+}
+
+/// Two certificates at one (account, seq). It takes more than f faulty witnesses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Conflict {
+    /// Whose chain.
+    pub account: NodeId,
+    /// Where.
+    pub seq: u64,
+    /// The certificate the ledger follows.
+    pub kept: Arc<Certificate>,
+    /// The one it refused.
+    pub refused: Arc<Certificate>,
+    /// The witnesses that voted for both, ascending.
+    pub culprits: Vec<NodeId>,
+}
+
+#[derive(Clone, Debug)]
+struct Account {
+    /// Block hash and certificate; the block with seq s is at s − 1.
+    chain: Vec<(Digest, Arc<Certificate>)>,
+    balance: Credits,
+    escrowed: Credits,
+    incoming: BTreeMap<Digest, Credits>,
+    incoming_sum: Credits,
+    frozen: Option<Arc<EquivocationProof>>,
+}
+
+impl Account {
+    fn empty() -> Self {
+        Account {
+            chain: Vec::new(),
+            balance: Credits::ZERO,
+            escrowed: Credits::ZERO,
+            incoming: BTreeMap::new(),
+            incoming_sum: Credits::ZERO,
+            frozen: None,
+        }
+    }
+
+    fn seq(&self) -> u64 {
+        self.chain.len() as u64
+    }
+
+    fn at(&self, seq: u64) -> Option<&(Digest, Arc<Certificate>)> {
+        self.chain.get(usize::try_from(seq.checked_sub(1)?).ok()?)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Escrow {
+    owner: NodeId,
+    budget: Credits,
+    state: EscrowState,
+    opened: Arc<Certificate>,
+}
+
+/// The ledger of one pool. Two ledgers that hold the same certificates are equal in everything
+/// they answer, in whatever order the certificates came.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    genesis: Arc<Genesis>,
+    pool: Digest,
+    set: Arc<WitnessSet>,
+    epoch: u64,
+    handover: Option<Arc<Signed<Handover>>>,
+    accounts: BTreeMap<NodeId, Account>,
+    certificates: BTreeMap<Digest, Arc<Certificate>>,
+    escrows: BTreeMap<EscrowId, Escrow>,
+    totals: Totals,
+    conflicts: Vec<Conflict>,
+    /// Digest of the heads of the accounts that share a first byte.
+    buckets: Box<[Digest; 256]>,
+    frontier: OnceLock<Digest>,
+}
+
+impl Ledger {
+    /// The ledger of a pool in which nothing happened yet: the founder has the grant.
+    pub fn new(genesis: Genesis) -> Result<Ledger, GenesisError> {
+        genesis.validate()?;
+        let founder = Account { balance: genesis.grant, ..Account::empty() };
+        let totals = Totals {
+            granted: genesis.grant,
+            balances: genesis.grant,
+            escrowed: Credits::ZERO,
+            uncredited: Credits::ZERO,
+            burned: Credits::ZERO,
+        };
+        Ok(Ledger {
+            pool: genesis.hash(),
+            set: Arc::new(genesis.witness_set()),
+            epoch: 0,
+            handover: None,
+            accounts: BTreeMap::from([(genesis.founder, founder)]),
+            genesis: Arc::new(genesis),
+            certificates: BTreeMap::new(),
+            escrows: BTreeMap::new(),
+            totals,
+            conflicts: Vec::new(),
+            buckets: Box::new([Digest::default(); 256]),
+            frontier: OnceLock::new(),
+        })
+    }
+
+    /// The record the pool was born from.
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// The pool's id: the hash of the genesis record.
+    pub fn pool(&self) -> Digest {
+        self.pool
+    }
+
+    /// The witness set whose votes count now.
+    pub fn witness_set(&self) -> &WitnessSet {
+        &self.set
+    }
+
+    /// The current epoch: it begins with 0 and advances with every handover.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The handover that ended the founder's set, if there was one.
+    pub fn handover(&self) -> Option<&Arc<Signed<Handover>>> {
+        self.handover.as_ref()
+    }
+
+    /// An account; one that nobody heard of is empty.
+    pub fn account(&self, account: &NodeId) -> AccountView {
+        match self.accounts.get(account) {
+            Some(found) => AccountView {
+                balance: found.balance,
+                incoming: found.incoming_sum,
+                escrowed: found.escrowed,
+                seq: found.seq(),
+                head: self.head_of(found),
+                frozen: found.frozen.is_some(),
+            },
+            None => AccountView {
+                balance: Credits::ZERO,
+                incoming: Credits::ZERO,
+                escrowed: Credits::ZERO,
+                seq: 0,
+                head: self.pool,
+                frozen: false,
+            },
+        }
+    }
+
+    /// Every account that has a block, a balance or incoming credits, ascending.
+    pub fn accounts(&self) -> impl Iterator<Item = (NodeId, AccountView)> + '_ {
+        self.accounts.keys().map(|account| (*account, self.account(account)))
+    }
+
+    /// An escrow, open or ended.
+    pub fn escrow(&self, id: &EscrowId) -> Option<EscrowView<'_>> {
+        let escrow = self.escrows.get(id)?;
+        let (prices, expires_epoch) = transition::escrow_terms(escrow.opened.body());
+        let Escrow { owner, budget, state, .. } = *escrow;
+        Some(EscrowView { owner, budget, prices, expires_epoch, state })
+    }
+
+    /// The open escrows of an account, ascending by id.
+    pub fn open_escrows(&self, owner: &NodeId) -> impl Iterator<Item = EscrowId> + '_ {
+        let owner = *owner;
+        self.escrows
+            .iter()
+            .filter(move |(_, escrow)| escrow.owner == owner && escrow.state == EscrowState::Open)
+            .map(|(id, _)| *id)
+    }
+
+    /// Where every credit is.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Conflicting certificates seen so far: empty unless more than f witnesses are faulty.
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
+    /// Takes a certificate into the state, after checking everything about it.
+    pub fn apply(
+        &mut self,
+        certificate: Arc<Certificate>,
+        verifier: &mut Verifier,
+    ) -> Result<Applied, LedgerError> {
+        let id = certificate.id();
+        if self.certificates.contains_key(&id) {
+            return Ok(Applied::Known);
+        }
+        self.verify(&certificate, &id, verifier)?;
+        self.link(certificate, id)?;
+        Ok(Applied::New)
+    }
+
+    /// What a witness checks before it votes: the owner's signature, the place in the chain, the
+    /// credits taken, the arithmetic, the escrow, and that no claim stands against the block.
+    pub fn check(
+        &self,
+        block: &SignedBlock,
+        claims: &ClaimBook,
+        verifier: &mut Verifier,
+    ) -> Result<(), LedgerError> {
+        self.check_owner(block, verifier)?;
+        let body = &block.body;
+        if self.account(&body.account).frozen {
+            return Err(LedgerError::Frozen(body.account));
+        }
+        self.transition(body)?;
+        let recorded = self.recorded_head(&body.account).0;
+        if body.seq <= recorded {
+            // The old set certified this place; the certificate just is not here yet.
+            return Err(LedgerError::MissingPredecessor { account: body.account, seq: body.seq });
+        }
+        match body.kind.ends().and_then(|escrow| self.escrow(&escrow)) {
+            Some(escrow) => claims.admits(&body.kind, escrow.budget),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the handover from the founder alone to a set of 4, 7 ... 31 witnesses.
+    pub fn apply_handover(
+        &mut self,
+        handover: Arc<Signed<Handover>>,
+        verifier: &mut Verifier,
+    ) -> Result<Applied, LedgerError> {
+        if self.handover.as_ref().is_some_and(|known| known.digest() == handover.digest()) {
+            return Ok(Applied::Known);
+        }
+        self.check_handover(&handover, verifier)?;
+        self.set = Arc::new(handover.body.to.clone());
+        self.epoch = handover.body.epoch;
+        self.handover = Some(handover);
+        self.frontier = OnceLock::new();
+        Ok(Applied::New)
+    }
+
+    /// The handover to these members as of now. Sign it only after everything voted for is
+    /// certified here: [`VoteLog::hand_over`](crate::VoteLog::hand_over) does both.
+    pub fn next_handover(&self, members: Vec<NodeId>) -> Result<Handover, LedgerError> {
+        let from_version = self.set.version;
+        let to = WitnessSet::new(from_version + 1, members)?;
+        let heads: Vec<_> = self
+            .accounts
+            .iter()
+            .filter(|(_, found)| !found.chain.is_empty())
+            .map(|(account, found)| (*account, found.seq(), self.head_of(found)))
+            .collect();
+        Ok(Handover { from_version, epoch: self.epoch + 1, to, heads })
+    }
+
+    /// Freezes the account of an owner who signed two blocks for one place.
+    pub fn apply_equivocation(
+        &mut self,
+        proof: EquivocationProof,
+        verifier: &mut Verifier,
+    ) -> Result<Applied, LedgerError> {
+        let account = proof.account();
+        if self.account(&account).frozen {
+            return Ok(Applied::Known);
+        }
+        proof.check(verifier, &self.pool)?;
+        match self.accounts.get_mut(&account) {
+            Some(found) => {
+                found.frozen = Some(Arc::new(proof));
+                Ok(Applied::New)
+            }
+            // An account without credits has nothing to freeze, and anybody can make a thousand.
+            None => Ok(Applied::Known),
+        }
+    }
+
+    /// The proof for which an account is frozen.
+    pub fn equivocation(&self, account: &NodeId) -> Option<&Arc<EquivocationProof>> {
+        self.accounts.get(account)?.frozen.as_ref()
+    }
+
+    fn head_of(&self, account: &Account) -> Digest {
+        account.chain.last().map_or(self.pool, |(hash, _)| *hash)
+    }
+
+    /// Seq and hash of the account's head in the handover; (0, _) without one.
+    fn recorded_head(&self, account: &NodeId) -> (u64, Digest) {
+        self.handover.as_ref().map_or((0, Digest::default()), |h| h.body.head(account))
+    }
+
+    fn check_owner(&self, block: &SignedBlock, verifier: &mut Verifier) -> Result<(), LedgerError> {
+        let (account, signer) = (block.body.account, block.signer);
+        if account != signer {
+            return Err(LedgerError::NotOwner { account, signer });
+        }
+        block.open(verifier, &self.pool)?;
+        Ok(())
+    }
+
+    /// Everything about a certificate that does not depend on other certificates.
+    fn verify(
+        &self,
+        certificate: &Certificate,
+        id: &Digest,
+        verifier: &mut Verifier,
+    ) -> Result<(), LedgerError> {
+        let version = certificate.set_version;
+        if version > self.set.version {
+            return Err(LedgerError::MissingHandover { version });
+        }
+        let Block { account, seq, .. } = *certificate.body();
+        let (recorded, head) = self.recorded_head(&account);
+        let in_place = if version == self.set.version {
+            seq > recorded
+        } else {
+            seq < recorded || (seq == recorded && *id == head)
+        };
+        if !in_place {
+            return Err(LedgerError::WrongVersion { account, seq, version });
+        }
+        self.check_owner(&certificate.block, verifier)?;
+        if version == self.set.version {
+            certificate.check_votes(&self.set, &self.pool, verifier)?;
+        } else {
+            certificate.check_votes(&self.genesis.witness_set(), &self.pool, verifier)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a verified certificate into the fold.
+    fn link(&mut self, certificate: Arc<Certificate>, id: Digest) -> Result<(), LedgerError> {
+        let effect = match self.transition(certificate.body()) {
+            Err(LedgerError::SeqTaken { account, seq }) => {
+                self.note_conflict(account, seq, certificate);
+                return Err(LedgerError::ConflictingCertificate { account, seq });
+            }
+            other => other?,
+        };
+        self.commit(certificate, id, effect);
+        Ok(())
+    }
+
+    fn note_conflict(&mut self, account: NodeId, seq: u64, refused: Arc<Certificate>) {
+        let Some(found) = self.accounts.get_mut(&account) else { return };
+        let Some((_, kept)) = found.at(seq).cloned() else { return };
+        if found.frozen.is_none() {
+            let proof = EquivocationProof::new(kept.block.clone(), refused.block.clone());
+            found.frozen = Some(Arc::new(proof));
+        }
+        let known = self.conflicts.iter().any(|conflict| conflict.refused.id() == refused.id());
+        if known || self.conflicts.len() == CONFLICTS_MAX {
+            return;
+        }
+        let both = |(voter, _): &&(NodeId, _)| refused.votes.iter().any(|(v, _)| v == voter);
+        let culprits = kept.votes.iter().filter(both).map(|(voter, _)| *voter).collect();
+        self.conflicts.push(Conflict { account, seq, kept, refused, culprits });
+    }
+
+    fn check_handover(
+        &self,
+        handover: &Signed<Handover>,
+        verifier: &mut Verifier,
+    ) -> Result<(), LedgerError> {
+        let body = &handover.body;
+        let [founder] = self.set.members[..] else {
+            return Err(LedgerError::NotAHandover("the set has more than one member"));
+        };
+        if handover.signer != founder {
+            return Err(LedgerError::NotAHandover("not the founder's"));
+        }
+        let versions = (body.from_version, body.to.version);
+        if versions != (self.set.version, self.set.version + 1) {
+            return Err(LedgerError::NotAHandover("another version"));
+        }
+        if body.epoch != self.epoch + 1 {
+            return Err(LedgerError::NotAHandover("another epoch"));
+        }
+        if body.to.members.len() == 1 {
+            return Err(LedgerError::NotAHandover("to one member"));
+        }
+        let (what, count, limit) = ("heads", body.heads.len(), HANDOVER_HEADS_MAX);
+        if count > limit {
+            return Err(LedgerError::TooMany { what, count, limit });
+        }
+        if !crate::bounded::strictly_ascending(body.heads.iter().map(|(account, ..)| account)) {
+            return Err(LedgerError::Order("heads"));
+        }
+        body.to.validate()?;
+        handover.open(verifier, &self.pool)?;
+        for (account, found) in &self.accounts {
+            let (recorded, head) = body.head(account);
+            let beyond = found.seq() > recorded;
+            let other = found.at(recorded).is_some_and(|(hash, _)| *hash != head);
+            if beyond || other {
+                return Err(LedgerError::HandoverConflict(*account));
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, certificate: Arc<Certificate>, id: Digest, effect: Effect) {
+        let account = certificate.body().account;
+        let bucket = usize::from(account.0[0]);
+        self.commit_effect(&certificate, id, effect);
+        self.certificates.insert(id, certificate);
+        self.rehash_bucket(bucket);
+    }
+
+    /// The certificate of a block, if it is here.
+    pub fn certificate(&self, id: &Digest) -> Option<&Arc<Certificate>> {
+        self.certificates.get(id)
+    }
+
+    /// Whether this block is certified here.
+    pub fn is_certified(&self, block: &SignedBlock) -> bool {
+        self.certificates.contains_key(&block_hash(block))
+    }
+}

@@ -1,0 +1,181 @@
+//! How ledgers compare and catch up: frontiers, ranges, and the union of certificate sets.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use edge_base::{Digest, Hasher, NodeId, Verifier};
+
+use super::Ledger;
+use crate::{error::LedgerError, vote::Certificate};
+
+/// A certificate that a merge refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// Its id.
+    pub id: Digest,
+    /// Why.
+    pub error: LedgerError,
+}
+
+/// What came of a merge.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Merged {
+    /// Certificates that were new.
+    pub new: usize,
+    /// Certificates that were here already.
+    pub known: usize,
+    /// Certificates that wait for others that were not among them.
+    pub waiting: Vec<Arc<Certificate>>,
+    /// Certificates that are wrong.
+    pub refused: Vec<Refused>,
+}
+
+/// What a waiting certificate waits for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    Block(NodeId, u64),
+    Certificate(Digest),
+}
+
+impl Need {
+    fn of(error: &LedgerError) -> Option<Need> {
+        if let LedgerError::MissingPredecessor { account, seq } = error {
+            return Some(Need::Block(*account, *seq));
+        }
+        if let LedgerError::MissingCredit { id } = error {
+            return Some(Need::Certificate(*id));
+        }
+        None
+    }
+}
+
+impl Ledger {
+    /// The union with a set of certificates in any order: each is verified once, and taken as soon
+    /// as what it builds on is here.
+    pub fn merge(
+        &mut self,
+        certificates: impl IntoIterator<Item = Arc<Certificate>>,
+        verifier: &mut Verifier,
+    ) -> Merged {
+        let mut merged = Merged::default();
+        let mut waiting: BTreeMap<Need, BTreeMap<Digest, Arc<Certificate>>> = BTreeMap::new();
+        for certificate in certificates {
+            let id = certificate.id();
+            if self.certificates.contains_key(&id) {
+                merged.known += 1;
+                continue;
+            }
+            if let Err(error) = self.verify(&certificate, &id, verifier) {
+                if error.is_retryable() {
+                    merged.waiting.push(certificate);
+                } else {
+                    merged.refused.push(Refused { id, error });
+                }
+                continue;
+            }
+            let mut ready = vec![(id, certificate)];
+            while let Some((id, certificate)) = ready.pop() {
+                if self.certificates.contains_key(&id) {
+                    merged.known += 1;
+                    continue;
+                }
+                let (account, seq) = (certificate.body().account, certificate.body().seq);
+                match self.link(certificate.clone(), id) {
+                    Ok(()) => {
+                        merged.new += 1;
+                        let woken = [Need::Block(account, seq), Need::Certificate(id)];
+                        ready.extend(woken.iter().filter_map(|n| waiting.remove(n)).flatten());
+                    }
+                    Err(error) => match Need::of(&error) {
+                        Some(need) => {
+                            waiting.entry(need).or_default().insert(id, certificate);
+                        }
+                        None if error.is_retryable() => merged.waiting.push(certificate),
+                        None => merged.refused.push(Refused { id, error }),
+                    },
+                }
+            }
+        }
+        merged.waiting.extend(waiting.into_values().flat_map(BTreeMap::into_values));
+        merged
+    }
+
+    /// (account, seq of the last certified block) of every account with a block, ascending.
+    pub fn frontier(&self) -> Vec<(NodeId, u64)> {
+        let with_blocks = self.accounts.iter().filter(|(_, found)| !found.chain.is_empty());
+        with_blocks.map(|(account, found)| (*account, found.seq())).collect()
+    }
+
+    /// One digest of the witness set and of every account's head: equal for ledgers that agree.
+    pub fn frontier_digest(&self) -> Digest {
+        *self.frontier.get_or_init(|| {
+            let mut hasher = Hasher::new("edge-net-1/frontier");
+            hasher.update(&self.pool.0).update(&self.epoch.to_le_bytes());
+            if let Some(handover) = &self.handover {
+                hasher.update(&handover.digest().0);
+            }
+            for bucket in self.buckets.iter() {
+                hasher.update(&bucket.0);
+            }
+            hasher.finish()
+        })
+    }
+
+    /// The digests of the heads of the accounts whose id begins with each byte: peers that differ
+    /// find out where by comparing these 256 before they send frontiers.
+    pub fn frontier_buckets(&self) -> &[Digest; 256] {
+        &self.buckets
+    }
+
+    /// The frontier of the accounts whose id begins with a byte.
+    pub fn frontier_of_bucket(&self, first_byte: u8) -> Vec<(NodeId, u64)> {
+        self.bucket(first_byte).map(|(account, seq, _)| (account, seq)).collect()
+    }
+
+    /// At most `limit` certificates of an account's chain after a seq, ascending.
+    pub fn certificates_after(
+        &self,
+        account: &NodeId,
+        seq: u64,
+        limit: usize,
+    ) -> impl Iterator<Item = &Arc<Certificate>> + '_ {
+        let chain = self.accounts.get(account).map_or(&[][..], |found| &found.chain[..]);
+        let skip = usize::try_from(seq).unwrap_or(usize::MAX);
+        chain.iter().skip(skip).take(limit).map(|(_, certificate)| certificate)
+    }
+
+    /// The certified blocks of an account, the first one first.
+    pub fn history(&self, account: &NodeId) -> impl Iterator<Item = &Arc<Certificate>> + '_ {
+        self.certificates_after(account, 0, usize::MAX)
+    }
+
+    /// Every certificate, account by account.
+    pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> + '_ {
+        self.accounts.values().flat_map(|found| found.chain.iter().map(|(_, c)| c))
+    }
+
+    /// How many certificates there are.
+    pub fn certificate_count(&self) -> usize {
+        self.certificates.len()
+    }
+
+    fn bucket(&self, first_byte: u8) -> impl Iterator<Item = (NodeId, u64, Digest)> + '_ {
+        let (mut low, mut high) = ([0; 32], [0xff; 32]);
+        (low[0], high[0]) = (first_byte, first_byte);
+        self.accounts.range(NodeId(low)..=NodeId(high)).filter_map(|(account, found)| {
+            let (hash, _) = found.chain.last()?;
+            Some((*account, found.seq(), *hash))
+        })
+    }
+
+    pub(super) fn rehash_bucket(&mut self, bucket: usize) {
+        let mut hasher = Hasher::new("edge-net-1/frontier-bucket");
+        for (account, seq, head) in self.bucket(bucket as u8) {
+            hasher.update(&account.0).update(&seq.to_le_bytes()).update(&head.0);
+        }
+        self.buckets[bucket] = hasher.finish();
+        self.frontier = OnceLock::new();
+    }
+}

@@ -1,0 +1,280 @@
+//! What a block does to the state: the rules, and their effect.
+
+use std::sync::Arc;
+
+use edge_base::{Credits, Digest, EscrowId, NodeId};
+
+use super::{Account, Escrow, EscrowState, Ledger};
+use crate::{
+    block::{Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, PriceList, fee},
+    bounded,
+    error::LedgerError,
+    vote::Certificate,
+};
+
+/// What a valid block moves, computed before anything is touched.
+pub(super) struct Effect {
+    /// Sum of the credits taken.
+    credited: Credits,
+    /// The escrow that ends.
+    ended: Option<Ended>,
+}
+
+struct Ended {
+    escrow: EscrowId,
+    budget: Credits,
+    burned: Credits,
+    /// What returns to the owner.
+    returned: Credits,
+    state: EscrowState,
+}
+
+/// Prices and expiry of the block that opened an escrow.
+pub(super) fn escrow_terms(block: &Block) -> (&PriceList, u64) {
+    match &block.kind {
+        BlockKind::Escrow { prices, expires_epoch, .. } => (prices, *expires_epoch),
+        BlockKind::Open
+        | BlockKind::Send { .. }
+        | BlockKind::Settle { .. }
+        | BlockKind::Refund { .. } => {
+            unreachable!("invariant: only Escrow blocks are kept as openers of escrows")
+        }
+    }
+}
+
+fn bound(what: &'static str, count: usize, limit: usize) -> Result<(), LedgerError> {
+    if count > limit { Err(LedgerError::TooMany { what, count, limit }) } else { Ok(()) }
+}
+
+impl Ledger {
+    /// Checks a block against the state and computes its effect.
+    pub(super) fn transition(&self, block: &Block) -> Result<Effect, LedgerError> {
+        self.check_place(block)?;
+        if block.debit != block.kind.debit() {
+            return Err(LedgerError::Debit);
+        }
+        let credited = self.credited(block)?;
+        let ended = self.check_kind(block)?;
+        let returned = ended.as_ref().map_or(Credits::ZERO, |ended| ended.returned);
+        let before = self.account(&block.account).balance;
+        let have = before.plus(credited)?.plus(returned)?;
+        let need = block.debit;
+        let computed = have.minus(need).map_err(|_| LedgerError::Insufficient { have, need })?;
+        if computed != block.balance_after {
+            return Err(LedgerError::BalanceAfter { stated: block.balance_after, computed });
+        }
+        Ok(Effect { credited, ended })
+    }
+
+    fn check_place(&self, block: &Block) -> Result<(), LedgerError> {
+        let Block { account, seq, .. } = *block;
+        let view = self.account(&account);
+        if seq == 0 {
+            return Err(LedgerError::SeqZero);
+        }
+        if seq <= view.seq {
+            return Err(LedgerError::SeqTaken { account, seq });
+        }
+        if seq > view.seq + 1 {
+            return Err(LedgerError::MissingPredecessor { account, seq: view.seq + 1 });
+        }
+        if block.prev != view.head {
+            return Err(LedgerError::Prev);
+        }
+        if block.epoch > self.epoch {
+            return Err(LedgerError::EpochAhead { epoch: block.epoch });
+        }
+        let from = self.head_epoch(&account);
+        if block.epoch < from {
+            return Err(LedgerError::EpochFell { from, to: block.epoch });
+        }
+        Ok(())
+    }
+
+    fn head_epoch(&self, account: &NodeId) -> u64 {
+        let last = self.accounts.get(account).and_then(|found| found.chain.last());
+        last.map_or(0, |(_, certificate)| certificate.body().epoch)
+    }
+
+    fn credited(&self, block: &Block) -> Result<Credits, LedgerError> {
+        bound("credits", block.credits.len(), CREDITS_MAX)?;
+        if !bounded::strictly_ascending(&block.credits) {
+            return Err(LedgerError::Order("credits"));
+        }
+        let found = self.accounts.get(&block.account);
+        let mut sum = Credits::ZERO;
+        for id in &block.credits {
+            let amount = match found.and_then(|found| found.incoming.get(id)) {
+                Some(amount) => *amount,
+                None => return Err(self.no_credit(block, *id)),
+            };
+            sum = sum.plus(amount)?;
+        }
+        Ok(sum)
+    }
+
+    fn no_credit(&self, block: &Block, id: Digest) -> LedgerError {
+        match self.certificates.get(&id) {
+            None => LedgerError::MissingCredit { id },
+            Some(paying) => match paying.body().kind.pays(&block.account) {
+                Some(_) => LedgerError::CreditedAlready { id },
+                None => LedgerError::CreditNotYours { id },
+            },
+        }
+    }
+
+    fn check_kind(&self, block: &Block) -> Result<Option<Ended>, LedgerError> {
+        match &block.kind {
+            BlockKind::Open if block.credits.is_empty() => {
+                Err(LedgerError::Empty("an Open takes at least one credit"))
+            }
+            BlockKind::Send { to, .. } if *to == block.account => Err(LedgerError::SelfPayment),
+            BlockKind::Send { amount, .. } if *amount == Credits::ZERO => {
+                Err(LedgerError::Empty("a Send of nothing"))
+            }
+            BlockKind::Open | BlockKind::Send { .. } => Ok(None),
+            BlockKind::Escrow { budget, prices, expires_epoch } => {
+                if *budget == Credits::ZERO {
+                    return Err(LedgerError::Empty("an escrow of nothing"));
+                }
+                if *expires_epoch <= block.epoch {
+                    return Err(LedgerError::Empty("an escrow that has expired"));
+                }
+                if prices.is_canonical() { Ok(None) } else { Err(LedgerError::Prices) }
+            }
+            BlockKind::Settle { escrow, payments, fee: stated } => {
+                let budget = self.open_budget(&block.account, escrow)?;
+                bound("payments", payments.len(), PAYMENTS_MAX)?;
+                if !bounded::strictly_ascending(payments.iter().map(|payment| payment.worker)) {
+                    return Err(LedgerError::Order("payments"));
+                }
+                if payments.iter().any(|payment| payment.worker == block.account) {
+                    return Err(LedgerError::SelfPayment);
+                }
+                if payments.iter().any(|payment| payment.amount == Credits::ZERO) {
+                    return Err(LedgerError::Empty("a payment of nothing"));
+                }
+                let paid = Credits::sum(payments.iter().map(|payment| payment.amount))?;
+                let (stated, computed) = (*stated, fee(paid)?);
+                if stated != computed {
+                    return Err(LedgerError::Fee { stated, computed });
+                }
+                let total = paid.plus(computed)?;
+                let over = LedgerError::OverBudget { total, budget };
+                let returned = budget.minus(total).map_err(|_| over)?;
+                let (escrow, state) = (*escrow, EscrowState::Settled);
+                Ok(Some(Ended { escrow, budget, burned: computed, returned, state }))
+            }
+            BlockKind::Refund { escrow } => {
+                let budget = self.open_budget(&block.account, escrow)?;
+                let (escrow, state) = (*escrow, EscrowState::Refunded);
+                let burned = Credits::ZERO;
+                Ok(Some(Ended { escrow, budget, burned, returned: budget, state }))
+            }
+        }
+    }
+
+    /// The budget of an open escrow of this account.
+    fn open_budget(&self, account: &NodeId, id: &EscrowId) -> Result<Credits, LedgerError> {
+        let escrow = self.escrows.get(id).ok_or(LedgerError::NoEscrow(*id))?;
+        if escrow.owner != *account {
+            return Err(LedgerError::NotYourEscrow(*id));
+        }
+        match escrow.state {
+            EscrowState::Open => Ok(escrow.budget),
+            EscrowState::Settled | EscrowState::Refunded => Err(LedgerError::EscrowEnded(*id)),
+        }
+    }
+
+    /// Carries out what [`Ledger::transition`] computed. Nothing here can fail: every sum is a part
+    /// of the grant, which fits.
+    pub(super) fn commit_effect(
+        &mut self,
+        certificate: &Arc<Certificate>,
+        id: Digest,
+        effect: Effect,
+    ) {
+        let block = certificate.body();
+        let fits = "invariant: every sum of certified amounts is at most the grant";
+        let held = "invariant: what leaves a sum was counted in it";
+        let account = self.accounts.entry(block.account).or_insert_with(Account::empty);
+        for credit in &block.credits {
+            account.incoming.remove(credit);
+        }
+        account.incoming_sum = account.incoming_sum.minus(effect.credited).expect(held);
+        self.totals.uncredited = self.totals.uncredited.minus(effect.credited).expect(held);
+        self.totals.balances = self.totals.balances.minus(account.balance).expect(held);
+        account.balance = block.balance_after;
+        self.totals.balances = self.totals.balances.plus(account.balance).expect(fits);
+        if let Some(ended) = &effect.ended {
+            account.escrowed = account.escrowed.minus(ended.budget).expect(held);
+            self.totals.escrowed = self.totals.escrowed.minus(ended.budget).expect(held);
+            self.totals.burned = self.totals.burned.plus(ended.burned).expect(fits);
+            if let Some(escrow) = self.escrows.get_mut(&ended.escrow) {
+                escrow.state = ended.state;
+            }
+        }
+        account.chain.push((id, certificate.clone()));
+        match &block.kind {
+            BlockKind::Escrow { budget, .. } => {
+                account.escrowed = account.escrowed.plus(*budget).expect(fits);
+                self.totals.escrowed = self.totals.escrowed.plus(*budget).expect(fits);
+                let (owner, opened) = (block.account, certificate.clone());
+                let state = EscrowState::Open;
+                self.escrows.insert(EscrowId(id), Escrow { owner, budget: *budget, state, opened });
+            }
+            BlockKind::Send { to, amount, .. } => self.add_incoming(*to, id, *amount),
+            BlockKind::Settle { payments, .. } => {
+                for payment in payments {
+                    self.add_incoming(payment.worker, id, payment.amount);
+                }
+            }
+            BlockKind::Open | BlockKind::Refund { .. } => {}
+        }
+    }
+
+    fn add_incoming(&mut self, to: NodeId, id: Digest, amount: Credits) {
+        let fits = "invariant: every sum of certified amounts is at most the grant";
+        let account = self.accounts.entry(to).or_insert_with(Account::empty);
+        account.incoming.insert(id, amount);
+        account.incoming_sum = account.incoming_sum.plus(amount).expect(fits);
+        self.totals.uncredited = self.totals.uncredited.plus(amount).expect(fits);
+    }
+
+    /// The next block of an account: seq, prev and epoch filled in, every incoming credit taken (the
+    /// largest [`CREDITS_MAX`] if there are more), the balance computed. What comes back would pass
+    /// [`Ledger::check`] once its owner has signed it, as far as no claim stands against it.
+    pub fn next_block(&self, account: NodeId, kind: BlockKind) -> Result<Block, LedgerError> {
+        let view = self.account(&account);
+        if view.frozen {
+            return Err(LedgerError::Frozen(account));
+        }
+        let mut incoming: Vec<(Credits, Digest)> = Vec::new();
+        if let Some(found) = self.accounts.get(&account) {
+            incoming.extend(found.incoming.iter().map(|(id, amount)| (*amount, *id)));
+        }
+        if incoming.len() > CREDITS_MAX {
+            incoming.sort_unstable_by(|a, b| b.cmp(a));
+            incoming.truncate(CREDITS_MAX);
+            incoming.sort_unstable_by_key(|(_, id)| *id);
+        }
+        let credited = Credits::sum(incoming.iter().map(|(amount, _)| *amount))?;
+        let debit = kind.debit();
+        let mut block = Block {
+            account,
+            seq: view.seq + 1,
+            prev: view.head,
+            epoch: self.epoch,
+            kind,
+            debit,
+            credits: incoming.into_iter().map(|(_, id)| id).collect(),
+            balance_after: Credits::ZERO,
+        };
+        let ended = self.check_kind(&block)?;
+        let returned = ended.map_or(Credits::ZERO, |ended| ended.returned);
+        let have = view.balance.plus(credited)?.plus(returned)?;
+        block.balance_after =
+            have.minus(debit).map_err(|_| LedgerError::Insufficient { have, need: debit })?;
+        Ok(block)
+    }
+}
