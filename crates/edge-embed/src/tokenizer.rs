@@ -8,9 +8,11 @@ use thiserror::Error;
 
 mod rules;
 mod trie;
+mod words;
 
 use rules::{Fate, Rules};
 use trie::{Root, Trie};
+use words::Words;
 
 const VOCABULARY: &str = include_str!("../model/vocab.txt");
 
@@ -68,6 +70,7 @@ pub struct Tokenizer {
     tokens: Vec<String>,
     rules: Rules,
     ascii: [Ascii; 128],
+    words: Words,
     trie: Trie,
     start: Root,
     inside: Root,
@@ -111,6 +114,7 @@ impl Tokenizer {
             keys.iter().position(|key| *key == UNKNOWN).ok_or(VocabularyError::NoUnknown)? as u32;
         let rules = Rules::builtin();
         let ascii = std::array::from_fn(|byte| ascii_fate(&rules, byte as u8));
+        let words = Words::new(&keys);
         let trie = Trie::new(&keys);
         let (start, inside) = (trie.root(""), trie.root(CONTINUATION));
         let mut hasher = Hasher::new("edge-embed/wordpiece/1");
@@ -120,7 +124,7 @@ impl Tokenizer {
         }
         let id = hasher.finish();
         let tokens = keys.into_iter().map(str::to_owned).collect();
-        Ok(Tokenizer { tokens, rules, ascii, trie, start, inside, unknown, id })
+        Ok(Tokenizer { tokens, rules, ascii, words, trie, start, inside, unknown, id })
     }
 
     /// The hash of the rules and the vocabulary: equal ids give equal tokens for every text.
@@ -263,20 +267,28 @@ impl Tokenizer {
         if word.chars == 0 {
             return ControlFlow::Continue(());
         }
-        let whole = word.bytes();
-        if word.chars > MAX_WORD_CHARS {
+        if let Some(token) = word.key().and_then(|key| self.words.get(key)) {
             word.clear();
-            return emit(self.unknown);
+            return emit(token);
         }
-        // Most words are one token: no need to hold it back.
+        self.flush_pieces(word, emit)
+    }
+
+    /// [`Tokenizer::flush`] for a word that is not one short token.
+    fn flush_pieces(
+        &self,
+        word: &mut Word,
+        emit: &mut impl FnMut(u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let mut pieces = [0u32; MAX_WORD_CHARS];
         let mut count = 0;
-        let mut rest = whole;
+        // A word too long is unknown, however it could be cut.
+        let mut rest = if word.chars > MAX_WORD_CHARS { &[] } else { word.bytes() };
         let mut root = &self.start;
         while !rest.is_empty() {
             let Some((token, length)) = self.trie.longest(root, rest) else {
-                word.clear();
-                return emit(self.unknown);
+                count = 0;
+                break;
             };
             pieces[count] = token;
             count += 1;
@@ -284,6 +296,9 @@ impl Tokenizer {
             root = &self.inside;
         }
         word.clear();
+        if count == 0 {
+            return emit(self.unknown);
+        }
         pieces[..count].iter().try_for_each(|id| emit(*id))
     }
 }
@@ -324,6 +339,12 @@ impl Word {
             self.len += c.encode_utf8(&mut self.buffer[self.len..]).len();
         }
         self.chars += 1;
+    }
+
+    /// The key of the word among whole words, if it is short enough to be there.
+    fn key(&self) -> Option<u128> {
+        let head = self.buffer.first_chunk::<{ words::MAX_BYTES }>()?;
+        (self.len <= words::MAX_BYTES).then(|| words::key(head, self.len))
     }
 
     fn bytes(&self) -> &[u8] {

@@ -1,5 +1,7 @@
 //! A byte trie over the vocabulary, for the greedy longest match of WordPiece.
 
+use std::ops::Range;
+
 /// No token ends here.
 const NONE: u32 = u32::MAX;
 
@@ -29,7 +31,7 @@ impl Trie {
         let key = |at: usize| keys[order[at] as usize].as_bytes();
         let mut trie = Trie { first: vec![0], labels: Vec::new(), token: Vec::new() };
         // One entry a node: the run of sorted keys that share the node's prefix.
-        let mut level = vec![0..order.len()];
+        let mut level: Vec<Range<usize>> = Vec::from([0..order.len()]);
         let mut depth = 0;
         while !level.is_empty() {
             let mut next = Vec::new();
@@ -116,7 +118,7 @@ mod tests {
         let keys = ["ab", "a", "##b", "abcd", "é", "##bc"];
         let trie = Trie::new(&keys);
         let (start, inside) = (trie.root(""), trie.root("##"));
-        let cases: [(&Root, &str, Option<(u32, usize)>); 9] = [
+        let cases = [
             (&start, "abcd", Some((3, 4))),
             (&start, "abce", Some((0, 2))),
             (&start, "ac", Some((1, 1))),
