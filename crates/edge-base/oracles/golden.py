@@ -66,9 +66,12 @@ def codec():
     signed = signer + body + sign(seed, "golden/greeting", pool, body)
     name = tagged("golden/greeting")
     name.update(signer + body)
-    of_value, long_tag = tagged("golden/value"), tagged("t" * 300)
-    of_value.update(varint(300))
-    long_tag.update(varint(300))
+
+    def of_value(tag):
+        digest = tagged(tag)
+        digest.update(varint(300))
+        return digest.digest()
+
     write("codec", {
         "node_id": signer,
         "digest": pool,
@@ -79,8 +82,8 @@ def codec():
         "signed": signed,
         "signed_frame": b"EN\x01\x09" + signed,
         "signed_digest": name.digest(),
-        "digest_of_value": of_value.digest(),
-        "digest_of_value_long_tag": long_tag.digest(),
+        "digest_of_value": of_value("golden/value"),
+        **{f"digest_of_value_tag_{n}": of_value("t" * n) for n in (254, 255, 256, 300)},
     })
 
 
@@ -100,7 +103,8 @@ def identity():
 
 
 def backup():
-    salt, nonce, secret, password = bytes(range(16)), bytes(range(16, 28)), b"\x07" * 32, b"correct horse"
+    salt, nonce = bytes(range(16)), bytes(range(16, 28))
+    secret, password = b"\x07" * 32, b"correct horse"
     key = hash_secret_raw(password, salt, 3, 1 << 16, 1, 32, Type.ID)
     header = b"ENBK" + bytes([1, 16, 3, 1]) + salt + nonce
     write("backup", {"backup": header + AESGCM(key).encrypt(nonce, secret, header)})

@@ -63,8 +63,10 @@ fn values_have_their_bytes() {
     check("credits_max", Credits::from_micro(u64::MAX));
     check("micros", Micros::from_secs(86_400));
     check_hex(CODEC, "digest_of_value", &Digest::of_value("golden/value", &300u32).0);
-    let long_tag = Digest::of_value(&"t".repeat(300), &300u32);
-    check_hex(CODEC, "digest_of_value_long_tag", &long_tag.0);
+    for length in [254, 255, 256, 300] {
+        let digest = Digest::of_value(&"t".repeat(length), &300u32);
+        check_hex(CODEC, &format!("digest_of_value_tag_{length}"), &digest.0);
+    }
 }
 
 #[test]

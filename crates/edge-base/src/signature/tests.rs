@@ -225,6 +225,24 @@ fn non_canonical_encodings_are_refused() {
 }
 
 #[test]
+fn canonical_means_below_the_field_prime() {
+    for top in [0x7f, 0xff] {
+        for low in 0..=255 {
+            let mut y = [0xff; 32];
+            (y[0], y[31]) = (low, top);
+            assert_eq!(is_canonical_y(&y), low < 0xed, "{low:#x}");
+            for at in 1..31 {
+                let mut smaller = y;
+                smaller[at] -= 1;
+                assert!(is_canonical_y(&smaller));
+            }
+            y[31] -= 1;
+            assert!(is_canonical_y(&y));
+        }
+    }
+}
+
+#[test]
 fn no_unusable_key_passes_and_every_fresh_one_does() {
     for key in unusable_keys() {
         assert_eq!(NodeId(key).check(), Err(PublicKeyError), "{key:02x?}");
