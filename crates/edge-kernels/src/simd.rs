@@ -77,7 +77,14 @@ impl Simd {
     }
 
     fn from_byte(byte: u8) -> Option<Simd> {
-        Simd::ALL.into_iter().find(|simd| *simd as u8 == byte)
+        match byte {
+            1 => Some(Simd::Scalar),
+            2 => Some(Simd::Avx2),
+            3 => Some(Simd::Avx512),
+            4 => Some(Simd::Neon),
+            5 => Some(Simd::Wasm128),
+            _ => None,
+        }
     }
 }
 
@@ -149,6 +156,7 @@ mod tests {
             assert_eq!(simd.name().parse(), Ok(simd));
             assert_eq!(Simd::from_byte(simd as u8), Some(simd));
         }
+        assert_eq!((Simd::from_byte(0), Simd::from_byte(6)), (None, None));
         let error = "avx".parse::<Simd>().expect_err("no such back end");
         assert_eq!(
             error.to_string(),

@@ -20,7 +20,7 @@ fn same(what: &str, simd: Simd, got: &[f32], want: &[f32]) {
 
 /// All back ends; scalar among them, since `Kernels` adds its own code around it.
 fn back_ends() -> Vec<Kernels> {
-    available().into_iter().map(|simd| Kernels::on(simd).unwrap()).collect()
+    available().into_iter().map(|simd| Kernels::on(simd).expect("available")).collect()
 }
 
 /// Every function of one or two vectors.
@@ -61,7 +61,7 @@ fn check_vectors(a: &[f32], b: &[f32], w: f32) {
         }
 
         let mut got = a.to_vec();
-        kernels.softmax(&mut got).unwrap();
+        kernels.softmax(&mut got).expect("finite");
         let mut want = a.to_vec();
         scalar::exp_shifted(&mut want, scalar::max(a));
         let total = scalar::sum16(&want);
@@ -69,9 +69,9 @@ fn check_vectors(a: &[f32], b: &[f32], w: f32) {
         same("softmax", simd, &got, &want);
         assert!(want.iter().all(|v| v.is_finite()));
 
-        for scale in [canon::scale_i8(a).unwrap(), w.abs(), 0.0] {
+        for scale in [canon::scale_i8(a).expect("finite"), w.abs(), 0.0] {
             let (mut got, mut want) = (vec![99i8; a.len()], vec![99i8; a.len()]);
-            kernels.quantize_i8(a, scale, &mut got).unwrap();
+            kernels.quantize_i8(a, scale, &mut got).expect("finite");
             scalar::quantize_i8(a, scale, &mut want);
             assert_eq!(got, want, "quantize_i8 on {simd}, scale {scale:e}");
         }

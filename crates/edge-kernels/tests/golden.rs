@@ -34,3 +34,17 @@ fn the_built_in_self_check_agrees() {
         assert!(conformance::is_canonical(kernels));
     }
 }
+
+#[test]
+fn the_python_implementation_agrees() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../oracles/canon1.py");
+    match std::process::Command::new("python3").arg(script).output() {
+        Err(error) => println!("not run: python3 does not start: {error}"),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let log = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "python3 {script}:\n{said}{log}");
+            assert_eq!(said.lines().count(), conformance::SECTIONS.len());
+        }
+    }
+}

@@ -233,5 +233,5 @@ fn with_mxcsr(bits: u32, f: fn() -> bool) -> bool {
         seen
     })
     .join()
-    .unwrap()
+    .expect("no panic")
 }

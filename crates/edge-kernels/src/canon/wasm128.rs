@@ -1,5 +1,7 @@
 //! wasm `simd128`: sixteen lanes are four 128-bit registers. Relaxed SIMD is never used.
 
+#![allow(unused_unsafe, reason = "intrinsics without pointers are safe on wasm, unlike elsewhere")]
+
 use std::arch::wasm32::*;
 
 use super::lanes::{self, LANES, Lanes};
