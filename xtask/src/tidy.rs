@@ -11,6 +11,7 @@ mod calls;
 mod files;
 mod layering;
 mod manifests;
+mod map;
 mod scan;
 
 use std::fmt;
@@ -77,6 +78,7 @@ pub(crate) fn check() -> Result<(usize, Vec<Finding>)> {
     let files = text_files()?;
     let mut findings = layering::check(&metadata);
     findings.extend(manifests::check(&metadata, &files));
+    findings.extend(map::check(&metadata, &files));
     for file in &files {
         findings.extend(files::check(file));
         findings.extend(calls::check(file));
