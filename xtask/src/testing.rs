@@ -67,9 +67,10 @@ pub(crate) fn run(packages: &[String], rest: &[String], nextest: bool) -> Result
         }
         cargo
     };
-    let selection: Vec<&str> = match packages {
-        [] => vec!["--workspace"],
-        packages => packages.iter().flat_map(|package| ["-p", package.as_str()]).collect(),
+    // Of a single package cargo refuses to take a kind of target that it lacks.
+    let (selection, targets): (Vec<&str>, &[&str]) = match packages {
+        [] => (vec!["--workspace"], TARGETS),
+        packages => (packages.iter().flat_map(|name| ["-p", name.as_str()]).collect(), &[]),
     };
     let mut counts = Counts::default();
     let mut ok = true;
@@ -82,14 +83,14 @@ pub(crate) fn run(packages: &[String], rest: &[String], nextest: bool) -> Result
     let mut cargo = prepared();
     if nextest && process::available("cargo", &["nextest", "--version"]) {
         cargo.args(["nextest", "run", "--no-fail-fast", "--cargo-profile", "ci"]);
-        cargo.args(TARGETS).args(&selection).args(rest);
+        cargo.args(targets).args(&selection).args(rest);
         return match (process::run(&mut cargo), ok) {
             (Ok(()), true) => Ok(counts),
             (Err(error), _) => Err(error),
             (Ok(()), false) => bail!("documentation examples failed"),
         };
     }
-    cargo.args(["test", "--no-fail-fast"]).args(PROFILE).args(TARGETS).args(&selection);
+    cargo.args(["test", "--no-fail-fast"]).args(PROFILE).args(targets).args(&selection);
     if !rest.is_empty() {
         cargo.arg("--").args(rest);
     }

@@ -71,7 +71,8 @@ fn lacking(program: &Path) -> Option<String> {
     COMMANDS.iter().find_map(|words| {
         let mut command = process::command(program);
         let help = process::capture(command.args(*words).arg("--help"));
-        help.is_err().then(|| format!("not yet: edge-net has no `{}` command", words.join(" ")))
+        let known = help.is_ok_and(|text| text.contains("Usage"));
+        (!known).then(|| format!("not yet: edge-net has no `{}` command", words.join(" ")))
     })
 }
 
