@@ -13,7 +13,8 @@
 //! 256-bit or four 128-bit registers. Products are rounded before they are added. Matrix products use
 //! vectors across outputs only. [`simd`] says what the machine has and chooses; [`canon::Kernels`] names
 //! one back end explicitly; [`canon::scalar`] is the definition in plain Rust and the twin that tests
-//! compare with. `docs/canon.md` states the same for somebody who writes another implementation.
+//! compare with; [`conformance`] is the corpus whose digest says whether a build is canon-1, which a node
+//! asks before it takes work. `docs/canon.md` states the same for somebody who writes another implementation.
 //!
 //! ```
 //! use edge_kernels::{canon, simd};

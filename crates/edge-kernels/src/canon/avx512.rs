@@ -191,3 +191,30 @@ unsafe fn load_bytes(from: *const i8, left: usize) -> __m512i {
         unsafe { _mm512_maskz_loadu_epi8((1 << left) - 1, from) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::canon::scalar;
+    use crate::conformance::SplitMix64;
+    use crate::simd::Simd;
+
+    /// Machines with VNNI never take this path otherwise.
+    #[test]
+    fn the_path_without_vnni_is_exact() {
+        if !Simd::Avx512.is_available() {
+            println!("not run: no AVX-512");
+            return;
+        }
+        let mut random = SplitMix64(5);
+        for len in (0..=130).chain([1000, 4097]) {
+            let (a, b) = (random.bytes(len), random.bytes(len));
+            // SAFETY: AVX-512 was found; the lengths are equal and small.
+            let got = unsafe { super::dot_i8_widening(&a, &b) };
+            assert_eq!(got, scalar::dot_i8(&a, &b), "length {len}");
+        }
+        let (a, b) = (vec![-128; 131_071], vec![-128; 131_071]);
+        // SAFETY: as above.
+        let got = unsafe { super::dot_i8_widening(&a, &b) };
+        assert_eq!(got, 131_071 * 128 * 128);
+    }
+}
