@@ -2,7 +2,7 @@
 //!
 //! A group is an example `bench_GROUP` of some crate. It takes `--json` and prints one JSON
 //! object a line: `{"bench","metric","value","unit"}` and, where there is something to compare
-//! with, `"rival"`, `"rival_value"` and `"ratio"` (ours over the rival's).
+//! with, `"rival"`, `"rival_value"` and `"ratio"` (how many times better ours is than the rival).
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -129,9 +129,11 @@ impl Figure {
             bail!("`rival`, `rival_value` and `ratio` come together or not at all");
         }
         if let (Some(rival), Some(ratio)) = (figure.rival_value, figure.ratio) {
-            let actual = figure.value / rival;
-            if (actual - ratio).abs() > 0.01 * actual.abs() {
-                bail!("`ratio` is {ratio}, but value / rival_value is {actual}");
+            // Ours over theirs for a rate, theirs over ours for a time; printed with few digits.
+            let (over, under) = (figure.value / rival, rival / figure.value);
+            let near = |exact: f64| (exact - ratio).abs() <= 0.006 + 0.02 * exact.abs();
+            if !near(over) && !near(under) {
+                bail!("`ratio` is {ratio}, but the values give {over:.3} or {under:.3}");
             }
         }
         Ok(figure)
@@ -169,7 +171,11 @@ mod tests {
         for (line, holds) in [
             (r#"{"bench":"dot","metric":"time","value":12.5,"unit":"ns"}"#, true),
             (
-                r#"{"bench":"dot","metric":"time","value":5,"unit":"ns","rival":"scalar","rival_value":10,"ratio":0.5}"#,
+                r#"{"bench":"dot","metric":"time","value":5,"unit":"ns","rival":"scalar","rival_value":10,"ratio":2.0}"#,
+                true,
+            ),
+            (
+                r#"{"bench":"dot","metric":"rate","value":5,"unit":"op/s","rival":"scalar","rival_value":10,"ratio":0.5}"#,
                 true,
             ),
             (
@@ -178,7 +184,7 @@ mod tests {
             ),
             (r#"{"bench":"dot","metric":"time","value":5,"unit":"ns","rival":"scalar"}"#, false),
             (
-                r#"{"bench":"dot","metric":"time","value":5,"unit":"ns","rival":"scalar","rival_value":10,"ratio":2}"#,
+                r#"{"bench":"dot","metric":"time","value":5,"unit":"ns","rival":"scalar","rival_value":10,"ratio":3}"#,
                 false,
             ),
             (r#"{"bench":"dot","metric":"time","value":null,"unit":"ns"}"#, false),

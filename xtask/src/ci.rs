@@ -88,7 +88,7 @@ fn stages_in_order(counts: &Rc<Cell<Option<Counts>>>) -> Vec<Stage> {
         }),
         Stage::new("build", build),
         Stage::new("test", move || {
-            let counted = testing::run(&[], &[], false)?;
+            let counted = testing::run(&[], &[])?;
             counts.set(Some(counted));
             Ok(Outcome::Passed(counted.closing_line()))
         }),
@@ -105,7 +105,7 @@ fn passed(command: &mut std::process::Command) -> Result<Outcome> {
 /// Compiles all that tests, simulator and demo run, once.
 pub(crate) fn build() -> Result<Outcome> {
     let mut cargo = environment::cargo();
-    cargo.arg("build").args(PROFILE).args(["--workspace", "--locked"]).args(TARGETS);
+    cargo.arg("build").args(PROFILE).args(["--workspace", "--locked", "--examples"]).args(TARGETS);
     passed(&mut cargo)
 }
 

@@ -10,12 +10,9 @@ use crate::{environment, process, stages};
 const HELP: &str = "\
 Set up what the tests need and run all of them
 
-Usage: cargo xtask test [--nextest] [PACKAGE...] [-- ARGUMENTS OF THE TEST PROGRAMS]
+Usage: cargo xtask test [PACKAGE...] [-- ARGUMENTS OF THE TEST PROGRAMS]
 
 Without PACKAGE every test of the workspace runs, documentation examples first.
-
-Options:
-  --nextest    run unit and integration tests by cargo-nextest, if it is installed
 
 Environment:
   CARGO_TARGET_DIR     build folder; default: edge-net/target in the user's cache folder
@@ -27,8 +24,9 @@ Environment:
 /// The profile that tests, simulator and demo are built with.
 pub(crate) const PROFILE: &[&str] = &["--profile", "ci"];
 
-/// What of the workspace holds tests or is run by them. Benches are left out.
-pub(crate) const TARGETS: &[&str] = &["--lib", "--bins", "--tests", "--examples"];
+/// What of the workspace holds tests. Examples are built by `ci`, not here: asked for by name, cargo
+/// would compile each of them once more with a test harness.
+pub(crate) const TARGETS: &[&str] = &["--lib", "--bins", "--tests"];
 
 /// What the test programs counted, added up.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -39,17 +37,15 @@ pub(crate) struct Counts {
 
 /// Runs the tests and closes with a line that counts them.
 pub(crate) fn main(arguments: &[String]) -> Result<()> {
-    let Some(options) = Options::parse(arguments, HELP, &["--nextest"], &[])? else {
-        return Ok(());
-    };
-    let counts = run(&options.positional, &options.rest, options.has("--nextest"))?;
+    let Some(options) = Options::parse(arguments, HELP, &[], &[])? else { return Ok(()) };
+    let counts = run(&options.positional, &options.rest)?;
     println!("{}", counts.closing_line());
     Ok(())
 }
 
 /// Runs the tests of the packages, or all of them, and answers how many there were. A failed
 /// test is an error.
-pub(crate) fn run(packages: &[String], rest: &[String], nextest: bool) -> Result<Counts> {
+pub(crate) fn run(packages: &[String], rest: &[String]) -> Result<Counts> {
     let started = Instant::now();
     let wasm = environment::wasm()?;
     let node = environment::node();
@@ -81,15 +77,6 @@ pub(crate) fn run(packages: &[String], rest: &[String], nextest: bool) -> Result
         ok &= process::tee(&mut cargo, |line| counts.add(line))?;
     }
     let mut cargo = prepared();
-    if nextest && process::available("cargo", &["nextest", "--version"]) {
-        cargo.args(["nextest", "run", "--no-fail-fast", "--cargo-profile", "ci"]);
-        cargo.args(targets).args(&selection).args(rest);
-        return match (process::run(&mut cargo), ok) {
-            (Ok(()), true) => Ok(counts),
-            (Err(error), _) => Err(error),
-            (Ok(()), false) => bail!("documentation examples failed"),
-        };
-    }
     cargo.args(["test", "--no-fail-fast"]).args(PROFILE).args(targets).args(&selection);
     if !rest.is_empty() {
         cargo.arg("--").args(rest);
