@@ -184,14 +184,11 @@ pub fn fee(total: Credits) -> Result<Credits, CreditsError> {
 
 /// The most that a budget can pay to workers, its fee included in the budget.
 pub fn payable(budget: Credits) -> Credits {
+    // Largest m with m + ceil(m f) <= budget: as budget - m is whole, that is m (1 + f) <= budget.
     let micro = u128::from(budget.micro()) * 1_000_000 / u128::from(1_000_000 + FEE_PPM);
-    // Rounding the fee up may cost one more millionth than the division allowed for.
-    let fits = |micro: u64| {
-        let total = Credits::from_micro(micro);
-        fee(total).and_then(|fee| total.plus(fee)).is_ok_and(|sum| sum <= budget)
-    };
-    let micro = u64::try_from(micro).expect("invariant: a part of a budget fits like the budget");
-    Credits::from_micro(if fits(micro) { micro } else { micro.saturating_sub(1) })
+    Credits::from_micro(
+        u64::try_from(micro).expect("invariant: a part of a budget fits like the budget"),
+    )
 }
 
 /// One entry of an account's chain, signed by the account's owner.

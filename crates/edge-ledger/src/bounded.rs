@@ -62,3 +62,41 @@ pub(crate) fn strictly_ascending<K: Ord>(keys: impl IntoIterator<Item = K>) -> b
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use edge_base::codec;
+    use serde::{Deserialize, Serialize};
+
+    use super::strictly_ascending;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Three {
+        #[serde(deserialize_with = "super::vec::<_, _, 3>")]
+        list: Vec<u8>,
+        #[serde(deserialize_with = "super::string::<_, 3>")]
+        text: String,
+    }
+
+    #[test]
+    fn decodes_up_to_the_bound_and_not_beyond() {
+        for (elements, bytes) in [(0, 0), (3, 3), (4, 0), (0, 4), (300, 0)] {
+            let value = Three { list: vec![1; elements], text: "x".repeat(bytes) };
+            let decoded = codec::decode::<Three>(&codec::encode(&value));
+            assert_eq!(decoded.is_ok(), elements <= 3 && bytes <= 3, "{elements} {bytes}");
+        }
+        // An announced length without the elements, of any size.
+        for announced in [&[4u8][..], &[0xff, 0xff, 0xff, 0xff, 0x0f], &[2, 1]] {
+            assert!(codec::decode::<Three>(announced).is_err());
+        }
+    }
+
+    #[test]
+    fn ascending_means_sorted_and_distinct() {
+        for (keys, expected) in
+            [(&[][..], true), (&[5], true), (&[1, 2, 9], true), (&[1, 1], false), (&[2, 1], false)]
+        {
+            assert_eq!(strictly_ascending(keys), expected, "{keys:?}");
+        }
+    }
+}

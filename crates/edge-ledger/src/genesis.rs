@@ -1,6 +1,6 @@
 //! The record a pool is born from.
 
-use edge_base::{Credits, Digest, NodeId};
+use edge_base::{Credits, Digest, GenesisLabel, NodeId, PoolPurpose};
 use serde::{Deserialize, Serialize};
 
 use crate::{bounded, witness::WitnessSet};
@@ -85,6 +85,15 @@ impl Genesis {
     /// The pool's identity.
     pub fn hash(&self) -> Digest {
         Digest::of_value("edge-net-1/genesis", self)
+    }
+
+    /// The short label of the pool, for people and file names.
+    pub fn label(&self) -> GenesisLabel {
+        let purpose = match self.network {
+            Network::Test => PoolPurpose::Test,
+            Network::Main => PoolPurpose::Main,
+        };
+        GenesisLabel::new(&self.hash(), purpose)
     }
 
     /// The witness set the pool starts with.

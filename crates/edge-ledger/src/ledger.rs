@@ -4,7 +4,7 @@ mod sync;
 mod transition;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
 };
 
@@ -118,8 +118,10 @@ pub struct Conflict {
 
 #[derive(Clone, Debug)]
 struct Account {
-    /// Block hash and certificate; the block with seq s is at s − 1.
-    chain: Vec<(Digest, Arc<Certificate>)>,
+    /// The certificate of the block with seq s is at s − 1.
+    chain: Vec<Arc<Certificate>>,
+    /// The hash of the last block; the pool's before the first.
+    head: Digest,
     balance: Credits,
     escrowed: Credits,
     incoming: BTreeMap<Digest, Credits>,
@@ -128,9 +130,10 @@ struct Account {
 }
 
 impl Account {
-    fn empty() -> Self {
+    fn empty(pool: Digest) -> Self {
         Account {
             chain: Vec::new(),
+            head: pool,
             balance: Credits::ZERO,
             escrowed: Credits::ZERO,
             incoming: BTreeMap::new(),
@@ -143,7 +146,7 @@ impl Account {
         self.chain.len() as u64
     }
 
-    fn at(&self, seq: u64) -> Option<&(Digest, Arc<Certificate>)> {
+    fn at(&self, seq: u64) -> Option<&Arc<Certificate>> {
         self.chain.get(usize::try_from(seq.checked_sub(1)?).ok()?)
     }
 }
@@ -168,6 +171,8 @@ pub struct Ledger {
     accounts: BTreeMap<NodeId, Account>,
     certificates: BTreeMap<Digest, Arc<Certificate>>,
     escrows: BTreeMap<EscrowId, Escrow>,
+    /// The open ones, by owner.
+    open: BTreeSet<(NodeId, EscrowId)>,
     totals: Totals,
     conflicts: Vec<Conflict>,
     /// Digest of the heads of the accounts that share a first byte.
@@ -179,7 +184,8 @@ impl Ledger {
     /// The ledger of a pool in which nothing happened yet: the founder has the grant.
     pub fn new(genesis: Genesis) -> Result<Ledger, GenesisError> {
         genesis.validate()?;
-        let founder = Account { balance: genesis.grant, ..Account::empty() };
+        let pool = genesis.hash();
+        let founder = Account { balance: genesis.grant, ..Account::empty(pool) };
         let totals = Totals {
             granted: genesis.grant,
             balances: genesis.grant,
@@ -188,7 +194,7 @@ impl Ledger {
             burned: Credits::ZERO,
         };
         Ok(Ledger {
-            pool: genesis.hash(),
+            pool,
             set: Arc::new(genesis.witness_set()),
             epoch: 0,
             handover: None,
@@ -196,6 +202,7 @@ impl Ledger {
             genesis: Arc::new(genesis),
             certificates: BTreeMap::new(),
             escrows: BTreeMap::new(),
+            open: BTreeSet::new(),
             totals,
             conflicts: Vec::new(),
             buckets: Box::new([Digest::default(); 256]),
@@ -236,7 +243,7 @@ impl Ledger {
                 incoming: found.incoming_sum,
                 escrowed: found.escrowed,
                 seq: found.seq(),
-                head: self.head_of(found),
+                head: found.head,
                 frozen: found.frozen.is_some(),
             },
             None => AccountView {
@@ -258,18 +265,15 @@ impl Ledger {
     /// An escrow, open or ended.
     pub fn escrow(&self, id: &EscrowId) -> Option<EscrowView<'_>> {
         let escrow = self.escrows.get(id)?;
-        let (prices, expires_epoch) = transition::escrow_terms(escrow.opened.body());
+        let (prices, expires_epoch) = transition::escrow_terms(escrow.opened.body())?;
         let Escrow { owner, budget, state, .. } = *escrow;
         Some(EscrowView { owner, budget, prices, expires_epoch, state })
     }
 
     /// The open escrows of an account, ascending by id.
     pub fn open_escrows(&self, owner: &NodeId) -> impl Iterator<Item = EscrowId> + '_ {
-        let owner = *owner;
-        self.escrows
-            .iter()
-            .filter(move |(_, escrow)| escrow.owner == owner && escrow.state == EscrowState::Open)
-            .map(|(id, _)| *id)
+        let all = (EscrowId(Digest([0; 32])), EscrowId(Digest([0xff; 32])));
+        self.open.range((*owner, all.0)..=(*owner, all.1)).map(|(_, id)| *id)
     }
 
     /// Where every credit is.
@@ -348,8 +352,12 @@ impl Ledger {
             .accounts
             .iter()
             .filter(|(_, found)| !found.chain.is_empty())
-            .map(|(account, found)| (*account, found.seq(), self.head_of(found)))
+            .map(|(account, found)| (*account, found.seq(), found.head))
             .collect();
+        let (what, count, limit) = ("heads", heads.len(), HANDOVER_HEADS_MAX);
+        if count > limit {
+            return Err(LedgerError::TooMany { what, count, limit });
+        }
         Ok(Handover { from_version, epoch: self.epoch + 1, to, heads })
     }
 
@@ -379,10 +387,6 @@ impl Ledger {
         self.accounts.get(account)?.frozen.as_ref()
     }
 
-    fn head_of(&self, account: &Account) -> Digest {
-        account.chain.last().map_or(self.pool, |(hash, _)| *hash)
-    }
-
     /// Seq and hash of the account's head in the handover; (0, _) without one.
     fn recorded_head(&self, account: &NodeId) -> (u64, Digest) {
         self.handover.as_ref().map_or((0, Digest::default()), |h| h.body.head(account))
@@ -409,6 +413,9 @@ impl Ledger {
             return Err(LedgerError::MissingHandover { version });
         }
         let Block { account, seq, .. } = *certificate.body();
+        if seq == 0 {
+            return Err(LedgerError::SeqZero);
+        }
         let (recorded, head) = self.recorded_head(&account);
         let in_place = if version == self.set.version {
             seq > recorded
@@ -442,7 +449,7 @@ impl Ledger {
 
     fn note_conflict(&mut self, account: NodeId, seq: u64, refused: Arc<Certificate>) {
         let Some(found) = self.accounts.get_mut(&account) else { return };
-        let Some((_, kept)) = found.at(seq).cloned() else { return };
+        let Some(kept) = found.at(seq).cloned() else { return };
         if found.frozen.is_none() {
             let proof = EquivocationProof::new(kept.block.clone(), refused.block.clone());
             found.frozen = Some(Arc::new(proof));
@@ -490,7 +497,7 @@ impl Ledger {
         for (account, found) in &self.accounts {
             let (recorded, head) = body.head(account);
             let beyond = found.seq() > recorded;
-            let other = found.at(recorded).is_some_and(|(hash, _)| *hash != head);
+            let other = found.at(recorded).is_some_and(|known| known.id() != head);
             if beyond || other {
                 return Err(LedgerError::HandoverConflict(*account));
             }

@@ -1,7 +1,65 @@
-//! Accounts, certificates, escrow, vouchers and the witness set.
+//! Accounts, certificates, escrow, vouchers and the witness set: how credits move in a pool whose
+//! members do not trust each other, and how whoever worked gets paid.
 //!
-//! It is not a blockchain and no place for I/O: no mining, no total order, no clock, no entropy, no
-//! socket. It makes no credit from nothing either: what the genesis record grants is all there is.
+//! It is not a blockchain: there is no mining and no total order of everybody's transactions. It is
+//! no place for I/O: no clock, entropy, thread, file or socket. And it makes no credit from nothing:
+//! what the genesis record grants is all there is, until minting exists.
+//!
+//! The model. An account is its owner's signed chain of [`Block`]s. A witness checks a block and
+//! votes for it, at most once per (account, seq, set version) ([`VoteLog`]); a quorum of the
+//! [`WitnessSet`]'s votes makes a [`Certificate`], which is final. The [`Ledger`] is a set of
+//! certificates that merges by union; balances are a pure fold over it. A payment takes effect in
+//! two steps: the payer's certificate exists, then the receiver's next block lists it in `credits`.
+//! A single owner's transfers need no consensus (Guerraoui et al., arXiv 1906.05574; FastPay, arXiv
+//! 2003.11506; Astro, arXiv 2004.13184): the owner orders them, witnesses only refuse a second block at one
+//! seq. Jobs are paid from an escrow: signed cumulative [`Voucher`]s say what is owed, one Settle
+//! ends the escrow, and a worker that was forgotten raises a [`Claim`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use edge_base::{Credits, Digest, SecretKey, Signed, Verifier};
+//! use edge_ledger::{BlockKind, ClaimBook, Genesis, Ledger, Network, VoteCollector, VoteLog};
+//!
+//! let founder = SecretKey::from_seed([1; 32]);
+//! let worker = SecretKey::from_seed([2; 32]).node_id();
+//! let grant = Credits::from_whole(1_000_000).unwrap();
+//! let genesis = Genesis::new(Network::Test, founder.node_id(), grant, "demo", [0; 32]).unwrap();
+//! let mut ledger = Ledger::new(genesis).unwrap();
+//! let mut verifier = Verifier::strict();
+//!
+//! // The owner writes its next block and signs it ...
+//! let amount = Credits::from_whole(25).unwrap();
+//! let kind = BlockKind::Send { to: worker, amount, memo: Digest::default() };
+//! let block = ledger.next_block(founder.node_id(), kind).unwrap();
+//! let block = Signed::seal(block, &founder, &ledger.pool());
+//!
+//! // ... each witness votes, and makes the record durable before the vote leaves ...
+//! let mut log = VoteLog::new();
+//! let claims = ClaimBook::new();
+//! let voted = log.vote(&ledger, &claims, &block, &founder, &mut verifier).unwrap();
+//!
+//! // ... and a quorum of votes is a certificate, which every ledger of the pool takes.
+//! let mut collector = VoteCollector::new(block, ledger.witness_set(), ledger.pool());
+//! let certificate = collector.add(&voted.vote, &mut verifier).unwrap().unwrap();
+//! ledger.apply(Arc::new(certificate), &mut verifier).unwrap();
+//! assert_eq!(ledger.account(&worker).incoming, amount);
+//! assert!(ledger.totals().conserved());
+//! ```
+//!
+//! Invariants (each a test in `tests/suite`)
+//! - Σ balances + Σ open escrows + Σ uncredited payments = grant − Σ burned fees, after every step.
+//! - A balance is never negative; a payment is credited at most once; an escrow ends at most once.
+//! - Fewer than n/3 faulty witnesses: at most one certificate per (account, seq).
+//! - The union of certificate sets is commutative, associative and idempotent.
+//! - A witness that restarts from its durable records never votes for a second block at one place.
+//! - Every vector that travels has a bound, checked when it is decoded and when it is applied.
+//!
+//! Rules for an owner. Make a block durable before it leaves, and after a crash send *that* block
+//! again: a second block at the same seq freezes the account, for ever. With restored state, ask a
+//! quorum for the head before signing. Settle at least what was vouched for.
+
+#![warn(clippy::iter_over_hash_type)]
+
 mod block;
 mod bounded;
 mod claim;

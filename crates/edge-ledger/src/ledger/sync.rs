@@ -143,7 +143,7 @@ impl Ledger {
     ) -> impl Iterator<Item = &Arc<Certificate>> + '_ {
         let chain = self.accounts.get(account).map_or(&[][..], |found| &found.chain[..]);
         let skip = usize::try_from(seq).unwrap_or(usize::MAX);
-        chain.iter().skip(skip).take(limit).map(|(_, certificate)| certificate)
+        chain.iter().skip(skip).take(limit)
     }
 
     /// The certified blocks of an account, the first one first.
@@ -153,7 +153,7 @@ impl Ledger {
 
     /// Every certificate, account by account.
     pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> + '_ {
-        self.accounts.values().flat_map(|found| found.chain.iter().map(|(_, c)| c))
+        self.accounts.values().flat_map(|found| &found.chain)
     }
 
     /// How many certificates there are.
@@ -165,8 +165,7 @@ impl Ledger {
         let (mut low, mut high) = ([0; 32], [0xff; 32]);
         (low[0], high[0]) = (first_byte, first_byte);
         self.accounts.range(NodeId(low)..=NodeId(high)).filter_map(|(account, found)| {
-            let (hash, _) = found.chain.last()?;
-            Some((*account, found.seq(), *hash))
+            (found.seq() > 0).then(|| (*account, found.seq(), found.head))
         })
     }
 

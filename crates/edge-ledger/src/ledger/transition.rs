@@ -30,15 +30,13 @@ struct Ended {
 }
 
 /// Prices and expiry of the block that opened an escrow.
-pub(super) fn escrow_terms(block: &Block) -> (&PriceList, u64) {
+pub(super) fn escrow_terms(block: &Block) -> Option<(&PriceList, u64)> {
     match &block.kind {
-        BlockKind::Escrow { prices, expires_epoch, .. } => (prices, *expires_epoch),
+        BlockKind::Escrow { prices, expires_epoch, .. } => Some((prices, *expires_epoch)),
         BlockKind::Open
         | BlockKind::Send { .. }
         | BlockKind::Settle { .. }
-        | BlockKind::Refund { .. } => {
-            unreachable!("invariant: only Escrow blocks are kept as openers of escrows")
-        }
+        | BlockKind::Refund { .. } => None,
     }
 }
 
@@ -93,7 +91,7 @@ impl Ledger {
 
     fn head_epoch(&self, account: &NodeId) -> u64 {
         let last = self.accounts.get(account).and_then(|found| found.chain.last());
-        last.map_or(0, |(_, certificate)| certificate.body().epoch)
+        last.map_or(0, |certificate| certificate.body().epoch)
     }
 
     fn credited(&self, block: &Block) -> Result<Credits, LedgerError> {
@@ -197,7 +195,8 @@ impl Ledger {
         let block = certificate.body();
         let fits = "invariant: every sum of certified amounts is at most the grant";
         let held = "invariant: what leaves a sum was counted in it";
-        let account = self.accounts.entry(block.account).or_insert_with(Account::empty);
+        let account =
+            self.accounts.entry(block.account).or_insert_with(|| Account::empty(self.pool));
         for credit in &block.credits {
             account.incoming.remove(credit);
         }
@@ -213,14 +212,17 @@ impl Ledger {
             if let Some(escrow) = self.escrows.get_mut(&ended.escrow) {
                 escrow.state = ended.state;
             }
+            self.open.remove(&(block.account, ended.escrow));
         }
-        account.chain.push((id, certificate.clone()));
+        account.chain.push(certificate.clone());
+        account.head = id;
         match &block.kind {
             BlockKind::Escrow { budget, .. } => {
                 account.escrowed = account.escrowed.plus(*budget).expect(fits);
                 self.totals.escrowed = self.totals.escrowed.plus(*budget).expect(fits);
                 let (owner, opened) = (block.account, certificate.clone());
                 let state = EscrowState::Open;
+                self.open.insert((owner, EscrowId(id)));
                 self.escrows.insert(EscrowId(id), Escrow { owner, budget: *budget, state, opened });
             }
             BlockKind::Send { to, amount, .. } => self.add_incoming(*to, id, *amount),
@@ -235,7 +237,7 @@ impl Ledger {
 
     fn add_incoming(&mut self, to: NodeId, id: Digest, amount: Credits) {
         let fits = "invariant: every sum of certified amounts is at most the grant";
-        let account = self.accounts.entry(to).or_insert_with(Account::empty);
+        let account = self.accounts.entry(to).or_insert_with(|| Account::empty(self.pool));
         account.incoming.insert(id, amount);
         account.incoming_sum = account.incoming_sum.plus(amount).expect(fits);
         self.totals.uncredited = self.totals.uncredited.plus(amount).expect(fits);

@@ -1,1 +1,17 @@
-//! Tests.
+//! The laws of the ledger, each under attack. The world of these tests (`world`) has owners,
+//! witnesses with their vote logs, and a fold written a second time, independently.
+
+#![allow(clippy::unwrap_used)] // helper functions of a test are not #[test] functions
+
+mod blocks;
+mod bounds;
+mod claims;
+mod conservation;
+mod exploits;
+mod golden;
+mod handover;
+mod merge;
+mod quorum;
+mod vote_log;
+mod votes;
+mod world;
