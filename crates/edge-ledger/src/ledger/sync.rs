@@ -164,9 +164,9 @@ impl Ledger {
     fn bucket(&self, first_byte: u8) -> impl Iterator<Item = (NodeId, u64, Digest)> + '_ {
         let (mut low, mut high) = ([0; 32], [0xff; 32]);
         (low[0], high[0]) = (first_byte, first_byte);
-        self.accounts.range(NodeId(low)..=NodeId(high)).filter_map(|(account, found)| {
-            (found.seq() > 0).then(|| (*account, found.seq(), found.head))
-        })
+        let in_bucket = self.accounts.range(NodeId(low)..=NodeId(high));
+        let with_blocks = in_bucket.filter(|(_, found)| !found.chain.is_empty());
+        with_blocks.map(|(account, found)| (*account, found.seq(), found.head))
     }
 
     pub(super) fn rehash_bucket(&mut self, bucket: usize) {

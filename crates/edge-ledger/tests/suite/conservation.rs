@@ -175,7 +175,7 @@ proptest! {
         let whole = fee(a.plus(b).unwrap()).unwrap();
         let split = fee(a).unwrap().plus(fee(b).unwrap()).unwrap();
         prop_assert!(split >= whole);
-        prop_assert_eq!(whole.micro(), (u64::from(a.micro() + b.micro()) * 3).div_ceil(1_000));
+        prop_assert_eq!(whole.micro(), ((a.micro() + b.micro()) * 3).div_ceil(1_000));
     }
 
     #[test]

@@ -211,6 +211,6 @@ fn merge_reports_strangers_by_kind() {
     let set = [Arc::new(bad), late.clone(), first.clone(), first];
     let merged = replica.merge(set, &mut verifier);
     assert_eq!((merged.new, merged.known), (1, 1));
-    assert_eq!(merged.waiting[..], [late.clone()]);
+    assert_eq!(merged.waiting, vec![late.clone()]);
     assert!(matches!(merged.refused[0].error, LedgerError::Signature(_)));
 }
