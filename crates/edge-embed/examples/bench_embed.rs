@@ -141,7 +141,7 @@ fn main() {
         texts.push(text.join(" "));
     }
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let tokens: usize = texts.iter().map(|text| tokenizer.count(text)).fold(0, |a, b| a + b);
+    let tokens: usize = texts.iter().map(|text| tokenizer.count(text)).sum();
     let per_text = tokens as f64 / texts.len() as f64;
     eprintln!("{} texts of {per_text:.1} tokens, one core", texts.len());
 

@@ -2,6 +2,7 @@
 //! back ends of the kernels, and with inputs of every size.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::disallowed_methods)] // A test of a time bound needs a clock; the crate has none.
+#![allow(clippy::unwrap_used)] // Helpers of tests are not seen as tests.
 
 use std::time::{Duration, Instant};
 

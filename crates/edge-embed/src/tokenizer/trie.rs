@@ -31,7 +31,7 @@ impl Trie {
         let key = |at: usize| keys[order[at] as usize].as_bytes();
         let mut trie = Trie { first: vec![0], labels: Vec::new(), token: Vec::new() };
         // One entry a node: the run of sorted keys that share the node's prefix.
-        let mut level: Vec<Range<usize>> = Vec::from([0..order.len()]);
+        let mut level: Vec<Range<usize>> = std::iter::once(0..order.len()).collect();
         let mut depth = 0;
         while !level.is_empty() {
             let mut next = Vec::new();
