@@ -3,12 +3,15 @@
 use edge_base::{Digest, RecordId};
 use serde::{Deserialize, Serialize};
 
+use crate::graph::{Graph, Walk};
 use crate::merkle::{MerkleProof, MerkleTree};
 use crate::rows::Rows;
 use crate::{Filter, IndexConfig, IndexError, Record, record_hash};
 
 /// The most records of a shard.
 pub const ROWS_MAX: usize = 1 << 24;
+/// A walk is worth it when there are this many candidates for each one it keeps.
+const WALK_WORTH: usize = 4;
 
 /// One operation of a shard's log.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -71,8 +74,11 @@ pub struct SearchOutcome {
 /// The live records of one shard.
 #[derive(Clone, Debug)]
 pub struct Index {
-    config: IndexConfig,
-    rows: Rows,
+    pub(crate) config: IndexConfig,
+    pub(crate) rows: Rows,
+    /// Kept from `exact_below` rows up; given up below half of that, so that a shard whose size swings
+    /// around the limit does not build it again and again.
+    pub(crate) graph: Option<Graph>,
     merkle: MerkleTree,
 }
 
@@ -83,7 +89,12 @@ impl Index {
     /// [`IndexError::Config`] when a parameter is out of its range.
     pub fn new(config: IndexConfig) -> Result<Self, IndexError> {
         config.validate()?;
-        Ok(Index { config, rows: Rows::new(config.dim, config.metric), merkle: MerkleTree::new() })
+        Ok(Index {
+            config,
+            rows: Rows::new(config.dim, config.metric),
+            graph: None,
+            merkle: MerkleTree::new(),
+        })
     }
 
     /// The configuration it was made with.
@@ -182,11 +193,45 @@ impl Index {
     }
 
     fn push(&mut self, record: Record) {
+        let row = self.len() as u32;
         self.rows.push(record);
+        if let Some(graph) = &mut self.graph {
+            graph.insert(&self.rows.id(row), self.rows.vector(row));
+        } else if self.len() >= self.config.exact_below {
+            let mut graph = Graph::new(&self.config);
+            for row in 0..self.len() as u32 {
+                graph.insert(&self.rows.id(row), self.rows.vector(row));
+            }
+            self.graph = Some(graph);
+        }
     }
 
     fn remove(&mut self, row: u32) {
         self.rows.swap_remove(row);
+        if self.len() < self.config.exact_below / 2 || self.is_empty() {
+            self.graph = None;
+        } else if let Some(graph) = &mut self.graph {
+            graph.remove(row);
+        }
+    }
+
+    /// Appends a row of a snapshot, without graph; `false` when its id is there already.
+    pub(crate) fn restore(&mut self, record: Record) -> bool {
+        let new = self.merkle.insert(record.id, record_hash(&record)).is_none();
+        if new {
+            self.rows.push(record);
+        }
+        new
+    }
+
+    /// Whether having or not having a graph fits the number of rows.
+    pub(crate) fn graph_is_due(&self) -> bool {
+        match &self.graph {
+            Some(graph) => {
+                graph.len() == self.len() && self.len() >= (self.config.exact_below / 2).max(1)
+            }
+            None => self.len() < self.config.exact_below,
+        }
     }
 
     /// The best `k` records for a query of which those that pass the filter count, with `ef` candidates
@@ -209,15 +254,38 @@ impl Index {
             return Err(IndexError::Dimension { expected: self.config.dim, got: query.len() });
         }
         let query = self.config.metric.canonical(query)?;
-        let _ef = ef.unwrap_or(self.config.ef).max(k).max(1);
+        let ef = ef.unwrap_or(self.config.ef).max(k).max(1);
         let Some(filter) = filter else {
-            let hits = self.rows.scan(&query, k);
-            return Ok(SearchOutcome { mode: Mode::Exact, hits, rows_visited: self.len() as u64 });
+            return Ok(match self.graph_for(self.len(), ef) {
+                Some(graph) => self.rescore(&query, k, graph.search(&query, ef)),
+                None => self.exact(self.rows.scan(&query, k), self.len()),
+            });
         };
         filter.validate()?;
         let candidates = self.rows.matching(filter);
-        let rows_visited = candidates.len() as u64;
-        let hits = self.rows.scan_some(&query, candidates, k);
-        Ok(SearchOutcome { mode: Mode::Exact, hits, rows_visited })
+        Ok(match self.graph_for(candidates.len(), ef) {
+            Some(graph) => self.rescore(&query, k, graph.search_among(&query, ef, &candidates)),
+            None => {
+                let visited = candidates.len();
+                self.exact(self.rows.scan_some(&query, candidates, k), visited)
+            }
+        })
+    }
+
+    /// The graph, when so many candidates and so few wanted make it worth walking. A function of what
+    /// the root and the question determine, so that replicas agree on the mode.
+    fn graph_for(&self, candidates: usize, ef: usize) -> Option<&Graph> {
+        let large = candidates >= self.config.exact_below && candidates / WALK_WORTH >= ef;
+        self.graph.as_ref().filter(|_| large)
+    }
+
+    fn exact(&self, hits: Vec<Hit>, visited: usize) -> SearchOutcome {
+        SearchOutcome { mode: Mode::Exact, hits, rows_visited: visited as u64 }
+    }
+
+    /// Orders what a walk found by canonical scores.
+    fn rescore(&self, query: &[f32], k: usize, walk: Walk) -> SearchOutcome {
+        let hits = self.rows.scan_some(query, walk.rows, k);
+        SearchOutcome { mode: Mode::Ann, hits, rows_visited: walk.visited as u64 }
     }
 }

@@ -44,14 +44,17 @@
 //! - Applying what an index returned changes nothing.
 //! - No input panics: records, queries, filters, proofs and snapshots from anywhere are data.
 
+mod codes;
 mod config;
 mod error;
 mod filter;
+mod graph;
 mod index;
 mod merkle;
 mod metric;
 mod record;
 mod rows;
+mod snapshot;
 
 pub use config::IndexConfig;
 pub use error::{IndexError, SnapshotError, VectorError};
@@ -60,3 +63,4 @@ pub use index::{Applied, Hit, Index, Mode, Op, ROWS_MAX, SearchOutcome};
 pub use merkle::{MerkleProof, MerkleTree, PROOF_STEPS_MAX, empty_root, root_of};
 pub use metric::{COMPONENT_MAX, DIM_MAX, Metric, score};
 pub use record::{PAYLOAD_BYTES_MAX, Record, record_hash};
+pub use snapshot::SNAPSHOT_VERSION;

@@ -1,0 +1,65 @@
+//! The graph as bytes: root, entry, then for each row its parent and its links level by level. Codes,
+//! levels and children follow from the rows.
+
+use super::{Graph, NONE};
+use crate::rows::Rows;
+use crate::snapshot::Reader;
+use crate::{IndexConfig, SnapshotError};
+
+impl Graph {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.root.to_le_bytes());
+        out.extend_from_slice(&self.entry.to_le_bytes());
+        for row in 0..self.len() as u32 {
+            out.extend_from_slice(&self.parents[row as usize].to_le_bytes());
+            for level in 0..=self.levels[row as usize] {
+                let links = self.links(row, level);
+                out.extend_from_slice(&(links.len() as u16).to_le_bytes());
+                links.iter().for_each(|link| out.extend_from_slice(&link.to_le_bytes()));
+            }
+        }
+    }
+
+    /// Reads the graph over `rows`; checks every invariant.
+    pub(crate) fn read(
+        reader: &mut Reader<'_>,
+        config: &IndexConfig,
+        rows: &Rows,
+    ) -> Result<Self, SnapshotError> {
+        let mut graph = Graph::new(config);
+        graph.root = reader.u32()?;
+        graph.entry = reader.u32()?;
+        for row in 0..rows.len() as u32 {
+            let parent = reader.u32()?;
+            if parent != NONE && parent as usize >= rows.len() {
+                return Err(SnapshotError::Inconsistent("a parent is not a row"));
+            }
+            let level = graph.level_of(&rows.id(row));
+            graph.levels.push(level);
+            graph.parents.push(parent);
+            graph.degrees.push(0);
+            graph.upper.push(vec![Vec::new(); usize::from(level)]);
+            graph.base.resize(graph.base.len() + graph.m0, NONE);
+            for level in 0..=level {
+                let count = usize::from(reader.u16()?);
+                if count > graph.cap(level) {
+                    return Err(SnapshotError::Inconsistent("a row has too many links"));
+                }
+                for _ in 0..count {
+                    graph.push_link(row, level, reader.u32()?);
+                }
+            }
+        }
+        graph.children = vec![0; rows.len()];
+        for parent in graph.parents.iter().filter(|parent| **parent != NONE) {
+            let count = &mut graph.children[*parent as usize];
+            *count = count.saturating_add(1);
+        }
+        graph.check(|row| rows.id(row)).map_err(SnapshotError::Inconsistent)?;
+        for row in 0..rows.len() as u32 {
+            let probe = graph.codes.probe(rows.vector(row));
+            graph.codes.push(&probe);
+        }
+        Ok(graph)
+    }
+}
