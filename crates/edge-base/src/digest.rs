@@ -18,7 +18,7 @@ impl Digest {
     }
 
     /// The digest of a value's canonical encoding under a domain tag.
-    pub fn of_value<T: Serialize>(tag: &str, value: &T) -> Self {
+    pub fn of_value<T: Serialize + ?Sized>(tag: &str, value: &T) -> Self {
         let mut hasher = Hasher::new(tag);
         hasher.update(&codec::encode(value));
         hasher.finish()

@@ -79,7 +79,7 @@ pub struct AccountView {
 }
 
 /// Where every credit of the pool is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
     /// The genesis grant.
     pub granted: Credits,

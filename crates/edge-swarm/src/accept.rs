@@ -1,0 +1,114 @@
+//! When a result is believed: the credibility of workers and the posterior of a result group.
+//!
+//! Definitions after L. Sarmenta, "Sabotage-tolerance mechanisms for volunteer computing systems"
+//! (2002): a worker with `k` checked results is wrong with probability at most `f / ((1-f) e k)`.
+
+use std::f64::consts::E;
+
+/// What is assumed about the population.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Assumption {
+    /// Share of workers that may be faulty.
+    pub faulty: f64,
+    /// Probability of accepting a wrong result that is tolerated.
+    pub error: f64,
+}
+
+impl Assumption {
+    /// A pool that is joined by ticket only.
+    pub const CLOSED: Assumption = Assumption { faulty: 0.05, error: 0.01 };
+    /// A pool that anybody may join.
+    pub const OPEN: Assumption = Assumption { faulty: 0.2, error: 1e-3 };
+
+    /// Credibility of a worker with `checked` results that were checked and held.
+    pub fn credibility(&self, checked: u64) -> f64 {
+        let f = self.faulty;
+        if checked == 0 { 1.0 - f } else { 1.0 - f / ((1.0 - f) * E * checked as f64) }
+    }
+
+    /// The posterior probability that each group of equal results is right, given the credibility
+    /// of each member: proportional to the product of its members' credibilities and the others'
+    /// doubts, normalised over the groups and the event that none is right.
+    pub fn posteriors(&self, groups: &[Vec<f64>]) -> Vec<f64> {
+        let doubt = |group: &Vec<f64>| group.iter().map(|c| 1.0 - c).product::<f64>();
+        let trust = |group: &Vec<f64>| group.iter().product::<f64>();
+        let doubts: Vec<f64> = groups.iter().map(doubt).collect();
+        let weight = |i: usize| {
+            let others = doubts.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, d)| *d);
+            trust(&groups[i]) * others.product::<f64>()
+        };
+        let weights: Vec<f64> = (0..groups.len()).map(weight).collect();
+        let none: f64 = doubts.iter().product();
+        let total = none + weights.iter().sum::<f64>();
+        weights.into_iter().map(|w| w / total).collect()
+    }
+
+    /// Whether a posterior is enough.
+    pub fn accepts(&self, posterior: f64) -> bool {
+        posterior >= 1.0 - self.error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_the_design() {
+        let closed = Assumption::CLOSED;
+        let two = closed.posteriors(&[vec![closed.credibility(0); 2]])[0];
+        assert!((two - 0.9972).abs() < 5e-5, "{two}");
+        let open = Assumption::OPEN;
+        let five = open.posteriors(&[vec![open.credibility(0); 5]])[0];
+        assert!((five - 0.9990).abs() < 5e-5, "{five}");
+        assert!(!closed.accepts(closed.posteriors(&[vec![closed.credibility(0)]])[0]));
+    }
+
+    /// Checked results needed before one answer is accepted alone (Sarmenta's table, and
+    /// research figures: f = .1 needs 5 / 41 / 409 for 1e-2 / 1e-3 / 1e-4).
+    #[test]
+    fn results_needed_for_a_single_answer() {
+        for (faulty, error, needed) in
+            [(0.1, 1e-2, 5), (0.1, 1e-3, 41), (0.1, 1e-4, 409), (0.3, 1e-2, 16), (0.3, 1e-3, 158)]
+        {
+            let assumption = Assumption { faulty, error };
+            let first = (1..).find(|k| assumption.credibility(*k) >= 1.0 - error).unwrap();
+            assert_eq!(first, needed, "f = {faulty}, error = {error}");
+        }
+    }
+
+    /// Brute force over which members are right, given that members of a group are right or wrong
+    /// together and at most one group is right.
+    #[test]
+    fn posteriors_agree_with_enumeration() {
+        let assumption = Assumption::CLOSED;
+        let groups = vec![vec![0.95, 0.99], vec![0.9], vec![0.97, 0.8, 0.6]];
+        let all: Vec<(usize, f64)> = groups
+            .iter()
+            .enumerate()
+            .flat_map(|(g, members)| members.iter().map(move |c| (g, *c)))
+            .collect();
+        let mut mass = vec![0.0; groups.len() + 1];
+        for right in 0..(1u32 << all.len()) {
+            let probability: f64 = all
+                .iter()
+                .enumerate()
+                .map(|(i, (_, c))| if right >> i & 1 == 1 { *c } else { 1.0 - c })
+                .product();
+            let members_right = |g: usize| {
+                let bits = all.iter().enumerate().filter(|(_, (group, _))| *group == g);
+                bits.map(|(i, _)| right >> i & 1 == 1).collect::<Vec<_>>()
+            };
+            let state: Vec<Vec<bool>> = (0..groups.len()).map(members_right).collect();
+            let consistent = state.iter().all(|g| g.iter().all(|b| *b) || g.iter().all(|b| !*b));
+            let winners: Vec<usize> = (0..groups.len()).filter(|g| state[*g][0]).collect();
+            if consistent && winners.len() <= 1 {
+                mass[winners.first().copied().unwrap_or(groups.len())] += probability;
+            }
+        }
+        let total: f64 = mass.iter().sum();
+        for (got, want) in assumption.posteriors(&groups).iter().zip(&mass) {
+            assert!((got - want / total).abs() < 1e-12);
+        }
+    }
+}

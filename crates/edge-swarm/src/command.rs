@@ -1,0 +1,490 @@
+//! What a caller may ask of a peer and what it answers. CLI, HTTP and every other face are clients
+//! of these two enums.
+
+use std::sync::Arc;
+
+use edge_base::{
+    CollectionId, Credits, Digest, EscrowId, Micros, NodeId, RecordId, ShardId, TaskId, TaskKind,
+    shard::LogEntry,
+};
+use edge_ledger::{Handover, Totals};
+use serde::{Deserialize, Serialize};
+
+/// How urgent the owner of a task says it is. High costs twice the price.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Dequeued first within a tenant's share.
+    High,
+    /// Never starves.
+    #[default]
+    Normal,
+}
+
+/// A task as its owner states it.
+#[derive(Clone, Debug)]
+pub struct TaskRequest {
+    /// The kind: `embedding` or `semantic_match`; shard tasks have commands of their own.
+    pub kind: TaskKind,
+    /// The canonical payload.
+    pub payload: Arc<[u8]>,
+    /// The pin that workers must advertise.
+    pub pin: Digest,
+    /// Cost units: reference CPU-microseconds, at least 1.
+    pub units: u64,
+    /// Urgency.
+    pub priority: Priority,
+    /// Give up after this long.
+    pub remaining: Micros,
+    /// The most the requester pays for one execution.
+    pub price_max: Option<Credits>,
+}
+
+/// One change of a collection: the entry and, when it stores a record, its body.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Id and record hash.
+    pub entry: LogEntry,
+    /// The body whose hash the entry holds; empty for a deletion.
+    pub body: Vec<u8>,
+}
+
+/// Something a caller wants.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Command {
+    /// Who and how this node is.
+    Status,
+    /// Execute a task on the pool and check the result.
+    Submit(TaskRequest),
+    /// Stop a task that is not decided yet.
+    CancelTask(TaskId),
+    /// Tasks of this node, newest first.
+    ListTasks {
+        /// At most this many.
+        limit: usize,
+    },
+    /// Everything about one task.
+    ExplainTask(TaskId),
+    /// Create a collection owned by this node.
+    CreateCollection {
+        /// Its name: 1-64 characters, letters, digits, `-`, `_`, `.`.
+        name: String,
+        /// What `edge-tasks` needs to know to build its shards (dimension, metric, model).
+        layout: Vec<u8>,
+    },
+    /// The collections this node knows.
+    ListCollections,
+    /// Remove a collection owned by this node, everywhere.
+    DropCollection {
+        /// Its name.
+        name: String,
+    },
+    /// Append changes to a collection. Answered when they are acknowledged and checked.
+    Append {
+        /// The collection's name.
+        collection: String,
+        /// At most [`edge_base::shard::BATCH_ENTRIES_MAX`] changes.
+        changes: Vec<Change>,
+        /// Cost units of the whole batch.
+        units: u64,
+    },
+    /// Which of these records the collection holds with these very contents.
+    Known {
+        /// The collection's name.
+        collection: String,
+        /// The ids.
+        ids: Vec<RecordId>,
+    },
+    /// Search every shard of a collection.
+    Search {
+        /// The collection's name.
+        collection: String,
+        /// How many hits.
+        k: u32,
+        /// Query vector, filter and effort, as `edge-tasks` encodes them.
+        query: Vec<u8>,
+        /// Cost units for one shard.
+        units: u64,
+        /// Give up after this long.
+        remaining: Micros,
+    },
+    /// The members this node knows.
+    ListPeers,
+    /// Make a one-time ticket.
+    Invite {
+        /// Whether the new member belongs to this node's owner.
+        owner: bool,
+        /// Credits granted when it joins.
+        credits: Credits,
+    },
+    /// Balance of an account, this node's by default.
+    Balance {
+        /// The account.
+        account: Option<NodeId>,
+    },
+    /// Blocks of an account, oldest first.
+    History {
+        /// The account, this node's by default.
+        account: Option<NodeId>,
+        /// At most this many, the newest.
+        limit: usize,
+    },
+    /// Check every certificate again and add up.
+    VerifyLedger,
+    /// Hand the founder's witness duty to a set of four or more.
+    Handover {
+        /// The other members of the new set.
+        witnesses: Vec<NodeId>,
+    },
+    /// Pay what is owed now instead of at the next occasion.
+    Settle,
+    /// Finish what was promised and take nothing new; answered when idle.
+    Drain,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// To `Status`.
+    Status(Box<StatusView>),
+    /// To `Submit`: the checked result.
+    Task(TaskResult),
+    /// To `ListTasks`.
+    Tasks(Vec<TaskView>),
+    /// To `ExplainTask`.
+    Explained(Box<TaskView>),
+    /// To `CreateCollection`.
+    Collection(CollectionView),
+    /// To `ListCollections`.
+    Collections(Vec<CollectionView>),
+    /// To `Append`.
+    Appended {
+        /// Records stored or removed.
+        entries: usize,
+        /// Fewest replicas that acknowledged any of them.
+        replicas: usize,
+    },
+    /// To `Known`: the ids of the question that are stored, with their record hashes.
+    Known(Vec<LogEntry>),
+    /// To `Search`.
+    Found(SearchView),
+    /// To `ListPeers`.
+    Peers(Vec<PeerView>),
+    /// To `Invite`: the ticket's text.
+    Ticket(String),
+    /// To `Balance`.
+    Balance(BalanceView),
+    /// To `History`.
+    History(Vec<BlockView>),
+    /// To `VerifyLedger`.
+    Ledger(LedgerView),
+    /// To `Handover`.
+    HandedOver(Handover),
+    /// To commands that only succeed.
+    Done,
+}
+
+/// Why a command was refused; the exit code of the command line follows from it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The caller asked for something that is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// The caller's input is not acceptable.
+    #[error("{0}")]
+    Invalid(String),
+    /// Policy or credits forbid it.
+    #[error("{0}")]
+    Refused(String),
+    /// It took longer than allowed.
+    #[error("{0}")]
+    TimedOut(String),
+    /// It failed; the text says why.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A checked task result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TaskResult {
+    /// The task.
+    pub task: TaskId,
+    /// The canonical result.
+    pub result: Arc<[u8]>,
+    /// How it was checked.
+    pub check: Check,
+}
+
+/// How a result came to be believed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// Nodes whose results agreed.
+    pub agreed: Vec<NodeId>,
+    /// Nodes whose results differed.
+    pub disagreed: Vec<NodeId>,
+    /// The requester executed it too, and why.
+    pub own_execution: Option<String>,
+    /// The posterior probability, in parts per million.
+    pub posterior_ppm: u64,
+    /// Nobody else was there: the result is the requester's alone.
+    pub self_checked: bool,
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// Waits for bids, results or reveals.
+    Running,
+    /// A result was accepted.
+    Verified,
+    /// No result could be accepted.
+    Failed,
+    /// Its owner stopped it.
+    Cancelled,
+}
+
+/// A task for people and tools.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskView {
+    /// The task.
+    pub task: TaskId,
+    /// Its kind.
+    pub kind: TaskKind,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// Urgency.
+    pub priority: Priority,
+    /// Price of one execution.
+    pub price: Credits,
+    /// Digest of the payload.
+    pub payload: Digest,
+    /// The accepted result's digest.
+    pub result: Option<Digest>,
+    /// How it was checked.
+    pub check: Option<Check>,
+    /// Each node that had to do with it: who bid, declined and why, answered what, was paid what.
+    pub nodes: Vec<TaskNodeView>,
+    /// How long it took, or has taken so far.
+    pub took: Micros,
+}
+
+/// One node's part in a task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskNodeView {
+    /// The node.
+    pub node: NodeId,
+    /// `offered`, `bid`, `declined`, `assigned`, `accepted`, `committed`, `revealed`, `late`.
+    pub state: String,
+    /// The reason of a decline, or why it is late.
+    pub reason: Option<String>,
+    /// The digest it revealed.
+    pub digest: Option<Digest>,
+    /// What it earned for this task.
+    pub paid: Credits,
+}
+
+/// One collection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CollectionView {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: CollectionId,
+    /// Who may write to it.
+    pub owner: NodeId,
+    /// What `edge-tasks` stored about its rows.
+    pub layout: Vec<u8>,
+    /// Live records.
+    pub rows: u64,
+    /// Its shards, in order.
+    pub shards: Vec<ShardView>,
+}
+
+/// One shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShardView {
+    /// The shard.
+    pub shard: ShardId,
+    /// Live records.
+    pub rows: u64,
+    /// The accepted position.
+    pub seq: u64,
+    /// The accepted root.
+    pub root: Digest,
+    /// Replicas and the position each acknowledged.
+    pub replicas: Vec<ReplicaView>,
+    /// Replicas wanted.
+    pub wanted: usize,
+}
+
+/// One replica of a shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReplicaView {
+    /// The node.
+    pub node: NodeId,
+    /// The position it acknowledged.
+    pub seq: u64,
+    /// Whether it can be reached.
+    pub reachable: bool,
+    /// Whether it has enough checked results to count towards the factor.
+    pub proven: bool,
+}
+
+/// A merged search.
+#[derive(Clone, Debug)]
+pub struct SearchView {
+    /// Best first.
+    pub hits: Vec<edge_base::shard::ShardHit>,
+    /// One line for each shard.
+    pub shards: Vec<ShardSearchView>,
+}
+
+/// How one shard was searched.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShardSearchView {
+    /// The shard.
+    pub shard: ShardId,
+    /// Whether every row was scored.
+    pub exact: bool,
+    /// Rows whose distance was computed, the most of any replica.
+    pub rows_visited: u64,
+    /// Live rows.
+    pub rows: u64,
+    /// Replicas whose answers held.
+    pub answered: Vec<NodeId>,
+    /// Replicas whose answers did not hold.
+    pub faulty: Vec<NodeId>,
+    /// Replicas that did not answer in time.
+    pub silent: Vec<NodeId>,
+    /// Fewer answers than wanted.
+    pub below_factor: bool,
+    /// The shard's root at the answer.
+    pub root: Digest,
+}
+
+/// A member.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerView {
+    /// The node.
+    pub node: NodeId,
+    /// Whether a connection stands.
+    pub connected: bool,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Whether it belongs to this node's owner.
+    pub same_owner: bool,
+    /// Whether it is a witness.
+    pub witness: bool,
+    /// Results of it that were checked and held.
+    pub checked: u64,
+    /// Faults of it that this node verified.
+    pub faults: u64,
+    /// Tasks it says wait there.
+    pub load: u32,
+    /// Its label.
+    pub agent: String,
+}
+
+/// An account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BalanceView {
+    /// The account.
+    pub account: NodeId,
+    /// Certified balance.
+    pub balance: Credits,
+    /// Certified payments to it that no block of it has credited yet.
+    pub incoming: Credits,
+    /// Held by open escrows.
+    pub escrowed: Credits,
+    /// Vouchers held that are not settled yet.
+    pub vouchers: Credits,
+    /// The account's next block number less one.
+    pub seq: u64,
+    /// Two blocks at one number were seen.
+    pub frozen: bool,
+}
+
+/// One certified block.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BlockView {
+    /// The account.
+    pub account: NodeId,
+    /// Its number.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: Digest,
+    /// `open`, `send`, `escrow`, `settle`, `refund`.
+    pub kind: String,
+    /// What it says, for people.
+    pub text: String,
+    /// The escrow it opens or ends.
+    pub escrow: Option<EscrowId>,
+    /// The balance after it.
+    pub balance_after: Credits,
+}
+
+/// The ledger, added up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LedgerView {
+    /// Sums.
+    pub totals: Totals,
+    /// Whether they agree.
+    pub conserved: bool,
+    /// Certificates.
+    pub certificates: usize,
+    /// Signatures that were verified again for this answer.
+    pub signatures_verified: u64,
+    /// Accounts.
+    pub accounts: usize,
+    /// Witness set version and members.
+    pub set_version: u64,
+    /// Witnesses.
+    pub witnesses: Vec<NodeId>,
+}
+
+/// This node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusView {
+    /// This node.
+    pub node: NodeId,
+    /// The pool's genesis hash.
+    pub pool: Digest,
+    /// Who founded it.
+    pub founder: NodeId,
+    /// Members known.
+    pub members: usize,
+    /// Members connected.
+    pub connected: usize,
+    /// Witnesses of the set, and how many of them answer now.
+    pub witnesses: usize,
+    /// Witnesses that can be reached, this node included.
+    pub witnesses_reachable: usize,
+    /// Votes needed.
+    pub quorum: usize,
+    /// Tasks of others waiting or running here.
+    pub working: usize,
+    /// Own tasks not decided yet.
+    pub own_tasks: usize,
+    /// Own tasks whose result was accepted.
+    pub tasks_verified: u64,
+    /// Own tasks without an acceptable result.
+    pub tasks_failed: u64,
+    /// Results of others that were rejected.
+    pub results_rejected: u64,
+    /// Executions this node made for its own tasks because too few others were there.
+    pub own_executions: u64,
+    /// Executions made for others.
+    pub executed_for_others: u64,
+    /// Nodes that verified faults name.
+    pub faulty: Vec<NodeId>,
+    /// The account.
+    pub balance: BalanceView,
+    /// Sentences a person should read: what is wrong or tight, and what to do.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,271 @@
+//! The boundary of the peer: everything that goes in, everything that comes out.
+//!
+//! A driver (daemon, tab or simulator) calls [`crate::Peer::handle`] with one [`Input`], then drains
+//! [`crate::Peer::poll`] until it answers `None`. Outputs are ordered, and the order carries the
+//! durability rule: **every `Send`, `Publish` and `Answer` may leave only after every `Persist`
+//! before it is durable.** A driver that groups commits keeps that order; a crash then loses
+//! nothing that anybody was told.
+
+use edge_base::{Digest, NodeId, Timestamp, Work};
+
+use crate::{
+    command::{Answer, Command, Refusal},
+    event::Event,
+};
+
+/// A caller's number for a command, echoed in its answer.
+pub type CallId = u64;
+/// The peer's number for a piece of work.
+pub type WorkId = u64;
+/// The peer's number for a read from storage.
+pub type LoadId = u64;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// An authenticated connection to a node stands.
+    Connected {
+        /// The node at the other end.
+        node: NodeId,
+    },
+    /// The last connection to a node is gone.
+    Disconnected {
+        /// The node.
+        node: NodeId,
+    },
+    /// A direct frame; the transport vouches for the sender.
+    Frame {
+        /// The sender.
+        from: NodeId,
+        /// The frame as received.
+        bytes: Vec<u8>,
+    },
+    /// A gossiped frame; the envelope inside is signed by its author.
+    Published {
+        /// The frame as received.
+        bytes: Vec<u8>,
+    },
+    /// Work handed out by [`Output::Execute`] ended.
+    Executed {
+        /// Which.
+        work: WorkId,
+        /// The canonical result, or why there is none.
+        outcome: Result<Vec<u8>, String>,
+    },
+    /// A value asked for by [`Output::Load`].
+    Loaded {
+        /// Which.
+        load: LoadId,
+        /// The stored value, if there is one.
+        value: Option<Vec<u8>>,
+    },
+    /// A caller wants something.
+    Command {
+        /// Echoed in the answer.
+        call: CallId,
+        /// What.
+        command: Command,
+    },
+    /// The caller of a command is gone: its work may be dropped.
+    Abandoned {
+        /// The call.
+        call: CallId,
+    },
+    /// Time passed; given at the latest when the time of [`Output::WakeAt`] is reached.
+    Tick,
+}
+
+/// Where a durable value lives. One key-value table each.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Table {
+    /// The pool this node belongs to: genesis, witness set, own membership.
+    Pool,
+    /// Memberships and addresses of others.
+    Members,
+    /// Hashes of invitations that were not used yet, with their grants.
+    Invites,
+    /// Certificates by (account, sequence number).
+    Certificates,
+    /// Votes cast as a witness. Never restored from a copy.
+    Votes,
+    /// The own block that waits for its certificate.
+    OwnBlock,
+    /// Collections and shards this node owns or replicates.
+    Shards,
+    /// Log batches by (shard, sequence number).
+    Log,
+    /// Own statements (commits, reveals) and tasks with their outcome.
+    Tasks,
+    /// Vouchers received.
+    Vouchers,
+    /// Verified faults.
+    Faults,
+    /// Reputation counts.
+    Reputation,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Table; 12] = [
+        Table::Pool,
+        Table::Members,
+        Table::Invites,
+        Table::Certificates,
+        Table::Votes,
+        Table::OwnBlock,
+        Table::Shards,
+        Table::Log,
+        Table::Tasks,
+        Table::Vouchers,
+        Table::Faults,
+        Table::Reputation,
+    ];
+
+    /// The table's name in storage.
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Pool => "pool",
+            Table::Members => "members",
+            Table::Invites => "invites",
+            Table::Certificates => "certificates",
+            Table::Votes => "votes",
+            Table::OwnBlock => "own_block",
+            Table::Shards => "shards",
+            Table::Log => "log",
+            Table::Tasks => "tasks",
+            Table::Vouchers => "vouchers",
+            Table::Faults => "faults",
+            Table::Reputation => "reputation",
+        }
+    }
+}
+
+/// One change of durable state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Write {
+    /// The table.
+    pub table: Table,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The new value, or `None` to remove it.
+    pub value: Option<Vec<u8>>,
+}
+
+/// How urgent work is, most urgent first. Workers dequeue in this order, with a share kept for the
+/// lower ones so that none starves.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Urgency {
+    /// A person waits: searches and tasks of high priority.
+    High,
+    /// Ordinary tasks.
+    Normal,
+    /// Repair and the re-execution of faults.
+    Background,
+}
+
+/// Something for the driver to do.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Make a change durable before any later `Send`, `Publish` or `Answer` leaves.
+    Persist(Write),
+    /// Send a frame to a node, connected or not; loss is allowed.
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// The frame.
+        frame: Vec<u8>,
+    },
+    /// Give a frame to every member that can be reached; loss is allowed.
+    Publish {
+        /// The frame: a signed envelope.
+        frame: Vec<u8>,
+    },
+    /// Execute work on the node's workers. It may start before earlier persists are durable.
+    Execute {
+        /// Echoed in [`Input::Executed`].
+        work: WorkId,
+        /// What.
+        what: Work,
+        /// How urgent.
+        urgency: Urgency,
+    },
+    /// The result of this work is not needed any more.
+    CancelWork {
+        /// Which.
+        work: WorkId,
+    },
+    /// Read a value.
+    Load {
+        /// Echoed in [`Input::Loaded`].
+        load: LoadId,
+        /// The table.
+        table: Table,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Answer a command.
+    Answer {
+        /// The call.
+        call: CallId,
+        /// The answer.
+        answer: Result<Answer, Refusal>,
+    },
+    /// Tell whoever watches.
+    Event(Event),
+    /// Keep a connection to a node at these addresses.
+    Keep {
+        /// The node.
+        node: NodeId,
+        /// Where it may be reached, as the transport writes addresses.
+        addresses: Vec<String>,
+    },
+    /// Close connections to a node and refuse new ones.
+    Ban {
+        /// The node.
+        node: NodeId,
+    },
+    /// Call with [`Input::Tick`] at this time at the latest. Always the last output of a drain.
+    WakeAt(Timestamp),
+}
+
+/// What the peer cannot know by itself and does not change while it runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Addresses at which others reach this node.
+    pub addresses: Vec<String>,
+    /// Pins (model, tokenizer, canon version) this node can execute; see `edge-tasks`.
+    pub pins: Vec<Digest>,
+    /// The pin of shard work.
+    pub shard_pin: Digest,
+    /// Whether this node executes tasks of others.
+    pub works: bool,
+    /// How many tasks of others may wait here before bids are declined.
+    pub queue_max: usize,
+    /// The largest unpaid amount this node works for.
+    pub exposure_max: edge_base::Credits,
+    /// How long a result may take before its worker counts as late.
+    pub execution_timeout: edge_base::Micros,
+    /// Rows after which a collection opens its next shard.
+    pub shard_rows: u64,
+    /// Replicas wanted of each shard.
+    pub replication: usize,
+    /// A label that peers see.
+    pub agent: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            addresses: Vec::new(),
+            pins: Vec::new(),
+            shard_pin: Digest::default(),
+            works: true,
+            queue_max: 256,
+            exposure_max: edge_base::Credits::from_micro(10_000_000),
+            execution_timeout: edge_base::Micros::from_secs(10),
+            shard_rows: 12_000,
+            replication: 3,
+            agent: String::from("edge-net"),
+        }
+    }
+}

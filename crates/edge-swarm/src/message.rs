@@ -1,0 +1,543 @@
+//! Every message between peers. Direct messages travel in frames of kind 1 over an authenticated
+//! connection; gossip travels in frames of kind 2 and carries its own signatures.
+
+use edge_base::{
+    CollectionId, Digest, Domain, Micros, NodeId, ShardId, Signed, SignedBody, TaskId, TaskKind,
+    codec::{self, DecodeError, FRAME_BYTES_MAX},
+    shard::LogEntry,
+};
+use edge_ledger::{
+    Certificate, Claim, Genesis, Handover, SignedBlock, VoteBody,
+    statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::command::Priority;
+
+/// Frame kind of a direct [`Message`].
+pub const FRAME_DIRECT: u8 = 1;
+/// Frame kind of a [`Gossip`].
+pub const FRAME_GOSSIP: u8 = 2;
+/// Payloads and results up to this size travel inside a message; larger ones in chunks.
+pub const INLINE_BYTES_MAX: usize = 700 * 1024;
+/// The size of a chunk of content.
+pub const CHUNK_BYTES: usize = 256 * 1024;
+/// The largest payload or result of a task.
+pub const CONTENT_BYTES_MAX: usize = 8 << 20;
+/// The most members listed in one message.
+pub const MEMBERS_PER_MESSAGE: usize = 64;
+/// The most addresses kept of a node, and the longest.
+pub const ADDRESSES_MAX: usize = 8;
+/// The longest address, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+/// The most certificates in one message.
+pub const CERTIFICATES_PER_MESSAGE: usize = 32;
+
+/// A statement that a node is a member, signed by the member that invited it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Membership {
+    /// The new member.
+    pub node: NodeId,
+    /// The owner's group: nodes of one owner trust each other's results.
+    pub group: NodeId,
+}
+
+impl SignedBody for Membership {
+    const DOMAIN: Domain = Domain("membership");
+}
+
+/// A member as others pass it on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// The statement; `None` for the founder, who needs none.
+    pub membership: Option<Signed<Membership>>,
+    /// The member.
+    pub node: NodeId,
+    /// Where it may be reached; a hint.
+    pub addresses: Vec<String>,
+}
+
+/// What a node says about itself, again and again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Advert {
+    /// Grows with every advert of a process; a restart begins a new `life`.
+    pub counter: u64,
+    /// Distinguishes processes of the same node: later lives are larger.
+    pub life: u64,
+    /// What it can execute.
+    pub pins: Vec<Digest>,
+    /// Whether it executes tasks of others.
+    pub works: bool,
+    /// Tasks waiting there.
+    pub load: u32,
+    /// Where it may be reached.
+    pub addresses: Vec<String>,
+    /// Version of its witness set.
+    pub set_version: u64,
+    /// Digest of its ledger's frontier.
+    pub frontier: Digest,
+    /// Its label.
+    pub agent: String,
+}
+
+impl SignedBody for Advert {
+    const DOMAIN: Domain = Domain("advert");
+}
+
+/// A collection, as its owner defines it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CollectionSpec {
+    /// Its name, unique for its owner.
+    pub name: String,
+    /// Distinguishes collections of the same name made one after another.
+    pub nonce: u64,
+    /// Dimension, metric and model, as `edge-tasks` encodes them.
+    pub layout: Vec<u8>,
+    /// Whether it was removed.
+    pub dropped: bool,
+}
+
+impl SignedBody for CollectionSpec {
+    const DOMAIN: Domain = Domain("collection");
+}
+
+impl CollectionSpec {
+    /// The collection's id: of its owner, its name and its nonce.
+    pub fn id(&self, owner: &NodeId) -> CollectionId {
+        CollectionId(Digest::of_value("collection-id", &(owner, &self.name, self.nonce)))
+    }
+}
+
+/// The id of a collection's shard.
+pub fn shard_id(collection: &CollectionId, index: u32) -> ShardId {
+    ShardId(Digest::of_value("shard-id", &(collection, index)))
+}
+
+/// The accepted state of a shard, signed by its owner.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShardHead {
+    /// The collection.
+    pub collection: CollectionId,
+    /// The shard's place in it.
+    pub index: u32,
+    /// The accepted position.
+    pub seq: u64,
+    /// The log's chain hash there.
+    pub chain: Digest,
+    /// The Merkle root there.
+    pub root: Digest,
+    /// Live records there.
+    pub rows: u64,
+    /// Who holds copies.
+    pub replicas: Vec<NodeId>,
+}
+
+impl SignedBody for ShardHead {
+    const DOMAIN: Domain = Domain("shard-head");
+}
+
+/// A fault proof with what is needed to check it by re-execution.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// The signed statements.
+    pub proof: FaultProof,
+    /// Digest of the bytes that were revealed, for kinds whose results are checked themselves.
+    pub evidence: Evidence,
+}
+
+/// What re-execution needs besides the payload.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Evidence {
+    /// Nothing: execute the payload and compare digests.
+    Payload,
+    /// The answer's content digest and the owner's head at the answer's position.
+    Answer {
+        /// Content digest of the answer's bytes.
+        answer: Digest,
+        /// The owner's signed head for that position.
+        head: Signed<ShardHead>,
+    },
+    /// Content digest of the shard's history before the batch.
+    History {
+        /// Content digest of the encoded entries of all batches before.
+        history: Digest,
+    },
+}
+
+/// A direct message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// First message on a connection.
+    Hello {
+        /// The pool the sender belongs to or wants to join.
+        pool: Digest,
+        /// The sender's membership; `None` for the founder and for those who want to join.
+        membership: Option<Signed<Membership>>,
+        /// The secret of an invitation.
+        join: Option<[u8; 16]>,
+        /// Where the sender may be reached.
+        addresses: Vec<String>,
+    },
+    /// Answer to a `Hello` that was accepted.
+    Welcome {
+        /// The pool's genesis record.
+        genesis: Genesis,
+        /// The founder's handover, if it happened.
+        handover: Option<Signed<Handover>>,
+        /// The receiver's own membership, when it just joined.
+        membership: Option<Signed<Membership>>,
+        /// Members, each after its inviter.
+        members: Vec<MemberRecord>,
+        /// The sender's state.
+        advert: Signed<Advert>,
+    },
+    /// Answer to a `Hello` that was not accepted.
+    Refused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Collections and heads the sender knows.
+    Collections {
+        /// The collections.
+        specs: Vec<Signed<CollectionSpec>>,
+        /// Their shards.
+        heads: Vec<Signed<ShardHead>>,
+    },
+
+    /// Asks for content from an offset on.
+    Want {
+        /// Content digest.
+        content: Digest,
+        /// First byte wanted.
+        offset: u64,
+    },
+    /// A part of content.
+    Chunk {
+        /// Content digest.
+        content: Digest,
+        /// Size of all of it.
+        total: u64,
+        /// Place of the first byte.
+        offset: u64,
+        /// At most [`CHUNK_BYTES`].
+        bytes: Vec<u8>,
+    },
+    /// The content is not here.
+    NotHere {
+        /// Content digest.
+        content: Digest,
+    },
+
+    /// A requester looks for workers.
+    Offer(Offer),
+    /// A worker would take the task.
+    Bid {
+        /// The task.
+        task: TaskId,
+        /// Tasks waiting there.
+        load: u32,
+        /// When it could start.
+        start_in: Micros,
+    },
+    /// A worker does not take the task or assignment.
+    Decline {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        reason: DeclineReason,
+    },
+    /// A task for the receiver.
+    Assign {
+        /// The signed assignment.
+        assignment: Signed<Assignment>,
+        /// The payload, unless it is larger than [`INLINE_BYTES_MAX`].
+        payload: Option<Vec<u8>>,
+        /// Urgency.
+        priority: Priority,
+        /// The requester waits this long.
+        remaining: Micros,
+    },
+    /// The assignment is taken.
+    Accepted {
+        /// The task.
+        task: TaskId,
+    },
+    /// The worker has a result and is bound to it.
+    Committed(Signed<Commit>),
+    /// All commits are in, or the deadline passed.
+    RevealPlease {
+        /// The task.
+        task: TaskId,
+        /// Every commit, so that a worker sees that its own is among them.
+        commits: Vec<Signed<Commit>>,
+    },
+    /// The result.
+    Revealed {
+        /// The commit; repeated so that a certified answer needs one message only.
+        commit: Signed<Commit>,
+        /// Opens it.
+        reveal: Signed<Reveal>,
+        /// The result, unless it is larger than [`INLINE_BYTES_MAX`].
+        result: Option<Vec<u8>>,
+    },
+    /// The requester does not need the result any more, or has decided.
+    Over {
+        /// The task.
+        task: TaskId,
+        /// The accepted digest, if there is one.
+        accepted: Option<Digest>,
+    },
+    /// A cumulative payment promise.
+    Paid(Signed<Voucher>),
+
+    /// A replica of this shard is wanted at the receiver.
+    Replicate {
+        /// The collection.
+        spec: Signed<CollectionSpec>,
+        /// The shard's place in it.
+        index: u32,
+        /// The owner's head.
+        head: Option<Signed<ShardHead>>,
+    },
+    /// The copy is not needed any more.
+    Release {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Asks for log batches.
+    LogWant {
+        /// The shard.
+        shard: ShardId,
+        /// First position wanted.
+        seq: u64,
+    },
+    /// One log batch.
+    LogBatch {
+        /// The shard.
+        shard: ShardId,
+        /// The position.
+        seq: u64,
+        /// The encoded batch; empty when the sender does not have it.
+        batch: Vec<u8>,
+        /// The last position the sender has.
+        last: u64,
+    },
+    /// The sender holds a copy of a shard.
+    ReplicaAt {
+        /// The shard.
+        shard: ShardId,
+        /// Applied up to here.
+        seq: u64,
+        /// Its root there.
+        root: Digest,
+    },
+
+    /// A block that wants votes.
+    Propose(SignedBlock),
+    /// A vote.
+    Vote(Signed<VoteBody>),
+    /// A witness does not vote; says what it misses or why.
+    NoVote {
+        /// The block.
+        block: Digest,
+        /// Certificates it needs first, as (account, first position).
+        missing: Option<(NodeId, u64)>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Certified blocks.
+    Certificates(Vec<Certificate>),
+    /// The sender's heads; asks for what the receiver has beyond them.
+    Frontier {
+        /// Last certified position of each account, by account.
+        heads: Vec<(NodeId, u64)>,
+    },
+    /// Evidence of unpaid work.
+    Claim(Box<Signed<Claim>>),
+}
+
+/// What a requester tells workers before they bid.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Offer {
+    /// The task.
+    pub task: TaskId,
+    /// Its kind.
+    pub kind: TaskKind,
+    /// What the worker must be able to execute.
+    pub pin: Digest,
+    /// Size of the payload.
+    pub payload_bytes: u64,
+    /// Price of the execution.
+    pub price: edge_base::Credits,
+    /// Urgency.
+    pub priority: Priority,
+    /// The requester waits this long.
+    pub remaining: Micros,
+}
+
+/// Why a worker does not take a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum DeclineReason {
+    /// This node does not work for others.
+    NotWorking,
+    /// Too much is waiting here.
+    Busy,
+    /// The pin is not known here.
+    Pin,
+    /// The requester owes this node more than it lends.
+    Exposure,
+    /// The escrow is not certified here yet.
+    Escrow,
+    /// The price is below the escrow's list.
+    Price,
+    /// The shard is not held here, or not up to the position asked for.
+    Behind,
+    /// The payload did not arrive or is not what was signed.
+    Payload,
+    /// The execution failed here.
+    Failed,
+    /// The node is shutting down.
+    Leaving,
+}
+
+impl DeclineReason {
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            DeclineReason::NotWorking => "does not work for others",
+            DeclineReason::Busy => "too much is waiting there",
+            DeclineReason::Pin => "cannot execute this model version",
+            DeclineReason::Exposure => "is owed too much by this node already",
+            DeclineReason::Escrow => "does not know the escrow yet",
+            DeclineReason::Price => "the price is below the escrow's list",
+            DeclineReason::Behind => "does not hold the shard at this position",
+            DeclineReason::Payload => "did not get the payload",
+            DeclineReason::Failed => "the execution failed there",
+            DeclineReason::Leaving => "is shutting down",
+        }
+    }
+}
+
+/// A gossiped statement.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Gossip {
+    /// A node's state.
+    Advert(Signed<Advert>),
+    /// A new member.
+    Member(MemberRecord),
+    /// A certified block.
+    Certificate(Box<Certificate>),
+    /// The witness set changed.
+    Handover(Box<Signed<Handover>>),
+    /// A collection was made or removed.
+    Collection(Signed<CollectionSpec>),
+    /// A shard moved on.
+    Head(Signed<ShardHead>),
+    /// A liar is named.
+    Fault(Box<FaultReport>),
+}
+
+/// Encodes a direct message.
+pub fn encode_message(message: &Message) -> Vec<u8> {
+    codec::encode_frame(FRAME_DIRECT, message)
+}
+
+/// Decodes a direct message and checks its bounds.
+pub fn decode_message(bytes: &[u8]) -> Result<Message, DecodeError> {
+    let message: Message = codec::decode_frame(FRAME_DIRECT, bytes)?;
+    if message_in_bounds(&message) { Ok(message) } else { Err(DecodeError::Malformed) }
+}
+
+/// Encodes gossip.
+pub fn encode_gossip(gossip: &Gossip) -> Vec<u8> {
+    codec::encode_frame(FRAME_GOSSIP, gossip)
+}
+
+/// Decodes gossip and checks its bounds.
+pub fn decode_gossip(bytes: &[u8]) -> Result<Gossip, DecodeError> {
+    let (kind, body) = codec::open_frame(bytes, FRAME_BYTES_MAX)?;
+    if kind != FRAME_GOSSIP {
+        return Err(DecodeError::Kind { got: kind, expected: FRAME_GOSSIP });
+    }
+    let gossip: Gossip = codec::decode(body)?;
+    let fine = match &gossip {
+        Gossip::Advert(advert) => advert_in_bounds(&advert.body),
+        Gossip::Member(record) => addresses_in_bounds(&record.addresses),
+        Gossip::Collection(spec) => spec_in_bounds(&spec.body),
+        Gossip::Head(head) => head.body.replicas.len() <= 64,
+        Gossip::Certificate(_) | Gossip::Handover(_) | Gossip::Fault(_) => true,
+    };
+    if fine { Ok(gossip) } else { Err(DecodeError::Malformed) }
+}
+
+fn addresses_in_bounds(addresses: &[String]) -> bool {
+    addresses.len() <= ADDRESSES_MAX && addresses.iter().all(|a| a.len() <= ADDRESS_BYTES_MAX)
+}
+
+fn advert_in_bounds(advert: &Advert) -> bool {
+    addresses_in_bounds(&advert.addresses) && advert.pins.len() <= 64 && advert.agent.len() <= 64
+}
+
+fn spec_in_bounds(spec: &CollectionSpec) -> bool {
+    name_is_valid(&spec.name) && spec.layout.len() <= 1024
+}
+
+/// Collection names: 1-64 characters of letters, digits, `-`, `_` and `.`.
+pub fn name_is_valid(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn message_in_bounds(message: &Message) -> bool {
+    match message {
+        Message::Hello { addresses, .. } => addresses_in_bounds(addresses),
+        Message::Welcome { members, advert, .. } => {
+            members.len() <= MEMBERS_PER_MESSAGE
+                && members.iter().all(|m| addresses_in_bounds(&m.addresses))
+                && advert_in_bounds(&advert.body)
+        }
+        Message::Refused { reason } => reason.len() <= 512,
+        Message::Collections { specs, heads } => {
+            specs.len() <= 256
+                && heads.len() <= 1024
+                && specs.iter().all(|s| spec_in_bounds(&s.body))
+                && heads.iter().all(|h| h.body.replicas.len() <= 64)
+        }
+        Message::Chunk { total, bytes, .. } => {
+            *total <= CONTENT_BYTES_MAX as u64 && bytes.len() <= CHUNK_BYTES
+        }
+        Message::Assign { payload, .. } => {
+            payload.as_ref().is_none_or(|p| p.len() <= INLINE_BYTES_MAX)
+        }
+        Message::RevealPlease { commits, .. } => commits.len() <= 64,
+        Message::Revealed { result, .. } => {
+            result.as_ref().is_none_or(|r| r.len() <= INLINE_BYTES_MAX)
+        }
+        Message::NoVote { reason, .. } => reason.len() <= 512,
+        Message::Certificates(list) => list.len() <= CERTIFICATES_PER_MESSAGE,
+        Message::Replicate { spec, head, .. } => {
+            spec_in_bounds(&spec.body) && head.as_ref().is_none_or(|h| h.body.replicas.len() <= 64)
+        }
+        Message::Frontier { heads } => heads.len() <= 8192,
+        Message::Want { .. }
+        | Message::NotHere { .. }
+        | Message::Offer(_)
+        | Message::Bid { .. }
+        | Message::Decline { .. }
+        | Message::Accepted { .. }
+        | Message::Committed(_)
+        | Message::Over { .. }
+        | Message::Paid(_)
+        | Message::Release { .. }
+        | Message::LogWant { .. }
+        | Message::LogBatch { .. }
+        | Message::ReplicaAt { .. }
+        | Message::Propose(_)
+        | Message::Vote(_)
+        | Message::Claim(_) => true,
+    }
+}
+
+/// The entries of all batches before a position, as fault proofs of `vector_insert` carry them.
+pub type History = Vec<Vec<LogEntry>>;

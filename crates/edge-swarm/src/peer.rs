@@ -1,0 +1,415 @@
+//! The peer: one deterministic state machine for the daemon, the tab and the simulator.
+//!
+//! State lives in [`Peer`]; the rules live in the modules below it, each an `impl Peer` block over
+//! one concern. They meet in three places: the queue of outputs, the timers and the table of
+//! purposes that says why a piece of work was handed out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use edge_base::{Digest, Micros, NodeId, Rng, SecretKey, ShardId, TaskId, Timestamp, Verifier};
+use edge_base::{Work, codec};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    command::{Answer, Refusal},
+    event::Event,
+    io::{CallId, Input, LoadId, Output, Settings, Table, Urgency, WorkId, Write},
+    message::{self, Gossip, Message},
+    ticket::Ticket,
+};
+
+mod bank;
+mod collections;
+mod content;
+mod escrow;
+mod faults;
+mod job;
+mod membership;
+mod replica;
+mod search;
+mod start;
+mod task;
+mod view;
+
+pub use faults::FaultRecord;
+pub use start::{StartError, Stored};
+pub use task::{TaskRecord, WorkerRecord};
+
+/// The most pieces of work that wait for the driver; beyond it new tasks of others are declined.
+const WORKS_MAX: usize = 8_192;
+
+/// A peer. See the crate's documentation for how to drive it.
+pub struct Peer {
+    pub(crate) key: SecretKey,
+    pub(crate) me: NodeId,
+    pub(crate) pool: Digest,
+    pub(crate) settings: Settings,
+    pub(crate) verifier: Verifier,
+    pub(crate) rng: Rng,
+    pub(crate) now: Timestamp,
+    pub(crate) life: u64,
+    outputs: VecDeque<Output>,
+    wake_given: Option<Timestamp>,
+    timers: BTreeSet<(Timestamp, u64)>,
+    timer_kinds: BTreeMap<u64, Timer>,
+    next_id: u64,
+    works: BTreeMap<WorkId, Purpose>,
+    loads: BTreeMap<LoadId, LoadPurpose>,
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) members: membership::Members,
+    pub(crate) bank: Option<bank::Bank>,
+    pub(crate) escrow: escrow::Spending,
+    pub(crate) content: content::Content,
+    pub(crate) jobs: job::Jobs,
+    pub(crate) tasks: task::Tasks,
+    pub(crate) shards: collections::Shards,
+    pub(crate) searches: search::Searches,
+    pub(crate) faults: faults::Faults,
+    pub(crate) draining: Option<CallId>,
+    pub(crate) counters: Counters,
+}
+
+/// What happened since the start, for status and metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Direct messages and gossip that passed decoding.
+    pub inputs_decoded: u64,
+    /// Frames that did not decode, or came from nobody we know.
+    pub inputs_refused: u64,
+    /// Own tasks whose result was accepted.
+    pub tasks_verified: u64,
+    /// Own tasks that failed.
+    pub tasks_failed: u64,
+    /// Results of others that differed from what was accepted.
+    pub results_rejected: u64,
+    /// Own tasks executed here because too few others were there.
+    pub own_executions: u64,
+    /// Results delivered to others.
+    pub executed_for_others: u64,
+    /// Fault proofs that held when they were re-executed here.
+    pub faults_verified: u64,
+    /// Fault proofs that did not.
+    pub faults_refuted: u64,
+}
+
+/// Why a piece of work was handed out.
+#[derive(Clone, Debug)]
+pub(crate) enum Purpose {
+    /// For another node's task.
+    Job(TaskId),
+    /// For an own task: a missing replica or a tie-break.
+    OwnTask(TaskId),
+    /// A replica here applies a batch.
+    Apply { shard: ShardId, seq: u64 },
+    /// An own replica is searched.
+    OwnSearch { search: u64, part: usize },
+    /// Another node's answer is checked.
+    CheckAnswer { search: u64, part: usize, node: NodeId },
+    /// A fault proof is re-executed.
+    Recheck(Digest),
+    /// Nothing follows.
+    Nothing,
+}
+
+/// Why a value is read.
+#[derive(Clone, Debug)]
+pub(crate) enum LoadPurpose {
+    /// A batch to apply after a restart.
+    Apply { shard: ShardId, seq: u64 },
+    /// A batch another node asked for.
+    Serve { shard: ShardId, seq: u64, to: NodeId },
+    /// A batch of an own shard, to know its records after a restart.
+    Recall { shard: ShardId, seq: u64 },
+}
+
+/// What to do when a time has come.
+#[derive(Clone, Debug)]
+pub(crate) enum Timer {
+    Advert,
+    Hello,
+    Task(TaskId),
+    Search(u64),
+    Job(TaskId),
+    Fetch(Digest),
+    Propose,
+    Repair,
+    Pay,
+    CatchUp(ShardId),
+    Head(ShardId),
+    Drain,
+}
+
+impl Peer {
+    /// Takes one input. Drain [`Peer::poll`] afterwards.
+    pub fn handle(&mut self, now: Timestamp, input: Input) {
+        self.now = self.now.max(now);
+        self.wake_given = None;
+        self.run_timers();
+        match input {
+            Input::Connected { node } => self.on_connected(node),
+            Input::Disconnected { node } => self.on_disconnected(node),
+            Input::Frame { from, bytes } => self.on_frame(from, &bytes),
+            Input::Published { bytes } => self.on_published(&bytes),
+            Input::Executed { work, outcome } => self.on_executed(work, outcome),
+            Input::Loaded { load, value } => self.on_loaded(load, value),
+            Input::Command { call, command } => self.on_command(call, command),
+            Input::Abandoned { call } => self.on_abandoned(call),
+            Input::Tick => {}
+        }
+    }
+
+    /// The next thing for the driver to do, `None` when there is nothing until the next input.
+    pub fn poll(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        let next = self.timers.first().map(|(at, _)| *at)?;
+        if self.wake_given == Some(next) {
+            return None;
+        }
+        self.wake_given = Some(next);
+        Some(Output::WakeAt(next))
+    }
+
+    /// This node.
+    pub fn node_id(&self) -> NodeId {
+        self.me
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// What the signature verifier did.
+    pub fn verifier_stats(&self) -> edge_base::VerifierStats {
+        self.verifier.stats()
+    }
+
+    fn run_timers(&mut self) {
+        while let Some((at, id)) = self.timers.first().copied() {
+            if at > self.now {
+                break;
+            }
+            self.timers.pop_first();
+            let Some(kind) = self.timer_kinds.remove(&id) else { continue };
+            match kind {
+                Timer::Advert => self.on_advert_timer(),
+                Timer::Hello => self.on_hello_timer(),
+                Timer::Task(task) => self.on_task_timer(task),
+                Timer::Search(search) => self.on_search_timer(search),
+                Timer::Job(task) => self.on_job_timer(task),
+                Timer::Fetch(content) => self.on_fetch_timer(content),
+                Timer::Propose => self.on_propose_timer(),
+                Timer::Repair => self.on_repair_timer(),
+                Timer::Pay => self.on_pay_timer(),
+                Timer::CatchUp(shard) => self.on_catch_up_timer(shard),
+                Timer::Head(shard) => self.on_head_timer(shard),
+                Timer::Drain => self.on_drain_timer(),
+            }
+        }
+    }
+
+    fn on_frame(&mut self, from: NodeId, bytes: &[u8]) {
+        if from == self.me {
+            return;
+        }
+        if bytes.get(3) == Some(&message::FRAME_GOSSIP) && self.members.is_member(&from) {
+            // Gossip may come straight from a member; what it carries is signed by its author.
+            self.members.heard(&from, self.now);
+            return self.on_published(bytes);
+        }
+        let Ok(message) = message::decode_message(bytes) else {
+            self.counters.inputs_refused += 1;
+            return;
+        };
+        let open_to_all = matches!(
+            message,
+            Message::Hello { .. } | Message::Welcome { .. } | Message::Refused { .. }
+        );
+        if !open_to_all && !self.members.is_member(&from) {
+            self.counters.inputs_refused += 1;
+            return;
+        }
+        self.counters.inputs_decoded += 1;
+        self.members.heard(&from, self.now);
+        self.on_message(from, message);
+    }
+
+    fn on_message(&mut self, from: NodeId, message: Message) {
+        match message {
+            Message::Hello { pool, membership, join, addresses } => {
+                self.on_hello(from, pool, membership, join, addresses);
+            }
+            Message::Welcome { genesis, handover, membership, members, advert } => {
+                self.on_welcome(from, genesis, handover, membership, members, advert);
+            }
+            Message::Refused { reason } => self.on_refused(from, reason),
+            Message::Collections { specs, heads } => self.on_collections(specs, heads),
+            Message::Want { content, offset } => self.on_want(from, content, offset),
+            Message::Chunk { content, total, offset, bytes } => {
+                self.on_chunk(from, content, total, offset, bytes);
+            }
+            Message::NotHere { content } => self.on_not_here(from, content),
+            Message::Offer(offer) => self.on_offer(from, offer),
+            Message::Bid { task, load, start_in } => self.on_bid(from, task, load, start_in),
+            Message::Decline { task, reason } => self.on_decline(from, task, reason),
+            Message::Assign { assignment, payload, priority, remaining } => {
+                self.on_assign(from, assignment, payload, priority, remaining);
+            }
+            Message::Accepted { task } => self.on_accepted(from, task),
+            Message::Committed(commit) => self.on_committed(from, commit),
+            Message::RevealPlease { task, commits } => self.on_reveal_please(from, task, commits),
+            Message::Revealed { commit, reveal, result } => {
+                self.on_revealed(from, commit, reveal, result);
+            }
+            Message::Over { task, accepted } => self.on_over(from, task, accepted),
+            Message::Paid(voucher) => self.on_paid(from, voucher),
+            Message::Replicate { spec, index, head } => self.on_replicate(from, spec, index, head),
+            Message::Release { shard } => self.on_release(from, shard),
+            Message::LogWant { shard, seq } => self.on_log_want(from, shard, seq),
+            Message::LogBatch { shard, seq, batch, last } => {
+                self.on_log_batch(from, shard, seq, batch, last);
+            }
+            Message::ReplicaAt { shard, seq, root } => self.on_replica_at(from, shard, seq, root),
+            Message::Propose(block) => self.on_propose(from, block),
+            Message::Vote(vote) => self.on_vote(from, vote),
+            Message::NoVote { block, missing, reason } => {
+                self.on_no_vote(from, block, missing, reason);
+            }
+            Message::Certificates(list) => self.on_certificates(from, list),
+            Message::Frontier { heads } => self.on_frontier(from, heads),
+            Message::Claim(claim) => self.on_claim(from, *claim),
+        }
+    }
+
+    fn on_published(&mut self, bytes: &[u8]) {
+        let Ok(gossip) = message::decode_gossip(bytes) else {
+            self.counters.inputs_refused += 1;
+            return;
+        };
+        self.counters.inputs_decoded += 1;
+        match gossip {
+            Gossip::Advert(advert) => self.on_advert(advert),
+            Gossip::Member(record) => {
+                self.learn_member(record);
+            }
+            Gossip::Certificate(certificate) => self.on_certificate(None, *certificate),
+            Gossip::Handover(handover) => self.on_handover(*handover),
+            Gossip::Collection(spec) => self.on_collection(spec),
+            Gossip::Head(head) => self.on_head(head),
+            Gossip::Fault(report) => self.on_fault_report(*report),
+        }
+    }
+
+    fn on_executed(&mut self, work: WorkId, outcome: Result<Vec<u8>, String>) {
+        let Some(purpose) = self.works.remove(&work) else { return };
+        match purpose {
+            Purpose::Job(task) => self.on_job_executed(task, outcome),
+            Purpose::OwnTask(task) => self.on_own_task_executed(task, outcome),
+            Purpose::Apply { shard, seq } => self.on_applied(shard, seq, outcome),
+            Purpose::OwnSearch { search, part } => self.on_own_search(search, part, outcome),
+            Purpose::CheckAnswer { search, part, node } => {
+                self.on_answer_checked(search, part, node, outcome);
+            }
+            Purpose::Recheck(fault) => self.on_rechecked(fault, outcome),
+            Purpose::Nothing => {}
+        }
+        self.step_drain();
+    }
+
+    fn on_loaded(&mut self, load: LoadId, value: Option<Vec<u8>>) {
+        match self.loads.remove(&load) {
+            Some(LoadPurpose::Apply { shard, seq }) => self.on_apply_loaded(shard, seq, value),
+            Some(LoadPurpose::Serve { shard, seq, to }) => {
+                self.on_serve_loaded(shard, seq, to, value);
+            }
+            Some(LoadPurpose::Recall { shard, seq }) => self.on_recall_loaded(shard, seq, value),
+            None => {}
+        }
+    }
+
+    // What the modules below use to speak to the driver.
+
+    pub(crate) fn send(&mut self, to: NodeId, message: &Message) {
+        self.outputs.push_back(Output::Send { to, frame: message::encode_message(message) });
+    }
+
+    pub(crate) fn publish(&mut self, gossip: &Gossip) {
+        self.outputs.push_back(Output::Publish { frame: message::encode_gossip(gossip) });
+    }
+
+    pub(crate) fn persist<T: Serialize + ?Sized>(&mut self, table: Table, key: &[u8], value: &T) {
+        self.persist_bytes(table, key, codec::encode(value));
+    }
+
+    pub(crate) fn persist_bytes(&mut self, table: Table, key: &[u8], value: Vec<u8>) {
+        let write = Write { table, key: key.to_vec(), value: Some(value) };
+        self.outputs.push_back(Output::Persist(write));
+    }
+
+    pub(crate) fn forget(&mut self, table: Table, key: &[u8]) {
+        let write = Write { table, key: key.to_vec(), value: None };
+        self.outputs.push_back(Output::Persist(write));
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    pub(crate) fn note(&mut self, text: impl Into<String>) {
+        self.event(Event::Note { text: text.into() });
+    }
+
+    pub(crate) fn answer(&mut self, call: CallId, answer: Result<Answer, Refusal>) {
+        self.outputs.push_back(Output::Answer { call, answer });
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    pub(crate) fn execute(&mut self, what: Work, urgency: Urgency, purpose: Purpose) -> WorkId {
+        let work = self.fresh_id();
+        self.works.insert(work, purpose);
+        self.outputs.push_back(Output::Execute { work, what, urgency });
+        work
+    }
+
+    pub(crate) fn cancel_work(&mut self, work: WorkId) {
+        if self.works.remove(&work).is_some() {
+            self.outputs.push_back(Output::CancelWork { work });
+        }
+    }
+
+    pub(crate) fn works_full(&self) -> bool {
+        self.works.len() >= WORKS_MAX
+    }
+
+    pub(crate) fn load(&mut self, table: Table, key: Vec<u8>, purpose: LoadPurpose) {
+        let load = self.fresh_id();
+        self.loads.insert(load, purpose);
+        self.outputs.push_back(Output::Load { load, table, key });
+    }
+
+    pub(crate) fn after(&mut self, delay: Micros, timer: Timer) {
+        let id = self.fresh_id();
+        self.timers.insert((self.now + delay, id));
+        self.timer_kinds.insert(id, timer);
+    }
+
+    /// A delay spread over 75-125 %, so that peers started together do not act together.
+    pub(crate) fn jittered(&mut self, delay: Micros) -> Micros {
+        Micros(delay.0 / 4 * 3 + self.rng.below(delay.0 / 2 + 1))
+    }
+}
+
+/// Decodes a stored value; a value that does not decode is corruption and named by the caller.
+pub(crate) fn decode_stored<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    codec::decode(bytes).ok()
+}

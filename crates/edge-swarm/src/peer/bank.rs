@@ -1,0 +1,662 @@
+//! The ledger as the peer lives it: own blocks, votes for others, certificates that spread.
+//!
+//! One own block is under way at a time. It is durable before it is proposed and proposed again,
+//! unchanged, until a quorum has voted, across restarts. Certificates travel as gossip; adverts
+//! carry the digest of the frontier, and peers whose digests differ tell each other what they lack.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use edge_base::{Credits, Digest, Micros, NodeId, Signed, Timestamp, Verifier};
+use edge_ledger::{
+    Applied, BlockKind, Certificate, Claim, ClaimBook, Genesis, HandOverError, Handover, Ledger,
+    LedgerError, Refusal as VoteRefusal, SignedBlock, Vote, VoteCollector, VoteLog,
+};
+
+use super::{Peer, StartError, Stored, Timer, decode_stored};
+use crate::{
+    command::{Answer, BalanceView, BlockView, LedgerView, Refusal},
+    event::Event,
+    io::{CallId, Table},
+    message::{CERTIFICATES_PER_MESSAGE, Gossip, Message},
+};
+
+/// Certificates that wait for what they build on.
+const WAITING_MAX: usize = 1_024;
+/// Own blocks that wait for their turn.
+const QUEUE_MAX: usize = 1_024;
+/// A proposal is repeated after this.
+const PROPOSE_EVERY: Micros = Micros::from_millis(500);
+/// A node is told our frontier at most this often.
+const FRONTIER_EVERY: Micros = Micros::from_millis(400);
+/// Messages of certificates sent in answer to one frontier.
+const BURST: usize = 8;
+
+/// The peer's view of the ledger and its part in it.
+#[derive(Debug)]
+pub(crate) struct Bank {
+    pub(crate) ledger: Ledger,
+    pub(crate) handover: Option<Signed<Handover>>,
+    pub(crate) claims: ClaimBook,
+    pub(crate) may_vote: bool,
+    votes: VoteLog,
+    queue: VecDeque<(BlockKind, Option<CallId>)>,
+    pending: Option<Pending>,
+    waiting: VecDeque<Arc<Certificate>>,
+    handing_over: Option<(CallId, Vec<NodeId>)>,
+    told: BTreeMap<NodeId, Timestamp>,
+    voted_at: BTreeMap<NodeId, Timestamp>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    block: SignedBlock,
+    collector: VoteCollector,
+    call: Option<CallId>,
+}
+
+impl Bank {
+    pub(crate) fn new(genesis: Genesis) -> Self {
+        let ledger = Ledger::new(genesis).expect("invariant: the genesis record was validated");
+        Bank {
+            ledger,
+            handover: None,
+            claims: ClaimBook::new(),
+            may_vote: true,
+            votes: VoteLog::new(),
+            queue: VecDeque::new(),
+            pending: None,
+            waiting: VecDeque::new(),
+            handing_over: None,
+            told: BTreeMap::new(),
+            voted_at: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn restore(
+        genesis: Genesis,
+        stored: &Stored,
+        verifier: &mut Verifier,
+    ) -> Result<Self, StartError> {
+        genesis.validate().map_err(|e| StartError::Ledger(e.to_string()))?;
+        let mut bank = Bank::new(genesis);
+        if let Some(bytes) = stored.get(Table::Pool, b"handover") {
+            let signed: Signed<Handover> =
+                decode_stored(bytes).ok_or(StartError::Damaged { table: "pool" })?;
+            // Its heads are those of certificates that follow; the ledger takes both in any order.
+            bank.handover = Some(signed);
+        }
+        let mut certificates = Vec::new();
+        for (_, value) in stored.table(Table::Certificates) {
+            let certificate: Certificate =
+                decode_stored(value).ok_or(StartError::Damaged { table: "certificates" })?;
+            certificates.push(Arc::new(certificate));
+        }
+        if let Some(signed) = bank.handover.clone() {
+            bank.ledger
+                .apply_handover(Arc::new(signed), verifier)
+                .map_err(|e| StartError::Ledger(e.to_string()))?;
+        }
+        let merged = bank.ledger.merge(certificates, verifier);
+        if let Some(refused) = merged.refused.first() {
+            return Err(StartError::Ledger(refused.error.to_string()));
+        }
+        let votes = stored.table(Table::Votes).iter().map(|(k, v)| (k, v));
+        bank.votes = VoteLog::restore(votes).map_err(|_| StartError::Damaged { table: "votes" })?;
+        if let Some(bytes) = stored.get(Table::OwnBlock, b"pending") {
+            let block: SignedBlock =
+                decode_stored(bytes).ok_or(StartError::Damaged { table: "own_block" })?;
+            if !bank.ledger.is_certified(&block) {
+                bank.set_pending(block, None);
+            }
+        }
+        Ok(bank)
+    }
+
+    fn set_pending(&mut self, block: SignedBlock, call: Option<CallId>) {
+        let collector =
+            VoteCollector::new(block.clone(), self.ledger.witness_set(), self.ledger.pool());
+        self.pending = Some(Pending { block, collector, call });
+    }
+
+    /// What the own block on its way does.
+    pub(crate) fn pending_kind(&self) -> Option<&BlockKind> {
+        self.pending.as_ref().map(|p| &p.block.body.kind)
+    }
+
+    /// Whether blocks of this node are on their way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.pending.is_some() || !self.queue.is_empty()
+    }
+}
+
+impl Peer {
+    pub(super) fn own_balance(&self) -> Credits {
+        self.bank.as_ref().map_or(Credits::ZERO, |bank| {
+            let view = bank.ledger.account(&self.me);
+            view.balance.plus(view.incoming).unwrap_or(view.balance)
+        })
+    }
+
+    /// Puts a block of this node's account in line.
+    pub(super) fn queue_block(&mut self, kind: BlockKind, call: Option<CallId>) {
+        let Some(bank) = &mut self.bank else { return };
+        if bank.queue.len() >= QUEUE_MAX {
+            if let Some(call) = call {
+                let text = "too many blocks of this node wait for votes; try again later".into();
+                self.answer(call, Err(Refusal::Refused(text)));
+            }
+            return;
+        }
+        bank.queue.push_back((kind, call));
+        self.step_bank();
+    }
+
+    pub(super) fn step_bank(&mut self) {
+        let (me, pool) = (self.me, self.pool);
+        let Some(bank) = &mut self.bank else { return };
+        if bank.pending.is_some() || bank.handing_over.is_some() {
+            return;
+        }
+        let Some((kind, call)) = bank.queue.pop_front() else { return };
+        match bank.ledger.next_block(me, kind.clone()) {
+            Ok(body) => {
+                let block = Signed::seal(body, &self.key, &pool);
+                bank.set_pending(block.clone(), call);
+                self.persist(Table::OwnBlock, b"pending", &block);
+                self.propose();
+            }
+            Err(error) => {
+                let text = format!("the block cannot be made: {error}");
+                self.on_block_refused(&kind);
+                match call {
+                    Some(call) => self.answer(call, Err(Refusal::Refused(text))),
+                    None => self.note(text),
+                }
+                self.step_bank();
+            }
+        }
+    }
+
+    /// Asks every witness that has not voted; votes itself if it is one.
+    fn propose(&mut self) {
+        let Some(bank) = &self.bank else { return };
+        let Some(pending) = &bank.pending else { return };
+        let block = pending.block.clone();
+        let missing: Vec<NodeId> = pending.collector.missing().collect();
+        for witness in missing {
+            if witness == self.me {
+                if let Some(vote) = self.cast_vote(&block).ok().flatten() {
+                    self.count_vote(vote);
+                }
+            } else {
+                self.send(witness, &Message::Propose(block.clone()));
+            }
+        }
+    }
+
+    /// Votes for a block if everything about it is right; the vote is durable before it leaves.
+    fn cast_vote(&mut self, block: &SignedBlock) -> Result<Option<Vote>, VoteRefusal> {
+        let Some(bank) = &mut self.bank else { return Ok(None) };
+        if !bank.may_vote {
+            return Ok(None);
+        }
+        let voted =
+            bank.votes.vote(&bank.ledger, &bank.claims, block, &self.key, &mut self.verifier)?;
+        self.persist_bytes(Table::Votes, &voted.record.key, voted.record.value);
+        Ok(Some(voted.vote))
+    }
+
+    pub(super) fn on_propose(&mut self, from: NodeId, block: SignedBlock) {
+        if block.signer != from {
+            return;
+        }
+        let Some(bank) = &self.bank else { return };
+        let hash = edge_ledger::block_hash(&block);
+        if let Some(certificate) = bank.ledger.certificate(&hash) {
+            let list = vec![certificate.as_ref().clone()];
+            return self.send(from, &Message::Certificates(list));
+        }
+        let refused = match self.cast_vote(&block) {
+            Ok(Some(vote)) => return self.send(from, &Message::Vote(vote)),
+            Ok(None) => (None, String::from("this witness does not vote under this set")),
+            Err(VoteRefusal::Block(error)) => {
+                let missing = match &error {
+                    LedgerError::MissingPredecessor { account, seq } => Some((*account, *seq)),
+                    LedgerError::MissingCredit { .. } => Some((from, block.body.seq)),
+                    _ => None,
+                };
+                (missing, error.to_string())
+            }
+            Err(VoteRefusal::OtherBlock(proof)) => {
+                if let Some(bank) = &mut self.bank {
+                    // Only its owner is harmed; an error means the account has nothing to freeze.
+                    let _ = bank.ledger.apply_equivocation(*proof, &mut self.verifier);
+                }
+                (None, String::from("the account signed another block at this place"))
+            }
+            Err(other) => (None, other.to_string()),
+        };
+        let (missing, mut reason) = refused;
+        reason.truncate(500);
+        self.send(from, &Message::NoVote { block: hash, missing, reason });
+    }
+
+    pub(super) fn on_vote(&mut self, from: NodeId, vote: Vote) {
+        if vote.signer == from {
+            let now = self.now;
+            if let Some(bank) = &mut self.bank {
+                bank.voted_at.insert(from, now);
+            }
+            self.count_vote(vote);
+        }
+    }
+
+    fn count_vote(&mut self, vote: Vote) {
+        let Some(bank) = &mut self.bank else { return };
+        let Some(pending) = &mut bank.pending else { return };
+        if let Ok(Some(certificate)) = pending.collector.add(&vote, &mut self.verifier) {
+            self.on_own_certified(certificate);
+        }
+    }
+
+    fn on_own_certified(&mut self, certificate: Certificate) {
+        let certificate = Arc::new(certificate);
+        self.publish(&Gossip::Certificate(Box::new(certificate.as_ref().clone())));
+        // What is refused here was certified under a set that ended meanwhile: proposed again.
+        let _ = self.take_certificate(certificate);
+    }
+
+    /// Witnesses miss something this node can give them.
+    pub(super) fn on_no_vote(
+        &mut self,
+        from: NodeId,
+        block: Digest,
+        missing: Option<(NodeId, u64)>,
+        _reason: String,
+    ) {
+        let Some(bank) = &self.bank else { return };
+        let Some(pending) = &bank.pending else { return };
+        if edge_ledger::block_hash(&pending.block) != block {
+            return;
+        }
+        let Some((account, seq)) = missing else { return };
+        let mut list: Vec<Certificate> = bank
+            .ledger
+            .certificates_after(&account, seq.saturating_sub(1), CERTIFICATES_PER_MESSAGE / 2)
+            .map(|c| c.as_ref().clone())
+            .collect();
+        let credits = pending.block.body.credits.iter();
+        list.extend(
+            credits
+                .filter_map(|id| bank.ledger.certificate(id))
+                .map(|c| c.as_ref().clone())
+                .take(CERTIFICATES_PER_MESSAGE / 2),
+        );
+        self.send(from, &Message::Certificates(list));
+        self.ask_frontier(from);
+    }
+
+    pub(super) fn on_certificates(&mut self, from: NodeId, list: Vec<Certificate>) {
+        for certificate in list {
+            self.on_certificate(Some(from), certificate);
+        }
+    }
+
+    pub(super) fn on_certificate(&mut self, from: Option<NodeId>, certificate: Certificate) {
+        let signer = certificate.block.signer;
+        let certificate = Arc::new(certificate);
+        match self.take_certificate(certificate.clone()) {
+            Ok(()) => {}
+            Err(error) if error.is_retryable() => {
+                if let Some(bank) = &mut self.bank {
+                    bank.waiting.push_back(certificate);
+                    if bank.waiting.len() > WAITING_MAX {
+                        bank.waiting.pop_front();
+                    }
+                }
+                self.ask_frontier(from.unwrap_or(signer));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Applies a certificate and whatever waited for it.
+    fn take_certificate(&mut self, certificate: Arc<Certificate>) -> Result<(), LedgerError> {
+        let Some(bank) = &mut self.bank else { return Ok(()) };
+        if bank.ledger.apply(certificate.clone(), &mut self.verifier)? == Applied::Known {
+            return Ok(());
+        }
+        self.on_certified(&certificate);
+        loop {
+            let Some(bank) = &mut self.bank else { return Ok(()) };
+            let waiting: Vec<Arc<Certificate>> = bank.waiting.drain(..).collect();
+            let mut progress = false;
+            for certificate in waiting {
+                let Some(bank) = &mut self.bank else { return Ok(()) };
+                match bank.ledger.apply(certificate.clone(), &mut self.verifier) {
+                    Ok(Applied::New) => {
+                        progress = true;
+                        self.on_certified(&certificate);
+                    }
+                    Ok(Applied::Known) => {}
+                    Err(error) if error.is_retryable() => bank.waiting.push_back(certificate),
+                    Err(_) => {}
+                }
+            }
+            if !progress {
+                break;
+            }
+        }
+        self.start_waiting_jobs();
+        self.step_waiting_tasks();
+        self.step_bank();
+        Ok(())
+    }
+
+    fn on_certified(&mut self, certificate: &Arc<Certificate>) {
+        let body = certificate.body();
+        let key = [body.account.0.as_slice(), &body.seq.to_be_bytes()].concat();
+        self.persist(Table::Certificates, &key, certificate.as_ref());
+        if let Some(amount) = body.kind.pays(&self.me) {
+            self.event(Event::Paid { by: body.account, amount });
+        }
+        if let Some(bank) = &mut self.bank {
+            bank.claims.prune(&bank.ledger);
+        }
+        if let Some(escrow) = body.kind.ends() {
+            self.on_escrow_ended(escrow);
+        }
+        if body.account != self.me {
+            return;
+        }
+        let hash = certificate.id();
+        let finished = self.bank.as_mut().and_then(|bank| {
+            let same =
+                bank.pending.as_ref().is_some_and(|p| edge_ledger::block_hash(&p.block) == hash);
+            if same { bank.pending.take() } else { None }
+        });
+        if let Some(pending) = finished {
+            self.forget(Table::OwnBlock, b"pending");
+            if let Some(call) = pending.call {
+                self.answer(call, Ok(Answer::Done));
+            }
+        }
+        self.event(Event::BlockCertified { hash, kind: kind_name(&body.kind).into() });
+        self.on_own_block_certified(hash, &body.kind.clone());
+    }
+
+    pub(super) fn on_propose_timer(&mut self) {
+        self.propose();
+        self.step_handover();
+        self.step_bank();
+        self.after(PROPOSE_EVERY, Timer::Propose);
+    }
+
+    // Spreading.
+
+    pub(super) fn compare_frontier(&mut self, node: NodeId, frontier: Digest) {
+        let differs =
+            self.bank.as_ref().is_some_and(|bank| bank.ledger.frontier_digest() != frontier);
+        if differs {
+            self.ask_frontier(node);
+        }
+    }
+
+    /// Tells a node what this one has, so that it sends what is missing.
+    pub(super) fn ask_frontier(&mut self, node: NodeId) {
+        let now = self.now;
+        let Some(bank) = &mut self.bank else { return };
+        let recently = bank.told.get(&node).is_some_and(|at| now.since(*at) < FRONTIER_EVERY);
+        if recently || node == self.me || !self.members.is_member(&node) {
+            return;
+        }
+        bank.told.insert(node, now);
+        let heads = bank.ledger.frontier();
+        self.send(node, &Message::Frontier { heads });
+    }
+
+    pub(super) fn on_frontier(&mut self, from: NodeId, heads: Vec<(NodeId, u64)>) {
+        let Some(bank) = &self.bank else { return };
+        let theirs: BTreeMap<NodeId, u64> = heads.into_iter().collect();
+        let mine = bank.ledger.frontier();
+        let mut list: Vec<Certificate> = Vec::new();
+        for (account, seq) in &mine {
+            let known = theirs.get(account).copied().unwrap_or(0);
+            if known < *seq && list.len() < BURST * CERTIFICATES_PER_MESSAGE {
+                let after =
+                    bank.ledger.certificates_after(account, known, CERTIFICATES_PER_MESSAGE);
+                list.extend(after.map(|c| c.as_ref().clone()));
+            }
+        }
+        let own: BTreeMap<NodeId, u64> = mine.into_iter().collect();
+        let behind = theirs.iter().any(|(a, seq)| own.get(a).copied().unwrap_or(0) < *seq);
+        let handover = bank.handover.clone();
+        if !list.is_empty()
+            && let Some(handover) = handover
+        {
+            self.output(crate::io::Output::Send {
+                to: from,
+                frame: crate::message::encode_gossip(&Gossip::Handover(Box::new(handover))),
+            });
+        }
+        for chunk in list.chunks(CERTIFICATES_PER_MESSAGE) {
+            self.send(from, &Message::Certificates(chunk.to_vec()));
+        }
+        if behind {
+            self.ask_frontier(from);
+        }
+    }
+
+    // The handover.
+
+    pub(super) fn hand_over(&mut self, call: CallId, mut witnesses: Vec<NodeId>) {
+        witnesses.push(self.me);
+        witnesses.sort();
+        witnesses.dedup();
+        let stranger = witnesses.iter().find(|w| **w != self.me && !self.members.is_member(w));
+        let refusal = if let Some(stranger) = stranger {
+            Some(Refusal::NotFound(format!("{} is not a member of this pool", stranger.short())))
+        } else {
+            match &self.bank {
+                None => Some(Refusal::Refused("this node has not joined its pool yet".into())),
+                Some(bank) if bank.ledger.witness_set().members != [self.me] => {
+                    let text = "only a founder that is the pool's single witness can hand over";
+                    Some(Refusal::Refused(text.into()))
+                }
+                Some(bank) if bank.handing_over.is_some() => {
+                    Some(Refusal::Refused("a handover is under way already".into()))
+                }
+                Some(_) => None,
+            }
+        };
+        if let Some(refusal) = refusal {
+            return self.answer(call, Err(refusal));
+        }
+        if let Some(bank) = &mut self.bank {
+            bank.handing_over = Some((call, witnesses));
+        }
+        self.step_handover();
+    }
+
+    /// Hands over once every vote cast under the old set has become a certificate.
+    fn step_handover(&mut self) {
+        let Some(bank) = &mut self.bank else { return };
+        let Some((call, witnesses)) = bank.handing_over.clone() else { return };
+        // As the only witness this node can complete what it voted for.
+        let set_version = bank.ledger.witness_set().version;
+        let complete: Vec<Certificate> = bank
+            .votes
+            .pending(&bank.ledger)
+            .map(|(block, vote)| Certificate {
+                block: block.clone(),
+                set_version,
+                votes: vec![(vote.signer, vote.signature)],
+            })
+            .collect();
+        for certificate in complete {
+            self.on_own_certified(certificate);
+        }
+        let Some(bank) = &mut self.bank else { return };
+        if bank.pending.is_some() {
+            return;
+        }
+        match bank.votes.hand_over(&bank.ledger, witnesses, &self.key) {
+            Ok((signed, record)) => {
+                bank.handing_over = None;
+                self.persist_bytes(Table::Votes, &record.key, record.value);
+                let handover = signed.body.clone();
+                self.on_handover(signed);
+                self.answer(call, Ok(Answer::HandedOver(handover)));
+                self.step_bank();
+            }
+            Err(HandOverError::Pending(_)) => {}
+            Err(error) => {
+                bank.handing_over = None;
+                self.answer(call, Err(Refusal::Refused(error.to_string())));
+            }
+        }
+    }
+
+    pub(super) fn on_handover(&mut self, signed: Signed<Handover>) {
+        let Some(bank) = &mut self.bank else { return };
+        let applied = bank.ledger.apply_handover(Arc::new(signed.clone()), &mut self.verifier);
+        if applied != Ok(Applied::New) {
+            return;
+        }
+        bank.handover = Some(signed.clone());
+        let set = bank.ledger.witness_set().clone();
+        if let Some(pending) = bank.pending.take() {
+            // Votes of the old set are void: the same block asks the new one.
+            bank.set_pending(pending.block, pending.call);
+        }
+        self.persist(Table::Pool, b"handover", &signed);
+        self.publish(&Gossip::Handover(Box::new(signed)));
+        self.event(Event::WitnessesChanged { version: set.version, members: set.members });
+        self.keep_neighbours();
+        self.propose();
+    }
+
+    pub(super) fn on_claim(&mut self, from: NodeId, claim: Signed<Claim>) {
+        if claim.signer != from {
+            return;
+        }
+        if let Some(bank) = &mut self.bank {
+            // A claim that does not hold changes nothing, and its sender learns nothing from it.
+            let _ = bank.claims.raise(&claim, &bank.ledger, &mut self.verifier);
+        }
+    }
+
+    // Views.
+
+    pub(super) fn balance_view(&self, account: Option<NodeId>) -> Result<BalanceView, Refusal> {
+        let Some(bank) = &self.bank else {
+            return Err(Refusal::Refused("this node has not joined its pool yet".into()));
+        };
+        let account = account.unwrap_or(self.me);
+        let view = bank.ledger.account(&account);
+        let vouchers = if account == self.me { self.vouchers_held() } else { Credits::ZERO };
+        Ok(BalanceView {
+            account,
+            balance: view.balance,
+            incoming: view.incoming,
+            escrowed: view.escrowed,
+            vouchers,
+            seq: view.seq,
+            frozen: view.frozen,
+        })
+    }
+
+    pub(super) fn history_view(
+        &self,
+        account: Option<NodeId>,
+        limit: usize,
+    ) -> Result<Vec<BlockView>, Refusal> {
+        let Some(bank) = &self.bank else {
+            return Err(Refusal::Refused("this node has not joined its pool yet".into()));
+        };
+        let account = account.unwrap_or(self.me);
+        let seq = bank.ledger.account(&account).seq;
+        let from = seq.saturating_sub(limit as u64);
+        let blocks = bank.ledger.certificates_after(&account, from, limit);
+        Ok(blocks.map(|certificate| block_view(certificate)).collect())
+    }
+
+    /// Verifies every certificate again, in a ledger of its own, and adds up.
+    pub(super) fn ledger_view(&self) -> Result<LedgerView, Refusal> {
+        let Some(bank) = &self.bank else {
+            return Err(Refusal::Refused("this node has not joined its pool yet".into()));
+        };
+        let failed = |e: String| Refusal::Failed(format!("the ledger does not add up: {e}"));
+        let mut verifier =
+            if self.verifier.is_real() { Verifier::strict() } else { self.verifier.clone() };
+        let mut again =
+            Ledger::new(bank.ledger.genesis().clone()).map_err(|e| failed(e.to_string()))?;
+        if let Some(handover) = bank.ledger.handover() {
+            again
+                .apply_handover(handover.clone(), &mut verifier)
+                .map_err(|e| failed(e.to_string()))?;
+        }
+        let merged = again.merge(bank.ledger.certificates().cloned(), &mut verifier);
+        if let Some(refused) = merged.refused.first() {
+            return Err(failed(refused.error.to_string()));
+        }
+        let totals = again.totals();
+        let set = again.witness_set();
+        Ok(LedgerView {
+            totals,
+            conserved: totals.conserved() && totals == bank.ledger.totals(),
+            certificates: again.certificate_count(),
+            signatures_verified: verifier.stats().computed,
+            accounts: again.accounts().count(),
+            set_version: set.version,
+            witnesses: set.members.clone(),
+        })
+    }
+
+    /// Witnesses thought reachable, this node included.
+    pub(super) fn witnesses_reachable(&self) -> usize {
+        let Some(bank) = &self.bank else { return 0 };
+        let members = &bank.ledger.witness_set().members;
+        members.iter().filter(|w| **w == self.me || self.members.is_reachable(w)).count()
+    }
+}
+
+/// The name of a block kind in events, JSON and text.
+pub(crate) fn kind_name(kind: &BlockKind) -> &'static str {
+    match kind {
+        BlockKind::Open => "open",
+        BlockKind::Send { .. } => "send",
+        BlockKind::Escrow { .. } => "escrow",
+        BlockKind::Settle { .. } => "settle",
+        BlockKind::Refund { .. } => "refund",
+    }
+}
+
+fn block_view(certificate: &Certificate) -> BlockView {
+    let body = certificate.body();
+    let (text, escrow) = match &body.kind {
+        BlockKind::Open => (String::from("opens the account"), None),
+        BlockKind::Send { to, amount, .. } => (format!("{amount} rUv to {}", to.short()), None),
+        BlockKind::Escrow { budget, .. } => {
+            (format!("sets {budget} rUv aside"), Some(edge_base::EscrowId(certificate.id())))
+        }
+        BlockKind::Settle { escrow, payments, fee } => {
+            let total = Credits::sum(payments.iter().map(|p| p.amount)).unwrap_or_default();
+            let text = format!("pays {total} rUv to {} workers, fee {fee}", payments.len());
+            (text, Some(*escrow))
+        }
+        BlockKind::Refund { escrow } => (String::from("takes the escrow back"), Some(*escrow)),
+    };
+    BlockView {
+        account: body.account,
+        seq: body.seq,
+        hash: certificate.id(),
+        kind: kind_name(&body.kind).into(),
+        text,
+        escrow,
+        balance_after: body.balance_after,
+    }
+}

@@ -1,0 +1,418 @@
+//! Spending and earning: job escrows, vouchers, settlement.
+//!
+//! As a requester a node keeps one escrow open at a time. Assignments draw on it before work
+//! begins, whether they will be paid or not, so the sum of vouchers can never pass what the escrow
+//! can pay. When it is drawn, idle or the node drains, the escrow is settled with what its workers
+//! really earned and the rest comes back. As a worker it collects vouchers and, when a requester
+//! is gone for long, shows them to the witnesses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edge_base::{Credits, Digest, EscrowId, Micros, NodeId, Signed, TaskKind, Timestamp};
+use edge_ledger::{
+    BlockKind, Claim, EscrowState, PAYMENTS_MAX, Payment, PriceList, payable, statement::Voucher,
+};
+
+use super::{Peer, Stored, Timer, decode_stored, membership::Link, task::TaskRecord};
+use crate::{
+    command::{Answer, Priority},
+    io::{CallId, Table},
+    message::Message,
+};
+
+/// The price of a unit: one millionth of a rUv for a reference CPU-microsecond.
+const UNIT_PRICE: Credits = Credits::SMALLEST;
+/// What an escrow sets aside, at least.
+const BUDGET: Credits = Credits::from_micro(20_000_000);
+/// An escrow is never smaller than this many executions of the task that opened it.
+const BUDGET_EXECUTIONS: u64 = 100;
+/// An escrow that nobody drew on for this long is settled.
+const SETTLE_AFTER: Micros = Micros::from_secs(5);
+/// Vouchers are sent this often.
+const PAY_EVERY: Micros = Micros::from_millis(500);
+/// A requester that is gone for this long is claimed against.
+const CLAIM_AFTER: Micros = Micros::from_secs(60);
+
+/// Whether an execution can be paid.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Funds {
+    /// From this escrow; `None` when it costs nothing.
+    Ready(Option<EscrowId>),
+    /// The escrow is being certified.
+    Wait,
+    /// There are not enough credits.
+    Short,
+}
+
+#[derive(Debug)]
+struct Open {
+    escrow: EscrowId,
+    payable: Credits,
+    drawn: Credits,
+    last: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Debt {
+    amount: Credits,
+    tasks: u64,
+    vouched: Credits,
+}
+
+/// What this node spends and what it was promised.
+#[derive(Debug, Default)]
+pub(crate) struct Spending {
+    open: Option<Open>,
+    opening: bool,
+    closing: BTreeSet<EscrowId>,
+    settling: BTreeSet<EscrowId>,
+    debts: BTreeMap<(EscrowId, NodeId), Debt>,
+    received: BTreeMap<(EscrowId, NodeId), Signed<Voucher>>,
+    claimed: BTreeMap<NodeId, Timestamp>,
+    settle_calls: Vec<CallId>,
+}
+
+impl Peer {
+    pub(super) fn price(&self, kind: TaskKind, units: u64, priority: Priority) -> Credits {
+        let price = PriceList::uniform(UNIT_PRICE).execution(kind, units);
+        let price = price.unwrap_or(Credits::from_micro(u64::MAX));
+        match priority {
+            Priority::Normal => price,
+            Priority::High => price.times(2).unwrap_or(price),
+        }
+    }
+
+    /// Draws the price of one execution, opening an escrow where needed.
+    pub(super) fn funds(&mut self, price: Credits) -> Funds {
+        if price == Credits::ZERO {
+            return Funds::Ready(None);
+        }
+        let now = self.now;
+        if let Some(open) = &mut self.escrow.open {
+            match open.drawn.plus(price) {
+                Ok(drawn) if drawn <= open.payable => {
+                    open.last = now;
+                    return Funds::Ready(Some(open.escrow));
+                }
+                Ok(_) | Err(_) => {
+                    let ended = open.escrow;
+                    self.escrow.open = None;
+                    self.escrow.closing.insert(ended);
+                }
+            }
+        }
+        if self.escrow.opening {
+            return Funds::Wait;
+        }
+        let Some(bank) = &self.bank else { return Funds::Short };
+        if bank.ledger.account(&self.me).frozen {
+            return Funds::Short;
+        }
+        let have = self.own_balance();
+        let wish = price.times(BUDGET_EXECUTIONS).unwrap_or(have).max(BUDGET);
+        let budget = wish.min(have);
+        if payable(budget) < price {
+            let returning = !self.escrow.closing.is_empty() || !self.escrow.settling.is_empty();
+            self.step_settlements();
+            return if returning { Funds::Wait } else { Funds::Short };
+        }
+        self.escrow.opening = true;
+        let prices = PriceList::uniform(UNIT_PRICE);
+        self.queue_block(BlockKind::Escrow { budget, prices, expires_epoch: u64::MAX }, None);
+        // With a single witness the certificate may be here already.
+        match &self.escrow.open {
+            Some(open) if !self.escrow.opening => Funds::Ready(Some(open.escrow)),
+            Some(_) | None => Funds::Wait,
+        }
+    }
+
+    /// An assignment takes its price out of what may be promised.
+    pub(super) fn draw(&mut self, escrow: Option<EscrowId>, price: Credits) {
+        let now = self.now;
+        if let (Some(escrow), Some(open)) = (escrow, &mut self.escrow.open)
+            && open.escrow == escrow
+        {
+            open.drawn = open.drawn.plus(price).unwrap_or(open.payable);
+            open.last = now;
+        }
+    }
+
+    /// A worker earned the price of an execution.
+    pub(super) fn owe(&mut self, escrow: EscrowId, worker: NodeId, price: Credits) {
+        let debt = self.escrow.debts.entry((escrow, worker)).or_default();
+        debt.amount = debt.amount.plus(price).unwrap_or(debt.amount);
+        debt.tasks += 1;
+        let unvouched = debt.amount.minus(debt.vouched).unwrap_or(Credits::ZERO);
+        let limit = Credits::from_micro(self.settings.exposure_max.micro() / 4);
+        if unvouched >= limit {
+            self.send_vouchers();
+        }
+    }
+
+    fn send_vouchers(&mut self) {
+        let due: Vec<((EscrowId, NodeId), Credits, u64)> = self
+            .escrow
+            .debts
+            .iter()
+            .filter(|(_, d)| d.amount > d.vouched)
+            .map(|(key, d)| (*key, d.amount, d.tasks))
+            .collect();
+        for ((escrow, worker), cumulative, tasks) in due {
+            let body = Voucher { escrow, requester: self.me, worker, cumulative, tasks };
+            let voucher = Signed::seal(body, &self.key, &self.pool);
+            let key = [b"i".as_slice(), escrow.as_bytes(), &worker.0].concat();
+            self.persist(Table::Vouchers, &key, &voucher);
+            if let Some(debt) = self.escrow.debts.get_mut(&(escrow, worker)) {
+                debt.vouched = cumulative;
+            }
+            self.send(worker, &Message::Paid(voucher));
+        }
+    }
+
+    pub(super) fn on_paid(&mut self, from: NodeId, voucher: Signed<Voucher>) {
+        let body = voucher.body;
+        let fits = voucher.signer == from && body.requester == from && body.worker == self.me;
+        let key = (body.escrow, from);
+        let before =
+            self.escrow.received.get(&key).map_or(Credits::ZERO, |known| known.body.cumulative);
+        if !fits || body.cumulative <= before {
+            return;
+        }
+        // A voucher beyond what the escrow can pay is worth its budget at most.
+        let backed = self.bank.as_ref().and_then(|bank| {
+            let view = bank.ledger.escrow(&body.escrow)?;
+            let fine = view.owner == from && view.state == EscrowState::Open;
+            fine.then(|| payable(view.budget))
+        });
+        let Some(most) = backed else { return self.ask_frontier(from) };
+        if body.cumulative > most || voucher.open(&mut self.verifier, &self.pool).is_err() {
+            return;
+        }
+        let fresh = body.cumulative.minus(before).unwrap_or(Credits::ZERO);
+        self.jobs.covered(&from, fresh);
+        let stored = [b"r".as_slice(), body.escrow.as_bytes(), &from.0].concat();
+        self.persist(Table::Vouchers, &stored, &voucher);
+        self.escrow.received.insert(key, voucher);
+    }
+
+    pub(super) fn vouchers_held(&self) -> Credits {
+        let amounts = self.escrow.received.values().map(|v| v.body.cumulative);
+        Credits::sum(amounts).unwrap_or(Credits::ZERO)
+    }
+
+    pub(super) fn on_pay_timer(&mut self) {
+        self.send_vouchers();
+        let idle =
+            self.escrow.open.as_ref().is_some_and(|open| self.now.since(open.last) >= SETTLE_AFTER);
+        if idle {
+            self.close_escrow();
+        }
+        self.step_settlements();
+        self.claim_unpaid();
+        self.after(PAY_EVERY, Timer::Pay);
+    }
+
+    fn close_escrow(&mut self) {
+        if let Some(open) = self.escrow.open.take() {
+            self.escrow.closing.insert(open.escrow);
+        }
+    }
+
+    pub(super) fn settle_now(&mut self, call: CallId) {
+        self.close_escrow();
+        self.escrow.settle_calls.push(call);
+        self.step_settlements();
+    }
+
+    /// Whether nothing is owed that was not settled.
+    pub(super) fn is_settled(&self) -> bool {
+        self.escrow.open.is_none()
+            && !self.escrow.opening
+            && self.escrow.closing.is_empty()
+            && self.escrow.settling.is_empty()
+    }
+
+    /// Before leaving: settle what is open.
+    pub(super) fn settle_for_drain(&mut self) {
+        self.close_escrow();
+        self.step_settlements();
+    }
+
+    /// Settles escrows that nothing draws on any more.
+    fn step_settlements(&mut self) {
+        let ready: Vec<EscrowId> = self
+            .escrow
+            .closing
+            .iter()
+            .filter(|escrow| !self.is_drawn_on(escrow))
+            .copied()
+            .collect();
+        for escrow in ready {
+            self.escrow.closing.remove(&escrow);
+            self.escrow.settling.insert(escrow);
+            self.send_vouchers();
+            let payments: Vec<Payment> = self
+                .escrow
+                .debts
+                .iter()
+                .filter(|((e, _), debt)| *e == escrow && debt.amount > Credits::ZERO)
+                .map(|((_, worker), d)| Payment {
+                    worker: *worker,
+                    amount: d.amount,
+                    tasks: d.tasks,
+                })
+                .take(PAYMENTS_MAX)
+                .collect();
+            let kind = if payments.is_empty() {
+                BlockKind::Refund { escrow }
+            } else {
+                match BlockKind::settle(escrow, payments) {
+                    Ok(kind) => kind,
+                    Err(_) => continue,
+                }
+            };
+            self.queue_block(kind, None);
+        }
+        if self.is_settled() {
+            for call in std::mem::take(&mut self.escrow.settle_calls) {
+                self.answer(call, Ok(Answer::Done));
+            }
+        }
+    }
+
+    /// Whether a task or search may still pay from this escrow.
+    fn is_drawn_on(&self, escrow: &EscrowId) -> bool {
+        let draws = |parts: &BTreeMap<NodeId, super::task::Part>, decided: bool| {
+            parts.values().any(|part| {
+                let from_it =
+                    part.assignment.as_ref().is_some_and(|a| a.body.escrow == Some(*escrow));
+                from_it && (!decided || part.may_still_come())
+            })
+        };
+        self.tasks.all.values().any(|t| draws(&t.parts, t.decided.is_some()))
+            || self.searches.parts().any(|parts| draws(parts, false))
+    }
+
+    pub(super) fn on_own_block_certified(&mut self, hash: Digest, kind: &BlockKind) {
+        if let BlockKind::Escrow { budget, .. } = kind {
+            let open = Open {
+                escrow: EscrowId(hash),
+                payable: payable(*budget),
+                drawn: Credits::ZERO,
+                last: self.now,
+            };
+            self.escrow.opening = false;
+            if let Some(before) = self.escrow.open.replace(open) {
+                self.escrow.closing.insert(before.escrow);
+            }
+        }
+    }
+
+    pub(super) fn on_escrow_ended(&mut self, escrow: EscrowId) {
+        self.escrow.settling.remove(&escrow);
+        self.escrow.closing.remove(&escrow);
+        let ours: Vec<NodeId> = self
+            .escrow
+            .debts
+            .keys()
+            .filter(|(e, _)| *e == escrow)
+            .map(|(_, worker)| *worker)
+            .collect();
+        for worker in ours {
+            self.escrow.debts.remove(&(escrow, worker));
+        }
+        let promised: Vec<NodeId> = self
+            .escrow
+            .received
+            .keys()
+            .filter(|(e, _)| *e == escrow)
+            .map(|(_, requester)| *requester)
+            .collect();
+        for requester in promised {
+            self.escrow.received.remove(&(escrow, requester));
+            let key = [b"r".as_slice(), escrow.as_bytes(), &requester.0].concat();
+            self.forget(Table::Vouchers, &key);
+        }
+        self.step_settlements();
+        self.step_drain();
+    }
+
+    pub(super) fn on_block_refused(&mut self, kind: &BlockKind) {
+        match kind {
+            BlockKind::Escrow { .. } => {
+                self.escrow.opening = false;
+                self.step_waiting_tasks();
+            }
+            BlockKind::Settle { escrow, .. } | BlockKind::Refund { escrow } => {
+                self.escrow.settling.remove(escrow);
+            }
+            BlockKind::Open | BlockKind::Send { .. } => {}
+        }
+    }
+
+    /// Shows vouchers to the witnesses when their requester is gone.
+    fn claim_unpaid(&mut self) {
+        let now = self.now;
+        let due: Vec<(EscrowId, Signed<Voucher>)> = self
+            .escrow
+            .received
+            .iter()
+            .filter(|((_, requester), _)| {
+                let gone = self.members.get(requester).is_some_and(
+                    |m| matches!(m.link, Link::Down(at) if now.since(at) >= CLAIM_AFTER),
+                );
+                let claimed = self.escrow.claimed.get(requester);
+                gone && claimed.is_none_or(|at| now.since(*at) >= CLAIM_AFTER)
+            })
+            .map(|((escrow, _), voucher)| (*escrow, voucher.clone()))
+            .collect();
+        let Some(bank) = &self.bank else { return };
+        let witnesses = bank.ledger.witness_set().members.clone();
+        for (escrow, voucher) in due {
+            let requester = voucher.body.requester;
+            self.escrow.claimed.insert(requester, now);
+            let claim =
+                Claim { escrow, worker: self.me, voucher: Some(voucher), tasks: Vec::new() };
+            let claim = Signed::seal(claim, &self.key, &self.pool);
+            for witness in &witnesses {
+                if *witness == self.me {
+                    self.on_claim(self.me, claim.clone());
+                } else {
+                    self.send(*witness, &Message::Claim(Box::new(claim.clone())));
+                }
+            }
+        }
+    }
+
+    /// After a restart: every escrow still open is settled with what the stored tasks say was
+    /// earned, and vouchers received are held again.
+    pub(super) fn restore_spending(&mut self, stored: &Stored) {
+        let Some(bank) = &self.bank else { return };
+        let open: BTreeSet<EscrowId> = bank.ledger.open_escrows(&self.me).collect();
+        for (_, value) in stored.table(Table::Tasks).iter().filter(|(k, _)| k.starts_with(b"t")) {
+            let Some(record) = decode_stored::<TaskRecord>(value) else { continue };
+            for worker in record.workers.iter().filter(|w| w.paid > Credits::ZERO) {
+                let body = &worker.assignment.body;
+                let Some(escrow) = body.escrow.filter(|e| open.contains(e)) else { continue };
+                let debt = self.escrow.debts.entry((escrow, body.worker)).or_default();
+                debt.amount = debt.amount.plus(worker.paid).unwrap_or(debt.amount);
+                debt.tasks += 1;
+            }
+        }
+        for (key, value) in stored.table(Table::Vouchers) {
+            let Some(voucher) = decode_stored::<Signed<Voucher>>(value) else { continue };
+            let body = voucher.body;
+            if key.starts_with(b"r") {
+                self.escrow.received.insert((body.escrow, body.requester), voucher);
+            } else if let Some(debt) = self.escrow.debts.get_mut(&(body.escrow, body.worker)) {
+                debt.vouched = body.cumulative;
+                debt.amount = debt.amount.max(body.cumulative);
+            }
+        }
+        // A block on its way may end one of them: that one is not ended twice.
+        let ending = bank.pending_kind().and_then(BlockKind::ends);
+        self.escrow.opening = matches!(bank.pending_kind(), Some(BlockKind::Escrow { .. }));
+        self.escrow.settling.extend(ending);
+        self.escrow.closing = open.into_iter().filter(|e| Some(*e) != ending).collect();
+    }
+}

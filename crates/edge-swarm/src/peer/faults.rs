@@ -1,0 +1,244 @@
+//! Fault proofs: how a liar is named without a vote.
+//!
+//! A report holds what requester and worker signed. Whoever hears it fetches the payload by its
+//! digest, executes it and compares. Only what was re-executed here changes what this node thinks
+//! of a member, and only within a budget.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use edge_base::{Digest, NodeId, TaskId, TaskKind, Verdict, Work, codec};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Peer, Purpose, Stored,
+    content::{Waiter, content_digest},
+    decode_stored,
+};
+use crate::{
+    event::Event,
+    io::{Table, Urgency},
+    message::{Evidence, FaultReport, Gossip, Message},
+};
+
+/// Reports whose re-execution waits or runs.
+const OPEN_MAX: usize = 64;
+/// Reports per accused node that are re-executed; one that holds is enough to be named.
+const PER_NODE_MAX: usize = 8;
+/// Digests of reports that were judged, so that gossip does not judge them again.
+const JUDGED_MAX: usize = 4_096;
+
+/// A fault that this node verified by re-execution.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FaultRecord {
+    /// The report.
+    pub report: FaultReport,
+    /// Who re-executed it.
+    pub verified_by: NodeId,
+    /// Whether that node had executed the task itself.
+    pub was_replica: bool,
+    /// Whether that node was the requester.
+    pub was_requester: bool,
+}
+
+#[derive(Debug)]
+struct OpenReport {
+    report: FaultReport,
+    missing: BTreeSet<Digest>,
+}
+
+/// Reports under way and verified.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    open: BTreeMap<Digest, OpenReport>,
+    judged: BTreeSet<Digest>,
+    judged_order: VecDeque<Digest>,
+    per_node: BTreeMap<NodeId, usize>,
+    named: BTreeSet<NodeId>,
+}
+
+impl Faults {
+    /// Whether a verified fault names the node.
+    pub(crate) fn names(&self, node: &NodeId) -> bool {
+        self.named.contains(node)
+    }
+
+    pub(crate) fn named(&self) -> impl Iterator<Item = &NodeId> {
+        self.named.iter()
+    }
+}
+
+fn report_key(report: &FaultReport) -> Digest {
+    let proof = &report.proof;
+    Digest::of_value("fault", &(proof.worker(), proof.task(), proof.digest()))
+}
+
+impl Peer {
+    pub(super) fn restore_faults(&mut self, stored: &Stored) {
+        for (_, value) in stored.table(Table::Faults) {
+            let Some(record) = decode_stored::<FaultRecord>(value) else { continue };
+            let worker = record.report.proof.worker();
+            self.faults.named.insert(worker);
+            if let Some(member) = self.members.get_mut(&worker) {
+                member.faults += 1;
+            }
+        }
+    }
+
+    /// Accuses a worker of an own task: tells everybody and re-executes it here too.
+    pub(super) fn raise_fault(&mut self, report: FaultReport) {
+        self.publish(&Gossip::Fault(Box::new(report.clone())));
+        self.on_fault_report(report);
+    }
+
+    pub(super) fn on_fault_report(&mut self, report: FaultReport) {
+        let key = report_key(&report);
+        let worker = report.proof.worker();
+        let requester = report.proof.assignment.body.requester;
+        let known = self.faults.open.contains_key(&key) || self.faults.judged.contains(&key);
+        let budget = self.faults.per_node.get(&worker).copied().unwrap_or(0) < PER_NODE_MAX
+            && self.faults.open.len() < OPEN_MAX;
+        let parties = (requester == self.me || self.members.is_member(&requester))
+            && (worker == self.me || self.members.is_member(&worker));
+        if known || !budget || !parties || worker == self.me {
+            return;
+        }
+        if report.proof.check_shape(&mut self.verifier, &self.pool).is_err()
+            || !self.evidence_fits(&report)
+        {
+            return;
+        }
+        *self.faults.per_node.entry(worker).or_default() += 1;
+        let mut wanted = vec![report.proof.assignment.body.payload];
+        match &report.evidence {
+            Evidence::Payload => {}
+            Evidence::Answer { answer, .. } => wanted.push(*answer),
+            Evidence::History { history } => wanted.push(*history),
+        }
+        let missing: BTreeSet<Digest> =
+            wanted.into_iter().filter(|d| self.content.get(d).is_none()).collect();
+        self.faults.open.insert(key, OpenReport { report, missing: missing.clone() });
+        if missing.is_empty() {
+            return self.recheck(key);
+        }
+        for content in missing {
+            if !self.fetch(content, vec![requester], Waiter::Fault(key)) {
+                self.faults.open.remove(&key);
+                return;
+            }
+        }
+    }
+
+    /// Whether the evidence is of the right kind and about the right thing.
+    fn evidence_fits(&mut self, report: &FaultReport) -> bool {
+        let body = &report.proof.assignment.body;
+        match (&report.evidence, body.kind) {
+            (Evidence::Payload, TaskKind::Embedding | TaskKind::SemanticMatch)
+            | (Evidence::History { .. }, TaskKind::VectorInsert) => true,
+            (Evidence::Answer { answer, head }, TaskKind::VectorSearch) => {
+                let collection = self.shards.owner_of(&head.body.collection);
+                *answer == report.proof.digest()
+                    && collection.is_some_and(|owner| owner == head.signer)
+                    && head.open(&mut self.verifier, &self.pool).is_ok()
+            }
+            (Evidence::Payload | Evidence::History { .. } | Evidence::Answer { .. }, _) => false,
+        }
+    }
+
+    pub(super) fn on_fault_content(&mut self, fault: Digest, arrived: bool) {
+        if !arrived {
+            self.faults.open.remove(&fault);
+            return;
+        }
+        let content = &self.content;
+        let Some(open) = self.faults.open.get_mut(&fault) else { return };
+        open.missing.retain(|d| content.get(d).is_none());
+        if open.missing.is_empty() {
+            self.recheck(fault);
+        }
+    }
+
+    fn recheck(&mut self, fault: Digest) {
+        let Some(open) = self.faults.open.get(&fault) else { return };
+        let body = &open.report.proof.assignment.body;
+        let Some(payload) = self.content.get(&body.payload) else { return };
+        let kind = body.kind;
+        let what = match &open.report.evidence {
+            Evidence::Payload => Work::Run { kind, payload },
+            Evidence::History { history } => {
+                let Some(history) = self.content.get(history) else { return };
+                Work::Replay { history, payload }
+            }
+            Evidence::Answer { answer, head } => {
+                let Some(answer) = self.content.get(answer) else { return };
+                Work::CheckAnswer { payload, answer, root: head.body.root }
+            }
+        };
+        self.execute(what, Urgency::Background, Purpose::Recheck(fault));
+    }
+
+    pub(super) fn on_rechecked(&mut self, fault: Digest, outcome: Result<Vec<u8>, String>) {
+        let Some(OpenReport { report, .. }) = self.faults.open.remove(&fault) else { return };
+        self.faults.judged.insert(fault);
+        self.faults.judged_order.push_back(fault);
+        if self.faults.judged_order.len() > JUDGED_MAX
+            && let Some(oldest) = self.faults.judged_order.pop_front()
+        {
+            self.faults.judged.remove(&oldest);
+        }
+        // Work that fails here proves nothing.
+        let Ok(bytes) = outcome else { return };
+        let lied = match &report.evidence {
+            Evidence::Payload | Evidence::History { .. } => {
+                content_digest(&bytes) != report.proof.digest()
+            }
+            Evidence::Answer { head, answer } => {
+                let verdict: Option<Verdict> = codec::decode(&bytes).ok();
+                let false_statement = matches!(verdict, Some(Verdict::False(_)));
+                false_statement && self.answer_is_about(answer, head.body.seq)
+            }
+        };
+        let (node, task) = (report.proof.worker(), report.proof.task());
+        if lied {
+            self.name_liar(node, task, report);
+        } else {
+            self.counters.faults_refuted += 1;
+            self.event(Event::FaultRefuted { node, task });
+        }
+    }
+
+    /// A head refutes an answer only if it speaks of the same position.
+    fn answer_is_about(&self, answer: &Digest, seq: u64) -> bool {
+        let bytes = self.content.get(answer);
+        let answer: Option<edge_base::shard::ShardAnswer> =
+            bytes.and_then(|b| codec::decode(&b).ok());
+        answer.is_none_or(|a| a.seq == seq)
+    }
+
+    fn name_liar(&mut self, node: NodeId, task: TaskId, report: FaultReport) {
+        let was_replica = self.jobs.was_replica(&task);
+        let was_requester = report.proof.assignment.body.requester == self.me;
+        let key = [node.0.as_slice(), task.as_bytes()].concat();
+        if let Some(bank) = &mut self.bank {
+            bank.claims.dismiss(&report.proof);
+        }
+        let record = FaultRecord { report, verified_by: self.me, was_replica, was_requester };
+        self.persist(Table::Faults, &key, &record);
+        self.faults.named.insert(node);
+        self.counters.faults_verified += 1;
+        if let Some(member) = self.members.get_mut(&node) {
+            member.faults += 1;
+        }
+        self.store_reputation(&node);
+        self.event(Event::FaultVerified { node, task, was_replica, was_requester });
+        self.drop_liar(node);
+    }
+
+    /// A named node keeps no copy and gets no work; what it still owes is not waited for.
+    fn drop_liar(&mut self, node: NodeId) {
+        for shard in self.remove_replica_everywhere(&node) {
+            self.send(node, &Message::Release { shard });
+            self.event(Event::ReplicaLost { shard, node });
+        }
+        self.on_worker_gone(node);
+    }
+}

@@ -1,0 +1,436 @@
+//! Working for others: bids, executions, commits and reveals.
+//!
+//! A commit is durable before it leaves, so a worker that crashes never commits to two results of
+//! one task. A certified answer (`vector_search`) is committed and revealed in one message.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use edge_base::{
+    Credits, Digest, Micros, NodeId, Signed, TaskId, TaskKind, Work, codec, shard::ShardQuery,
+};
+use edge_ledger::statement::{Assignment, Commit, Reveal, commit_hash};
+
+use super::{
+    Peer, Purpose, Stored, Timer,
+    content::{Waiter, content_digest},
+    decode_stored,
+};
+use crate::{
+    command::Priority,
+    event::Event,
+    io::{Table, Urgency, WorkId},
+    message::{CONTENT_BYTES_MAX, DeclineReason, INLINE_BYTES_MAX, Message, Offer},
+};
+
+/// Tasks of others known at the same time; beyond it offers and assignments are declined.
+const JOBS_MAX: usize = 4_096;
+/// A decided or forgotten job is kept this long for questions that come late.
+const LINGER: Micros = Micros::from_secs(30);
+/// The longest a requester can make this node keep a task.
+const REMAINING_MAX: Micros = Micros::from_secs(600);
+/// Rough time a task takes when nothing better is known, for bids.
+const TYPICAL_EXECUTION: Micros = Micros::from_millis(5);
+
+#[derive(Debug)]
+enum State {
+    /// The payload or the escrow's certificate is on its way.
+    Waiting,
+    /// Handed to the workers, or to the replica for a batch.
+    Running(Option<WorkId>),
+    /// Bound to a result.
+    Committed,
+    /// The result was sent.
+    Revealed,
+    /// The requester decided; kept for a while.
+    Over,
+}
+
+#[derive(Debug)]
+struct Job {
+    assignment: Signed<Assignment>,
+    payload: Option<Arc<[u8]>>,
+    priority: Priority,
+    state: State,
+    result: Option<Arc<[u8]>>,
+    commit: Option<Signed<Commit>>,
+    reveal: Option<Signed<Reveal>>,
+}
+
+/// Tasks of others.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    all: BTreeMap<TaskId, Job>,
+    active: usize,
+    unpaid: BTreeMap<NodeId, Credits>,
+    bound: BTreeMap<TaskId, (Signed<Commit>, Signed<Reveal>)>,
+}
+
+impl Jobs {
+    /// Tasks that wait or run.
+    pub(crate) fn load(&self) -> u32 {
+        u32::try_from(self.active).unwrap_or(u32::MAX)
+    }
+
+    /// What a requester owes for results it has, without a voucher yet.
+    pub(crate) fn unpaid(&self, requester: &NodeId) -> Credits {
+        self.unpaid.get(requester).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn was_replica(&self, task: &TaskId) -> bool {
+        self.all.contains_key(task)
+    }
+
+    /// A voucher covered this much of what a requester owed.
+    pub(crate) fn covered(&mut self, requester: &NodeId, amount: Credits) {
+        if let Some(owed) = self.unpaid.get_mut(requester) {
+            *owed = owed.minus(amount).unwrap_or(Credits::ZERO);
+            if *owed == Credits::ZERO {
+                self.unpaid.remove(requester);
+            }
+        }
+    }
+}
+
+impl Peer {
+    /// Commits of before a restart: their tasks may be assigned again.
+    pub(super) fn restore_jobs(&mut self, stored: &Stored) {
+        let rows = stored.table(Table::Tasks).iter().filter(|(k, _)| k.starts_with(b"w"));
+        for (_, value) in rows.take(JOBS_MAX) {
+            if let Some(bound) = decode_stored::<(Signed<Commit>, Signed<Reveal>)>(value) {
+                self.jobs.bound.insert(bound.0.body.task, bound);
+            }
+        }
+    }
+
+    /// Why this node would not take a task, if so.
+    fn unwilling(&self, from: &NodeId, pin: &Digest, price: Credits) -> Option<DeclineReason> {
+        if self.draining.is_some() {
+            return Some(DeclineReason::Leaving);
+        }
+        if !self.settings.works {
+            return Some(DeclineReason::NotWorking);
+        }
+        if self.jobs.active >= self.settings.queue_max || self.works_full() {
+            return Some(DeclineReason::Busy);
+        }
+        if !self.settings.pins.contains(pin) {
+            return Some(DeclineReason::Pin);
+        }
+        let owed = self.jobs.unpaid(from).plus(price);
+        if !owed.is_ok_and(|owed| owed <= self.settings.exposure_max) {
+            return Some(DeclineReason::Exposure);
+        }
+        None
+    }
+
+    pub(super) fn on_offer(&mut self, from: NodeId, offer: Offer) {
+        let task = offer.task;
+        if let Some(reason) = self.unwilling(&from, &offer.pin, offer.price) {
+            return self.send(from, &Message::Decline { task, reason });
+        }
+        if offer.payload_bytes > CONTENT_BYTES_MAX as u64 {
+            return self.send(from, &Message::Decline { task, reason: DeclineReason::Payload });
+        }
+        let load = self.jobs.load();
+        let start_in = TYPICAL_EXECUTION.times(u64::from(load));
+        self.send(from, &Message::Bid { task, load, start_in });
+    }
+
+    pub(super) fn on_assign(
+        &mut self,
+        from: NodeId,
+        assignment: Signed<Assignment>,
+        payload: Option<Vec<u8>>,
+        priority: Priority,
+        remaining: Micros,
+    ) {
+        let body = &assignment.body;
+        let task = body.task;
+        if self.jobs.all.contains_key(&task) {
+            return self.repeat_job(from, task);
+        }
+        let addressed = body.worker == self.me
+            && body.requester == from
+            && assignment.signer == from
+            && body.names_its_task();
+        if !addressed || assignment.open(&mut self.verifier, &self.pool).is_err() {
+            return;
+        }
+        let decline = |reason| Message::Decline { task, reason };
+        if let Some(reason) = self.unwilling(&from, &body.pins, body.price) {
+            return self.send(from, &decline(reason));
+        }
+        if self.jobs.all.len() >= JOBS_MAX || self.faults.names(&from) {
+            return self.send(from, &decline(DeclineReason::Busy));
+        }
+        let (digest, bytes) = (body.payload, body.payload_bytes);
+        let kind = body.kind;
+        let payload: Option<Arc<[u8]>> = match payload {
+            Some(inline) if content_digest(&inline) != digest => {
+                return self.send(from, &decline(DeclineReason::Payload));
+            }
+            Some(inline) => Some(inline.into()),
+            None if bytes > CONTENT_BYTES_MAX as u64 => {
+                return self.send(from, &decline(DeclineReason::Payload));
+            }
+            None => None,
+        };
+        let missing = payload.is_none();
+        let job = Job {
+            assignment,
+            payload,
+            priority,
+            state: State::Waiting,
+            result: None,
+            commit: None,
+            reveal: None,
+        };
+        self.jobs.all.insert(task, job);
+        self.jobs.active += 1;
+        self.event(Event::Working { task, kind, requester: from });
+        self.send(from, &Message::Accepted { task });
+        self.after(Micros(remaining.0.min(REMAINING_MAX.0) + LINGER.0), Timer::Job(task));
+        if missing {
+            if !self.fetch(digest, vec![from], Waiter::Job(task)) {
+                self.drop_job(task, Some(DeclineReason::Payload));
+            }
+        } else {
+            self.start_job(task);
+        }
+    }
+
+    /// The requester asks again: say again where the task stands.
+    fn repeat_job(&mut self, from: NodeId, task: TaskId) {
+        let Some(job) = self.jobs.all.get(&task) else { return };
+        if job.assignment.body.requester != from {
+            return;
+        }
+        let message = match (&job.state, &job.commit) {
+            (State::Revealed, _) => return self.send_reveal(task),
+            (State::Committed, Some(commit)) => Message::Committed(commit.clone()),
+            (State::Waiting | State::Running(_), _) => Message::Accepted { task },
+            (State::Committed, None) | (State::Over, _) => return,
+        };
+        self.send(from, &message);
+    }
+
+    pub(super) fn on_job_payload(&mut self, task: TaskId, bytes: Option<Arc<[u8]>>) {
+        match (self.jobs.all.get_mut(&task), bytes) {
+            (Some(job), Some(bytes)) => {
+                job.payload = Some(bytes);
+                self.start_job(task);
+            }
+            (Some(_), None) => self.drop_job(task, Some(DeclineReason::Payload)),
+            (None, _) => {}
+        }
+    }
+
+    /// Certificates arrived: jobs that waited for their escrow may start.
+    pub(super) fn start_waiting_jobs(&mut self) {
+        let waiting: Vec<TaskId> = self
+            .jobs
+            .all
+            .iter()
+            .filter(|(_, j)| matches!(j.state, State::Waiting) && j.payload.is_some())
+            .map(|(task, _)| *task)
+            .collect();
+        for task in waiting {
+            self.start_job(task);
+        }
+    }
+
+    /// Whether the price is backed: `None` while the escrow is not known here yet.
+    fn is_backed(&self, body: &Assignment) -> Option<Result<(), DeclineReason>> {
+        if body.price == Credits::ZERO || self.members.is_trusted(&body.requester) {
+            return Some(Ok(()));
+        }
+        let Some(escrow) = body.escrow else { return Some(Err(DeclineReason::Escrow)) };
+        let bank = self.bank.as_ref()?;
+        let view = bank.ledger.escrow(&escrow)?;
+        let fine = view.owner == body.requester && view.state == edge_ledger::EscrowState::Open;
+        if !fine {
+            return Some(Err(DeclineReason::Escrow));
+        }
+        match view.prices.unit(body.kind) {
+            Some(unit) if body.price >= unit => Some(Ok(())),
+            Some(_) | None => Some(Err(DeclineReason::Price)),
+        }
+    }
+
+    fn start_job(&mut self, task: TaskId) {
+        let Some(job) = self.jobs.all.get(&task) else { return };
+        let Some(payload) = job.payload.clone() else { return };
+        let requester = job.assignment.body.requester;
+        match self.is_backed(&job.assignment.body) {
+            None => return self.ask_frontier(requester),
+            Some(Err(reason)) => return self.drop_job(task, Some(reason)),
+            Some(Ok(())) => {}
+        }
+        let kind = job.assignment.body.kind;
+        let urgency = match job.priority {
+            Priority::High => Urgency::High,
+            Priority::Normal if kind == TaskKind::VectorSearch => Urgency::High,
+            Priority::Normal => Urgency::Normal,
+        };
+        let what = match kind {
+            TaskKind::Embedding | TaskKind::SemanticMatch => Work::Run { kind, payload },
+            TaskKind::VectorSearch => {
+                let query: Option<ShardQuery> = codec::decode(&payload).ok();
+                let held = query.is_some_and(|q| self.holds_shard(&q.shard, q.seq_min));
+                if !held {
+                    return self.drop_job(task, Some(DeclineReason::Behind));
+                }
+                Work::Search { payload }
+            }
+            TaskKind::VectorInsert => {
+                if let Some(job) = self.jobs.all.get_mut(&task) {
+                    job.state = State::Running(None);
+                }
+                return self.take_batch(task, requester, payload);
+            }
+        };
+        let work = self.execute(what, urgency, Purpose::Job(task));
+        if let Some(job) = self.jobs.all.get_mut(&task) {
+            job.state = State::Running(Some(work));
+        }
+    }
+
+    pub(super) fn on_job_executed(&mut self, task: TaskId, outcome: Result<Vec<u8>, String>) {
+        match outcome {
+            Ok(result) => self.commit_job(task, result.into()),
+            Err(_) => self.drop_job(task, Some(DeclineReason::Failed)),
+        }
+    }
+
+    /// Binds this node to a result, durably, and says so.
+    pub(super) fn commit_job(&mut self, task: TaskId, result: Arc<[u8]>) {
+        let nonce: [u8; 16] = self.rng.bytes();
+        let (me, pool) = (self.me, self.pool);
+        let runs = |job: &Job| matches!(job.state, State::Waiting | State::Running(_));
+        if !self.jobs.all.get(&task).is_some_and(runs) {
+            return;
+        }
+        let digest = content_digest(&result);
+        let (commit, reveal) = match self.jobs.bound.remove(&task) {
+            // Bound to this result before a restart.
+            Some((commit, reveal)) if reveal.body.digest == digest => (commit, reveal),
+            // Bound to another one: never to two.
+            Some(_) => return self.drop_job(task, Some(DeclineReason::Failed)),
+            None => {
+                let hash = commit_hash(&task, &me, &nonce, &digest);
+                let commit = Commit { task, worker: me, hash };
+                let reveal = Reveal { task, worker: me, nonce, digest };
+                (Signed::seal(commit, &self.key, &pool), Signed::seal(reveal, &self.key, &pool))
+            }
+        };
+        let Some(job) = self.jobs.all.get_mut(&task) else { return };
+        job.commit = Some(commit.clone());
+        job.reveal = Some(reveal.clone());
+        job.result = Some(result.clone());
+        job.state = State::Committed;
+        self.jobs.active = self.jobs.active.saturating_sub(1);
+        let (requester, kind) = (job.assignment.body.requester, job.assignment.body.kind);
+        if result.len() > INLINE_BYTES_MAX {
+            self.content.keep(digest, result);
+        }
+        self.persist(Table::Tasks, &job_key(&task), &(&commit, &reveal));
+        if kind == TaskKind::VectorSearch {
+            self.send_reveal(task);
+        } else {
+            self.send(requester, &Message::Committed(commit));
+        }
+    }
+
+    fn send_reveal(&mut self, task: TaskId) {
+        let Some(job) = self.jobs.all.get_mut(&task) else { return };
+        let (Some(commit), Some(reveal), Some(result)) =
+            (job.commit.clone(), job.reveal.clone(), job.result.clone())
+        else {
+            return;
+        };
+        let first = matches!(job.state, State::Committed);
+        job.state = State::Revealed;
+        let body = &job.assignment.body;
+        let (requester, kind, price) = (body.requester, body.kind, body.price);
+        if first {
+            let owed = self.jobs.unpaid(&requester).plus(price).unwrap_or(price);
+            self.jobs.unpaid.insert(requester, owed);
+            self.counters.executed_for_others += 1;
+            self.event(Event::Delivered { task, kind });
+        }
+        let result = (result.len() <= INLINE_BYTES_MAX).then(|| result.to_vec());
+        self.send(requester, &Message::Revealed { commit, reveal, result });
+    }
+
+    pub(super) fn on_reveal_please(
+        &mut self,
+        from: NodeId,
+        task: TaskId,
+        commits: Vec<Signed<Commit>>,
+    ) {
+        let Some(job) = self.jobs.all.get(&task) else { return };
+        let mine = job.commit.as_ref();
+        let known = mine.is_some_and(|mine| commits.contains(mine));
+        if job.assignment.body.requester == from && known {
+            self.send_reveal(task);
+        }
+    }
+
+    /// The requester decided, or does not need the result.
+    pub(super) fn on_over(&mut self, from: NodeId, task: TaskId, accepted: Option<Digest>) {
+        let Some(job) = self.jobs.all.get_mut(&task) else { return };
+        if job.assignment.body.requester != from {
+            return;
+        }
+        let agreed = match (&job.reveal, accepted) {
+            (Some(reveal), Some(digest)) => reveal.body.digest == digest,
+            (None, _) | (_, None) => false,
+        };
+        let price = job.assignment.body.price;
+        let revealed = matches!(job.state, State::Revealed);
+        let running = match job.state {
+            State::Running(work) => work,
+            State::Waiting | State::Committed | State::Revealed | State::Over => None,
+        };
+        if matches!(job.state, State::Waiting | State::Running(_)) {
+            self.jobs.active = self.jobs.active.saturating_sub(1);
+        }
+        job.state = State::Over;
+        job.payload = None;
+        job.result = None;
+        if revealed && !agreed {
+            // Not accepted: nothing is owed for it.
+            self.jobs.covered(&from, price);
+        }
+        if let Some(work) = running {
+            self.cancel_work(work);
+        }
+        self.forget(Table::Tasks, &job_key(&task));
+    }
+
+    pub(super) fn on_job_timer(&mut self, task: TaskId) {
+        self.drop_job(task, None);
+    }
+
+    pub(super) fn drop_job(&mut self, task: TaskId, decline: Option<DeclineReason>) {
+        let Some(job) = self.jobs.all.remove(&task) else { return };
+        match job.state {
+            State::Waiting => self.jobs.active = self.jobs.active.saturating_sub(1),
+            State::Running(work) => {
+                self.jobs.active = self.jobs.active.saturating_sub(1);
+                if let Some(work) = work {
+                    self.cancel_work(work);
+                }
+            }
+            State::Committed | State::Revealed => self.forget(Table::Tasks, &job_key(&task)),
+            State::Over => {}
+        }
+        if let Some(reason) = decline {
+            self.send(job.assignment.body.requester, &Message::Decline { task, reason });
+        }
+    }
+}
+
+fn job_key(task: &TaskId) -> Vec<u8> {
+    [b"w".as_slice(), task.as_bytes()].concat()
+}

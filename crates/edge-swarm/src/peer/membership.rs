@@ -1,0 +1,686 @@
+//! Who belongs to the pool: tickets, greetings, adverts and what is known about each member.
+//!
+//! The pool is closed: a member is the founder, or a node that a member vouches for with a signed
+//! [`Membership`]. Messages of others are dropped. Adverts say what a member can do and serve as
+//! its heartbeat.
+
+use std::collections::BTreeMap;
+
+use edge_base::{Credits, Digest, Micros, NodeId, Signed, TaskKind, Timestamp};
+use edge_ledger::{BlockKind, Genesis, Handover};
+use serde::{Deserialize, Serialize};
+
+use super::{Peer, StartError, Stored, Timer, bank::Bank, decode_stored};
+use crate::{
+    command::{Answer, PeerView, Refusal},
+    event::Event,
+    io::{CallId, Output, Table},
+    message::{
+        ADDRESSES_MAX, Advert, Gossip, MEMBERS_PER_MESSAGE, MemberRecord, Membership, Message,
+    },
+    ticket::Ticket,
+};
+
+/// The most members a peer knows; further ones are refused with a note.
+pub(crate) const MEMBERS_MAX: usize = 16_384;
+/// The most invitations that wait to be used.
+const INVITES_MAX: usize = 4_096;
+/// Up to this many members everybody greets everybody.
+const FULL_MESH_MAX: usize = 16;
+/// Results that must have been checked before a member counts as proven.
+pub(crate) const PROVEN_RESULTS: u64 = 10;
+
+/// What the transport said last about a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Link {
+    /// Nothing yet: it may be reachable through gossip and on demand.
+    Unknown,
+    /// A connection stands.
+    Up,
+    /// The last connection was lost at this time.
+    Down(Timestamp),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) membership: Option<Signed<Membership>>,
+    pub(crate) group: NodeId,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) link: Link,
+    pub(crate) greeted: bool,
+    pub(crate) advert: Option<Advert>,
+    pub(crate) heard: Option<Timestamp>,
+    pub(crate) checked: u64,
+    pub(crate) faults: u64,
+    pub(crate) late: u64,
+}
+
+/// Members by id, in admission order for others' benefit.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    all: BTreeMap<NodeId, Member>,
+    order: Vec<NodeId>,
+    invites: BTreeMap<Digest, Invite>,
+    advert_counter: u64,
+    founder: Option<NodeId>,
+    group: Option<NodeId>,
+    membership: Option<Signed<Membership>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Invite {
+    owner: bool,
+    credits: Credits,
+    used_by: Option<NodeId>,
+}
+
+/// Counts that survive a restart.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Reputation {
+    checked: u64,
+    faults: u64,
+    late: u64,
+}
+
+impl Members {
+    pub(crate) fn is_member(&self, node: &NodeId) -> bool {
+        self.all.contains_key(node)
+    }
+
+    pub(crate) fn get(&self, node: &NodeId) -> Option<&Member> {
+        self.all.get(node)
+    }
+
+    pub(crate) fn get_mut(&mut self, node: &NodeId) -> Option<&mut Member> {
+        self.all.get_mut(node)
+    }
+
+    /// Everybody but this node.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&NodeId, &Member)> {
+        self.all.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn heard(&mut self, node: &NodeId, now: Timestamp) {
+        if let Some(member) = self.all.get_mut(node) {
+            member.heard = Some(now);
+            if matches!(member.link, Link::Down(_)) {
+                member.link = Link::Unknown;
+            }
+        }
+    }
+
+    /// Whether messages to the node have a chance.
+    pub(crate) fn is_reachable(&self, node: &NodeId) -> bool {
+        self.all.get(node).is_some_and(|m| !matches!(m.link, Link::Down(_)))
+    }
+
+    pub(crate) fn checked(&self, node: &NodeId) -> u64 {
+        self.all.get(node).map_or(0, |m| m.checked)
+    }
+
+    pub(crate) fn founder(&self) -> Option<NodeId> {
+        self.founder
+    }
+
+    /// Whether results of the node may count towards a replication factor.
+    pub(crate) fn is_proven(&self, node: &NodeId) -> bool {
+        self.founder == Some(*node) || self.checked(node) >= PROVEN_RESULTS
+    }
+
+    /// Nodes of one owner trust each other.
+    pub(crate) fn is_trusted(&self, node: &NodeId) -> bool {
+        match (self.all.get(node), self.group) {
+            (Some(member), Some(group)) => member.group == group && member.faults == 0,
+            (Some(_) | None, None) | (None, Some(_)) => false,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn restore_members(&mut self, stored: &Stored) -> Result<(), StartError> {
+        let founder = self.bank.as_ref().map(|b| b.ledger.genesis().founder);
+        self.members.founder = founder;
+        if let Some(bytes) = stored.get(Table::Pool, b"membership") {
+            let signed: Signed<Membership> =
+                decode_stored(bytes).ok_or(StartError::Damaged { table: "pool" })?;
+            self.members.group = Some(signed.body.group);
+            self.members.membership = Some(signed);
+        } else if founder == Some(self.me) {
+            self.members.group = Some(self.me);
+        }
+        if let Some(founder) = founder {
+            self.insert_founder(founder, Vec::new());
+        }
+        let mut records: Vec<(u64, MemberRecord)> = Vec::new();
+        for (_, value) in stored.table(Table::Members) {
+            records.push(decode_stored(value).ok_or(StartError::Damaged { table: "members" })?);
+        }
+        records.sort_by_key(|(place, _)| *place);
+        for (_, record) in records {
+            self.insert_member(record, false);
+        }
+        for (key, value) in stored.table(Table::Reputation) {
+            let node = <[u8; 32]>::try_from(key.as_slice()).map(NodeId);
+            let counts: Option<Reputation> = decode_stored(value);
+            if let (Ok(node), Some(counts)) = (node, counts)
+                && let Some(member) = self.members.all.get_mut(&node)
+            {
+                member.checked = counts.checked;
+                member.late = counts.late;
+            }
+        }
+        for (key, value) in stored.table(Table::Invites) {
+            let hash = <[u8; 32]>::try_from(key.as_slice()).map(Digest);
+            if let (Ok(hash), Some(invite)) = (hash, decode_stored(value)) {
+                self.members.invites.insert(hash, invite);
+            }
+        }
+        self.keep_neighbours();
+        Ok(())
+    }
+
+    fn insert_founder(&mut self, founder: NodeId, addresses: Vec<String>) {
+        let record = MemberRecord { membership: None, node: founder, addresses };
+        self.insert_member(record, false);
+    }
+
+    /// Adds a member whose statement holds. Returns whether it is new.
+    fn insert_member(&mut self, record: MemberRecord, store: bool) -> bool {
+        let MemberRecord { membership, node, addresses } = record;
+        if node == self.me || self.members.all.len() >= MEMBERS_MAX {
+            return false;
+        }
+        if let Some(known) = self.members.all.get_mut(&node) {
+            if !addresses.is_empty() && known.addresses != addresses {
+                known.addresses = addresses;
+                self.store_member(&node);
+            }
+            return false;
+        }
+        let group = membership.as_ref().map_or(node, |m| m.body.group);
+        let member = Member {
+            membership,
+            group,
+            addresses,
+            link: Link::Unknown,
+            greeted: false,
+            advert: None,
+            heard: None,
+            checked: 0,
+            faults: 0,
+            late: 0,
+        };
+        self.members.all.insert(node, member);
+        self.members.order.push(node);
+        if store {
+            self.store_member(&node);
+        }
+        true
+    }
+
+    fn store_member(&mut self, node: &NodeId) {
+        let place = self.members.order.iter().position(|n| n == node).unwrap_or(0) as u64;
+        let Some(record) = self.member_record(node) else { return };
+        self.persist(Table::Members, &node.0, &(place, record));
+    }
+
+    fn member_record(&self, node: &NodeId) -> Option<MemberRecord> {
+        let member = self.members.all.get(node)?;
+        let addresses = member.addresses.clone();
+        Some(MemberRecord { membership: member.membership.clone(), node: *node, addresses })
+    }
+
+    pub(super) fn store_reputation(&mut self, node: &NodeId) {
+        if let Some(member) = self.members.all.get(node) {
+            let counts =
+                Reputation { checked: member.checked, faults: member.faults, late: member.late };
+            self.persist(Table::Reputation, &node.0, &counts);
+        }
+    }
+
+    /// Takes a member's record from anybody; the statement inside must hold.
+    pub(super) fn learn_member(&mut self, record: MemberRecord) -> bool {
+        if record.node == self.me || self.bank.is_none() {
+            return false;
+        }
+        let holds = match &record.membership {
+            None => self.members.founder == Some(record.node),
+            Some(signed) => self.membership_holds(signed, &record.node),
+        };
+        if !holds {
+            return false;
+        }
+        let node = record.node;
+        let fresh = self.insert_member(record, true);
+        if fresh {
+            self.event(Event::MemberKnown { node });
+            self.keep_neighbours();
+        }
+        true
+    }
+
+    fn membership_holds(&mut self, signed: &Signed<Membership>, node: &NodeId) -> bool {
+        let inviter = signed.signer;
+        let inviter_known = inviter == self.me
+            || self.members.founder == Some(inviter)
+            || self.members.is_member(&inviter);
+        // A group is its inviter's or the newcomer's own: nobody is put into a third party's.
+        let inviter_group = if inviter == self.me {
+            self.members.group
+        } else {
+            self.members.get(&inviter).map(|m| m.group).or(Some(inviter))
+        };
+        let group = signed.body.group;
+        signed.body.node == *node
+            && inviter_known
+            && (group == *node || Some(group) == inviter_group)
+            && node.check().is_ok()
+            && signed.open(&mut self.verifier, &self.pool).is_ok()
+    }
+
+    /// Asks the transport for connections: to everybody in a small pool, to the witnesses and a
+    /// stable sample of the rest in a large one.
+    pub(super) fn keep_neighbours(&mut self) {
+        let mut keep: Vec<NodeId> = self.members.all.keys().copied().collect();
+        if keep.len() > FULL_MESH_MAX {
+            let me = self.me;
+            let distance = |n: &NodeId| Digest::of_value("neighbour", &(me, n)).prefix_u64();
+            keep.sort_by_key(distance);
+            let witnesses = self.bank.as_ref().map(|b| b.ledger.witness_set().members.clone());
+            keep.truncate(FULL_MESH_MAX);
+            keep.extend(witnesses.unwrap_or_default().into_iter().filter(|w| *w != me));
+            keep.sort();
+            keep.dedup();
+        }
+        for node in keep {
+            let Some(member) = self.members.get(&node) else { continue };
+            if !member.addresses.is_empty() && !matches!(member.link, Link::Up) {
+                let addresses = member.addresses.clone();
+                self.output(Output::Keep { node, addresses });
+            }
+        }
+        if self.bank.is_none()
+            && let Some(ticket) = &self.ticket
+        {
+            let (node, addresses) = (ticket.inviter, ticket.addresses.clone());
+            self.output(Output::Keep { node, addresses });
+        }
+    }
+
+    pub(super) fn on_connected(&mut self, node: NodeId) {
+        if let Some(member) = self.members.all.get_mut(&node) {
+            let was_up = matches!(member.link, Link::Up);
+            member.link = Link::Up;
+            member.greeted = false;
+            if !was_up {
+                self.event(Event::MemberConnected { node });
+            }
+        }
+        self.greet(node);
+    }
+
+    pub(super) fn on_disconnected(&mut self, node: NodeId) {
+        let now = self.now;
+        if let Some(member) = self.members.all.get_mut(&node) {
+            member.link = Link::Down(now);
+            member.greeted = false;
+            self.event(Event::MemberGone { node });
+            self.on_worker_gone(node);
+        }
+    }
+
+    fn greet(&mut self, node: NodeId) {
+        let join = match (&self.bank, &self.ticket) {
+            (None, Some(ticket)) if ticket.inviter == node => Some(ticket.secret),
+            _ => None,
+        };
+        let hello = Message::Hello {
+            pool: self.pool,
+            membership: self.members.membership.clone(),
+            join,
+            addresses: self.settings.addresses.clone(),
+        };
+        self.send(node, &hello);
+    }
+
+    pub(super) fn on_hello(
+        &mut self,
+        from: NodeId,
+        pool: Digest,
+        membership: Option<Signed<Membership>>,
+        join: Option<[u8; 16]>,
+        addresses: Vec<String>,
+    ) {
+        let Some(bank) = &self.bank else { return };
+        if pool != self.pool {
+            let reason = format!(
+                "this node belongs to the pool {}, not {}",
+                self.pool.short(),
+                pool.short()
+            );
+            self.send(from, &Message::Refused { reason });
+            return;
+        }
+        let (genesis, handover) = (bank.ledger.genesis().clone(), bank.handover.clone());
+        let mut admitted = None;
+        let record = MemberRecord { membership, node: from, addresses: addresses.clone() };
+        let known = self.learn_member(record) || self.members.is_member(&from);
+        if !known {
+            let Some(secret) = join else {
+                let reason = String::from("not a member: join with a ticket");
+                self.send(from, &Message::Refused { reason });
+                return;
+            };
+            match self.admit(from, secret, addresses) {
+                Ok(signed) => admitted = Some(signed),
+                Err(reason) => {
+                    self.send(from, &Message::Refused { reason });
+                    return;
+                }
+            }
+        } else if join.is_some() {
+            // A newcomer that asks again did not get its membership: give it once more.
+            admitted = self.members.get(&from).and_then(|m| m.membership.clone());
+        }
+        let now = self.now;
+        if let Some(member) = self.members.all.get_mut(&from) {
+            member.link = Link::Up;
+            member.heard = Some(now);
+            member.greeted = true;
+        }
+        let advert = self.own_advert();
+        let order: Vec<NodeId> =
+            std::iter::once(self.me).chain(self.members.order.clone()).collect();
+        let mut records: Vec<MemberRecord> = Vec::new();
+        for node in order.iter().filter(|n| **n != from) {
+            if *node == self.me {
+                let membership = self.members.membership.clone();
+                let addresses = self.settings.addresses.clone();
+                records.push(MemberRecord { membership, node: self.me, addresses });
+            } else if let Some(record) = self.member_record(node) {
+                records.push(record);
+            }
+        }
+        let mut chunks = records.chunks(MEMBERS_PER_MESSAGE);
+        let first = chunks.next().unwrap_or(&[]).to_vec();
+        let membership = admitted;
+        let welcome = Message::Welcome { genesis, handover, membership, members: first, advert };
+        self.send(from, &welcome);
+        for chunk in chunks.map(<[MemberRecord]>::to_vec).collect::<Vec<_>>() {
+            for record in chunk {
+                self.publish_to(from, &Gossip::Member(record));
+            }
+        }
+        self.tell_collections(from);
+        self.announce_replicas(Some(from));
+    }
+
+    /// Sends gossip to one node, as if it had heard it.
+    fn publish_to(&mut self, to: NodeId, gossip: &Gossip) {
+        let frame = crate::message::encode_gossip(gossip);
+        self.output(Output::Send { to, frame });
+    }
+
+    fn admit(
+        &mut self,
+        node: NodeId,
+        secret: [u8; 16],
+        addresses: Vec<String>,
+    ) -> Result<Signed<Membership>, String> {
+        let hash = Digest::of_value("invite", &secret);
+        let Some(invite) = self.members.invites.get(&hash) else {
+            return Err("the ticket is not known here: was it made by this node?".into());
+        };
+        if let Some(user) = invite.used_by {
+            return Err(format!("the ticket was used by {}; ask for a new one", user.short()));
+        }
+        if self.members.all.len() >= MEMBERS_MAX {
+            return Err(format!("the pool has {MEMBERS_MAX} members, the most this node knows"));
+        }
+        if node.check().is_err() {
+            return Err("not a usable identity".into());
+        }
+        let mut invite = invite.clone();
+        invite.used_by = Some(node);
+        let group = if invite.owner { self.members.group.unwrap_or(self.me) } else { node };
+        let signed = Signed::seal(Membership { node, group }, &self.key, &self.pool);
+        self.persist(Table::Invites, &hash.0, &invite);
+        let credits = invite.credits;
+        self.members.invites.insert(hash, invite);
+        let record = MemberRecord { membership: Some(signed.clone()), node, addresses };
+        self.insert_member(record.clone(), true);
+        self.event(Event::MemberKnown { node });
+        self.publish(&Gossip::Member(record));
+        if credits > Credits::ZERO {
+            let memo = Digest::of_value("grant", &(hash, node));
+            self.queue_block(BlockKind::Send { to: node, amount: credits, memo }, None);
+        }
+        Ok(signed)
+    }
+
+    pub(super) fn on_welcome(
+        &mut self,
+        from: NodeId,
+        genesis: Genesis,
+        handover: Option<Signed<Handover>>,
+        membership: Option<Signed<Membership>>,
+        members: Vec<MemberRecord>,
+        advert: Signed<Advert>,
+    ) {
+        if genesis.hash() != self.pool {
+            return;
+        }
+        if self.bank.is_none() {
+            let expected = self.ticket.as_ref().is_some_and(|t| t.inviter == from);
+            if !expected || genesis.validate().is_err() {
+                return;
+            }
+            self.persist(Table::Pool, b"genesis", &genesis);
+            self.members.founder = Some(genesis.founder);
+            self.bank = Some(Bank::new(genesis.clone()));
+            self.insert_founder(genesis.founder, Vec::new());
+        }
+        for record in members {
+            self.learn_member(record);
+        }
+        if let Some(signed) = membership
+            && self.members.membership.is_none()
+            && signed.body.node == self.me
+            && self.membership_of_mine_holds(&signed)
+        {
+            self.persist(Table::Pool, b"membership", &signed);
+            self.members.group = Some(signed.body.group);
+            self.members.membership = Some(signed);
+            self.event(Event::Joined { pool: self.pool });
+            self.keep_neighbours();
+            self.on_advert_timer();
+        }
+        let now = self.now;
+        if let Some(member) = self.members.all.get_mut(&from) {
+            member.link = Link::Up;
+            member.greeted = true;
+            member.heard = Some(now);
+        }
+        if let Some(handover) = handover {
+            self.on_handover(handover);
+        }
+        self.on_advert(advert);
+        self.announce_replicas(Some(from));
+    }
+
+    fn membership_of_mine_holds(&mut self, signed: &Signed<Membership>) -> bool {
+        let known =
+            self.members.founder == Some(signed.signer) || self.members.is_member(&signed.signer);
+        known && signed.open(&mut self.verifier, &self.pool).is_ok()
+    }
+
+    pub(super) fn on_refused(&mut self, from: NodeId, reason: String) {
+        self.note(format!("{} does not let this node in: {reason}", from.short()));
+    }
+
+    // Adverts.
+
+    fn own_advert(&mut self) -> Signed<Advert> {
+        self.members.advert_counter += 1;
+        let (set_version, frontier) = self.bank.as_ref().map_or((0, Digest::default()), |b| {
+            (b.ledger.witness_set().version, b.ledger.frontier_digest())
+        });
+        let advert = Advert {
+            counter: self.members.advert_counter,
+            life: self.life,
+            pins: self.settings.pins.clone(),
+            works: self.settings.works && self.draining.is_none(),
+            load: self.jobs.load(),
+            addresses: self.settings.addresses.clone(),
+            set_version,
+            frontier,
+            agent: self.settings.agent.clone(),
+        };
+        Signed::seal(advert, &self.key, &self.pool)
+    }
+
+    /// Adverts go out every two seconds in a small pool, less often the larger it is, so that the
+    /// total stays near ten a second for each hearer.
+    fn advert_interval(&self) -> Micros {
+        Micros::from_millis(2_000.max(self.members.len() as u64 * 100))
+    }
+
+    pub(super) fn on_advert_timer(&mut self) {
+        if self.bank.is_some() && self.is_admitted() {
+            let advert = self.own_advert();
+            self.publish(&Gossip::Advert(advert));
+        }
+        let interval = self.advert_interval();
+        let delay = self.jittered(interval);
+        self.after(delay, Timer::Advert);
+    }
+
+    /// Whether this node is a member itself.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.members.membership.is_some() || self.members.founder == Some(self.me)
+    }
+
+    /// Greets again whoever did not answer, and the inviter while not admitted.
+    pub(super) fn on_hello_timer(&mut self) {
+        let waiting: Vec<NodeId> = self
+            .members
+            .iter()
+            .filter(|(_, m)| matches!(m.link, Link::Up) && !m.greeted)
+            .map(|(n, _)| *n)
+            .collect();
+        for node in waiting {
+            self.greet(node);
+        }
+        if !self.is_admitted()
+            && let Some(ticket) = &self.ticket
+        {
+            let (node, addresses) = (ticket.inviter, ticket.addresses.clone());
+            self.output(Output::Keep { node, addresses });
+            self.greet(node);
+        }
+        self.after(Micros::from_secs(1), Timer::Hello);
+    }
+
+    pub(super) fn on_advert(&mut self, signed: Signed<Advert>) {
+        let node = signed.signer;
+        let Some(member) = self.members.get(&node) else { return };
+        let newer = member
+            .advert
+            .as_ref()
+            .is_none_or(|old| (signed.body.life, signed.body.counter) > (old.life, old.counter));
+        if !newer || signed.open(&mut self.verifier, &self.pool).is_err() {
+            return;
+        }
+        let now = self.now;
+        let frontier = signed.body.frontier;
+        let mut moved = false;
+        if let Some(member) = self.members.all.get_mut(&node) {
+            member.heard = Some(now);
+            if matches!(member.link, Link::Down(_)) {
+                member.link = Link::Unknown;
+            }
+            let addresses: Vec<String> =
+                signed.body.addresses.iter().take(ADDRESSES_MAX).cloned().collect();
+            if !addresses.is_empty() && member.addresses != addresses {
+                member.addresses = addresses;
+                moved = true;
+            }
+            member.advert = Some(signed.body);
+        }
+        if moved {
+            self.store_member(&node);
+            self.keep_neighbours();
+        }
+        self.compare_frontier(node, frontier);
+        self.step_waiting_tasks();
+    }
+
+    // Commands.
+
+    pub(super) fn invite(&mut self, call: CallId, owner: bool, credits: Credits) {
+        if !self.is_admitted() {
+            let text = "this node is not a member yet: wait until it joined".into();
+            return self.answer(call, Err(Refusal::Refused(text)));
+        }
+        if self.members.invites.len() >= INVITES_MAX {
+            let text = format!("{INVITES_MAX} tickets exist already, the most a node makes");
+            return self.answer(call, Err(Refusal::Refused(text)));
+        }
+        let have = self.own_balance();
+        if credits > have {
+            let text = format!(
+                "the grant of {credits} rUv is more than this node's {have}; invite with fewer credits"
+            );
+            return self.answer(call, Err(Refusal::Refused(text)));
+        }
+        let secret: [u8; 16] = self.rng.bytes();
+        let hash = Digest::of_value("invite", &secret);
+        let invite = Invite { owner, credits, used_by: None };
+        self.persist(Table::Invites, &hash.0, &invite);
+        self.members.invites.insert(hash, invite);
+        let ticket = Ticket {
+            pool: self.pool,
+            inviter: self.me,
+            addresses: self.settings.addresses.iter().take(ADDRESSES_MAX).cloned().collect(),
+            secret,
+            credits,
+            owner,
+        };
+        self.answer(call, Ok(Answer::Ticket(ticket.to_string())));
+    }
+
+    pub(super) fn peer_views(&self) -> Vec<PeerView> {
+        let set = self.bank.as_ref().map(|b| b.ledger.witness_set());
+        self.members
+            .iter()
+            .map(|(node, member)| PeerView {
+                node: *node,
+                connected: matches!(member.link, Link::Up),
+                addresses: member.addresses.clone(),
+                same_owner: self.members.is_trusted(node),
+                witness: set.is_some_and(|s| s.contains(node)),
+                checked: member.checked,
+                faults: member.faults,
+                load: member.advert.as_ref().map_or(0, |a| a.load),
+                agent: member.advert.as_ref().map_or(String::new(), |a| a.agent.clone()),
+            })
+            .collect()
+    }
+
+    /// Members that can take a task with this pin, not named by a fault and thought reachable.
+    pub(super) fn eligible_workers(&self, pin: &Digest, _kind: TaskKind) -> Vec<NodeId> {
+        self.members
+            .iter()
+            .filter(|(_, m)| {
+                m.faults == 0
+                    && !matches!(m.link, Link::Down(_))
+                    && m.advert.as_ref().is_some_and(|a| a.works && a.pins.contains(pin))
+            })
+            .map(|(node, _)| *node)
+            .collect()
+    }
+}

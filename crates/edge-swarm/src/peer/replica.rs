@@ -1,0 +1,447 @@
+//! Copies of shards held here: batches arrive, become durable, are applied in order.
+//!
+//! The log is authoritative. A batch is durable before its task is committed to; after a restart
+//! the index is built again from the stored batches. What is missing is asked of the owner.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use edge_base::{
+    CollectionId, Digest, Micros, NodeId, ShardId, Signed, TaskId, Timestamp, Work, codec,
+    shard::{AppendResult, LogBatch},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{LoadPurpose, Peer, Purpose, StartError, Stored, Timer, decode_stored};
+use crate::{
+    io::{Table, Urgency},
+    message::{CollectionSpec, DeclineReason, Message, ShardHead, shard_id},
+};
+
+/// Copies one node holds, at most.
+const REPLICAS_MAX: usize = 4_096;
+/// Batches kept in memory while an earlier one is missing.
+const BUFFER_MAX: usize = 64;
+/// Roots of recent positions kept to answer tasks that are repeated.
+const ROOTS_MAX: usize = 256;
+/// Batches served to one request.
+const SERVE_MAX: u64 = 4;
+const CATCH_UP_EVERY: Micros = Micros::from_secs(1);
+
+/// A copy held here.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) owner: NodeId,
+    pub(crate) collection: CollectionId,
+    pub(crate) index: u32,
+    stored: u64,
+    chain: Option<Digest>,
+    pub(crate) applied: u64,
+    roots: BTreeMap<u64, Digest>,
+    ready: BTreeMap<u64, Arc<[u8]>>,
+    buffer: BTreeMap<u64, Arc<[u8]>>,
+    applying: bool,
+    tasks: BTreeMap<u64, TaskId>,
+    target: u64,
+    timer: bool,
+    asked: Option<Timestamp>,
+    asked_from: u64,
+}
+
+/// What is stored of a copy besides its batches.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct StoredReplica {
+    owner: NodeId,
+    collection: CollectionId,
+    index: u32,
+    stored: u64,
+    chain: Digest,
+}
+
+impl Replica {
+    fn new(owner: NodeId, collection: CollectionId, index: u32) -> Self {
+        Replica {
+            owner,
+            collection,
+            index,
+            stored: 0,
+            chain: Some(Digest::default()),
+            applied: 0,
+            roots: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            buffer: BTreeMap::new(),
+            applying: false,
+            tasks: BTreeMap::new(),
+            target: 0,
+            timer: false,
+            asked: None,
+            asked_from: 0,
+        }
+    }
+
+    fn root(&self) -> Option<Digest> {
+        self.roots.get(&self.applied).copied()
+    }
+}
+
+/// The key of a log batch.
+pub(crate) fn log_key(shard: &ShardId, seq: u64) -> Vec<u8> {
+    [shard.as_bytes().as_slice(), &seq.to_be_bytes()].concat()
+}
+
+fn replica_key(shard: &ShardId) -> Vec<u8> {
+    [b"r".as_slice(), shard.as_bytes()].concat()
+}
+
+impl Peer {
+    pub(super) fn restore_replicas(&mut self, stored: &Stored) -> Result<(), StartError> {
+        let damaged = StartError::Damaged { table: "shards" };
+        for (key, value) in stored.table(Table::Shards).iter().filter(|(k, _)| k.starts_with(b"r"))
+        {
+            let meta: StoredReplica = decode_stored(value).ok_or(damaged.clone())?;
+            let id = <[u8; 32]>::try_from(&key[1..]).map_err(|_| damaged.clone())?;
+            let mut replica = Replica::new(meta.owner, meta.collection, meta.index);
+            replica.stored = meta.stored;
+            replica.chain = Some(meta.chain);
+            let shard = ShardId(Digest(id));
+            self.shards.replicas.insert(shard, replica);
+            self.apply_next(shard);
+        }
+        Ok(())
+    }
+
+    /// Whether a copy here can answer from this position on.
+    pub(super) fn holds_shard(&self, shard: &ShardId, seq_min: u64) -> bool {
+        self.shards.replicas.get(shard).is_some_and(|r| r.applied >= seq_min)
+    }
+
+    fn store_replica(&mut self, shard: ShardId) {
+        let Some(replica) = self.shards.replicas.get(&shard) else { return };
+        let meta = StoredReplica {
+            owner: replica.owner,
+            collection: replica.collection,
+            index: replica.index,
+            stored: replica.stored,
+            chain: replica.chain.unwrap_or_default(),
+        };
+        self.persist(Table::Shards, &replica_key(&shard), &meta);
+    }
+
+    /// Begins to hold a copy.
+    pub(super) fn hold(&mut self, owner: NodeId, collection: CollectionId, index: u32) -> bool {
+        let shard = shard_id(&collection, index);
+        if self.shards.replicas.contains_key(&shard) {
+            return true;
+        }
+        if self.shards.replicas.len() >= REPLICAS_MAX {
+            return false;
+        }
+        self.shards.replicas.insert(shard, Replica::new(owner, collection, index));
+        self.store_replica(shard);
+        true
+    }
+
+    pub(super) fn on_replicate(
+        &mut self,
+        from: NodeId,
+        spec: Signed<CollectionSpec>,
+        index: u32,
+        head: Option<Signed<ShardHead>>,
+    ) {
+        let collection = spec.body.id(&spec.signer);
+        if spec.signer != from || !self.settings.works || index > 1 << 20 {
+            return;
+        }
+        self.on_collection(spec);
+        if self.shards.owner_of(&collection) != Some(from) || !self.hold(from, collection, index) {
+            return;
+        }
+        let shard = shard_id(&collection, index);
+        let target = head.as_ref().map_or(0, |h| h.body.seq);
+        if let Some(head) = head {
+            self.on_head(head);
+        }
+        if let Some(replica) = self.shards.replicas.get_mut(&shard) {
+            replica.target = replica.target.max(target);
+        }
+        self.catch_up(shard);
+        self.announce(shard);
+    }
+
+    pub(super) fn on_release(&mut self, from: NodeId, shard: ShardId) {
+        if self.shards.replicas.get(&shard).is_some_and(|r| r.owner == from) {
+            self.release(shard);
+        }
+    }
+
+    /// Forgets a copy and its log.
+    pub(super) fn release(&mut self, shard: ShardId) {
+        let Some(replica) = self.shards.replicas.remove(&shard) else { return };
+        self.forget(Table::Shards, &replica_key(&shard));
+        if replica.owner != self.me {
+            for seq in 1..=replica.stored {
+                self.forget(Table::Log, &log_key(&shard, seq));
+            }
+        }
+        for task in replica.tasks.into_values() {
+            self.drop_job(task, Some(DeclineReason::Behind));
+        }
+        self.execute(Work::Drop { shard }, Urgency::Background, Purpose::Nothing);
+    }
+
+    /// An assignment brings a batch.
+    pub(super) fn take_batch(&mut self, task: TaskId, requester: NodeId, payload: Arc<[u8]>) {
+        let batch: Option<LogBatch> = codec::decode(&payload).ok();
+        let Some(batch) = batch.filter(LogBatch::is_well_formed) else {
+            return self.drop_job(task, Some(DeclineReason::Payload));
+        };
+        let shard = batch.shard;
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else {
+            return self.drop_job(task, Some(DeclineReason::Behind));
+        };
+        if replica.owner != requester {
+            return self.drop_job(task, Some(DeclineReason::Behind));
+        }
+        if batch.seq <= replica.applied {
+            let root = replica.roots.get(&batch.seq).copied();
+            return match root {
+                Some(root) => {
+                    let result = codec::encode(&AppendResult { seq: batch.seq, root });
+                    self.commit_job(task, result.into());
+                }
+                None => self.drop_job(task, Some(DeclineReason::Behind)),
+            };
+        }
+        if let Some(before) = replica.tasks.insert(batch.seq, task)
+            && before != task
+        {
+            self.drop_job(before, None);
+        }
+        self.take_log(shard, batch, payload);
+    }
+
+    /// Stores a batch if it continues the log, keeps it for later if something is missing before.
+    pub(super) fn take_log(&mut self, shard: ShardId, batch: LogBatch, payload: Arc<[u8]>) {
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        if batch.seq > replica.stored + 1 {
+            if replica.buffer.len() < BUFFER_MAX {
+                replica.buffer.insert(batch.seq, payload);
+            }
+            replica.target = replica.target.max(batch.seq);
+            return self.catch_up(shard);
+        }
+        if batch.seq <= replica.stored || replica.chain != Some(batch.prev) {
+            return;
+        }
+        replica.stored = batch.seq;
+        replica.target = replica.target.max(batch.seq);
+        replica.chain = Some(batch.chain());
+        replica.ready.insert(batch.seq, payload.clone());
+        let (seq, own) = (batch.seq, replica.owner == self.me);
+        if !own {
+            self.persist_bytes(Table::Log, &log_key(&shard, seq), payload.to_vec());
+        }
+        self.store_replica(shard);
+        let next = self.shards.replicas.get_mut(&shard).and_then(|r| r.buffer.remove(&(seq + 1)));
+        if let Some(payload) = next
+            && let Ok(batch) = codec::decode::<LogBatch>(&payload)
+        {
+            self.take_log(shard, batch, payload);
+        }
+        self.apply_next(shard);
+    }
+
+    /// Hands the next stored batch to the workers.
+    fn apply_next(&mut self, shard: ShardId) {
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        if replica.applying || replica.applied >= replica.stored {
+            return;
+        }
+        replica.applying = true;
+        let seq = replica.applied + 1;
+        match replica.ready.remove(&seq) {
+            Some(payload) => {
+                let what = Work::Append { payload };
+                self.execute(what, Urgency::Normal, Purpose::Apply { shard, seq });
+            }
+            None => {
+                let purpose = LoadPurpose::Apply { shard, seq };
+                self.load(Table::Log, log_key(&shard, seq), purpose);
+            }
+        }
+    }
+
+    pub(super) fn on_apply_loaded(&mut self, shard: ShardId, seq: u64, value: Option<Vec<u8>>) {
+        if !self.shards.replicas.contains_key(&shard) {
+            return;
+        }
+        match value {
+            Some(bytes) => {
+                let what = Work::Append { payload: bytes.into() };
+                self.execute(what, Urgency::Normal, Purpose::Apply { shard, seq });
+            }
+            None => {
+                // The log is shorter than it says: fetch the rest again from the owner.
+                self.note(format!("batch {seq} of shard {} is missing here", shard.short()));
+                self.begin_again(shard);
+            }
+        }
+    }
+
+    /// Fetches the whole log again: the chain hash of an inner position is not kept.
+    fn begin_again(&mut self, shard: ShardId) {
+        let me = self.me;
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        let (owner, collection, index) = (replica.owner, replica.collection, replica.index);
+        if owner == me {
+            return;
+        }
+        let target = replica.target.max(replica.stored);
+        let mut fresh = Replica::new(owner, collection, index);
+        fresh.target = target;
+        self.shards.replicas.insert(shard, fresh);
+        self.execute(Work::Drop { shard }, Urgency::Normal, Purpose::Nothing);
+        self.store_replica(shard);
+        self.catch_up(shard);
+    }
+
+    pub(super) fn on_applied(
+        &mut self,
+        shard: ShardId,
+        seq: u64,
+        outcome: Result<Vec<u8>, String>,
+    ) {
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        replica.applying = false;
+        let task = replica.tasks.remove(&seq);
+        let result = match outcome {
+            Ok(bytes) => bytes,
+            Err(text) => {
+                self.note(format!("shard {} cannot be continued: {text}", shard.short()));
+                if let Some(task) = task {
+                    self.drop_job(task, Some(DeclineReason::Failed));
+                }
+                return self.begin_again(shard);
+            }
+        };
+        let Ok(AppendResult { root, .. }) = codec::decode::<AppendResult>(&result) else { return };
+        replica.applied = seq;
+        replica.roots.insert(seq, root);
+        while replica.roots.len() > ROOTS_MAX {
+            replica.roots.pop_first();
+        }
+        let level = replica.applied == replica.stored;
+        match task {
+            Some(task) => self.commit_job(task, result.into()),
+            None if level => self.announce(shard),
+            None => {}
+        }
+        self.apply_next(shard);
+        self.step_searches_of(shard);
+    }
+
+    /// Tells the owner how far the copy is.
+    fn announce(&mut self, shard: ShardId) {
+        let Some(replica) = self.shards.replicas.get(&shard) else { return };
+        let (owner, seq) = (replica.owner, replica.applied);
+        let Some(root) = replica.root() else { return };
+        if owner == self.me {
+            self.on_replica_at(self.me, shard, seq, root);
+        } else {
+            self.send(owner, &Message::ReplicaAt { shard, seq, root });
+        }
+    }
+
+    pub(super) fn announce_replicas(&mut self, owner: Option<NodeId>) {
+        let shards: Vec<ShardId> = self
+            .shards
+            .replicas
+            .iter()
+            .filter(|(_, r)| owner.is_none_or(|o| r.owner == o))
+            .map(|(shard, _)| *shard)
+            .collect();
+        for shard in shards {
+            self.announce(shard);
+        }
+    }
+
+    fn catch_up(&mut self, shard: ShardId) {
+        let now = self.now;
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        if replica.stored >= replica.target || replica.owner == self.me {
+            return;
+        }
+        let recently = replica.asked.is_some_and(|at| now.since(at) < Micros(CATCH_UP_EVERY.0 / 2));
+        let (owner, seq, armed) = (replica.owner, replica.stored + 1, replica.timer);
+        replica.timer = true;
+        if !recently {
+            replica.asked = Some(now);
+            replica.asked_from = seq;
+            self.send(owner, &Message::LogWant { shard, seq });
+        }
+        if !armed {
+            self.after(CATCH_UP_EVERY, Timer::CatchUp(shard));
+        }
+    }
+
+    pub(super) fn on_catch_up_timer(&mut self, shard: ShardId) {
+        if let Some(replica) = self.shards.replicas.get_mut(&shard) {
+            replica.timer = false;
+            replica.asked = None;
+            self.catch_up(shard);
+        }
+    }
+
+    pub(super) fn on_log_want(&mut self, from: NodeId, shard: ShardId, seq: u64) {
+        let Some(last) = self.own_log_end(&shard) else { return };
+        if seq == 0 || seq > last {
+            return;
+        }
+        for seq in seq..=last.min(seq + SERVE_MAX - 1) {
+            let purpose = LoadPurpose::Serve { shard, seq, to: from };
+            self.load(Table::Log, log_key(&shard, seq), purpose);
+        }
+    }
+
+    pub(super) fn on_serve_loaded(
+        &mut self,
+        shard: ShardId,
+        seq: u64,
+        to: NodeId,
+        value: Option<Vec<u8>>,
+    ) {
+        let last = self.own_log_end(&shard).unwrap_or(seq);
+        let batch = value.unwrap_or_default();
+        self.send(to, &Message::LogBatch { shard, seq, batch, last });
+    }
+
+    pub(super) fn on_log_batch(
+        &mut self,
+        from: NodeId,
+        shard: ShardId,
+        seq: u64,
+        batch: Vec<u8>,
+        last: u64,
+    ) {
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        if replica.owner != from {
+            return;
+        }
+        replica.target = replica.target.max(last);
+        let decoded: Option<LogBatch> = codec::decode(&batch).ok();
+        let Some(decoded) = decoded.filter(|b| b.is_well_formed() && b.shard == shard) else {
+            return;
+        };
+        if decoded.seq != seq {
+            return;
+        }
+        self.take_log(shard, decoded, batch.into());
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        // The last of a burst asks for the next one at once.
+        if replica.stored < replica.target && replica.buffer.is_empty() && seq == replica.stored {
+            if seq + 1 >= replica.asked_from + SERVE_MAX {
+                replica.asked = None;
+                self.catch_up(shard);
+            }
+        }
+    }
+}

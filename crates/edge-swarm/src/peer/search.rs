@@ -1,0 +1,785 @@
+//! Searching a collection: every shard is asked of two holders, every hit is checked, the checked
+//! hits are merged.
+//!
+//! An answer proves its hits: each record has a Merkle path to the root that the shard's owner
+//! accepted, and its score is recomputed here. So a wrong hit is a fault that anybody can check, a
+//! missed neighbour is only recall, and the union of checked hits is at least as good as the best
+//! single answer. A holder that is slow is not waited for when another can answer (hedging).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use edge_base::{
+    Credits, Digest, Micros, NodeId, ShardId, Signed, TaskId, TaskKind, Timestamp, Verdict, Work,
+    codec,
+    shard::{HITS_MAX, ShardAnswer, ShardHit, ShardQuery},
+};
+use edge_ledger::statement::{Assignment, Commit, Reveal, task_id};
+
+use super::{
+    Peer, Purpose, Timer,
+    content::content_digest,
+    escrow::Funds,
+    task::{Part, Stage, TaskRecord, node_view, task_key, worker_record},
+};
+use crate::{
+    command::{
+        Answer, Check, Priority, Refusal, SearchView, ShardSearchView, TaskStatus, TaskView,
+    },
+    event::Event,
+    io::{CallId, Table, Urgency},
+    message::{DeclineReason, Evidence, FaultReport, INLINE_BYTES_MAX, Message},
+};
+
+/// Searches that may run at the same time.
+const SEARCHES_MAX: usize = 1_024;
+/// Answers wanted of each shard.
+const ANSWERS_WANTED: usize = 2;
+/// A holder that did not answer after this gets a companion.
+const HEDGE_AFTER: Micros = Micros::from_millis(400);
+/// A holder that did not answer after this counts as silent.
+const SILENT_AFTER: Micros = Micros::from_secs(3);
+const TICK: Micros = Micros::from_millis(100);
+/// Ended searches remembered for `task ls` and `task explain`.
+const RECENT_MAX: usize = 2_048;
+
+#[derive(Debug)]
+enum Answered {
+    /// Waits for the owner to accept its position.
+    Early(Arc<[u8]>),
+    Checking(Arc<[u8]>),
+    Good(ShardAnswer),
+    Bad,
+}
+
+#[derive(Debug)]
+struct ShardSearch {
+    shard: ShardId,
+    task: TaskId,
+    issued: u64,
+    payload: Arc<[u8]>,
+    digest: Digest,
+    candidates: VecDeque<NodeId>,
+    parts: BTreeMap<NodeId, Part>,
+    answers: BTreeMap<NodeId, Answered>,
+    want: usize,
+    own: Option<Answered>,
+    done: bool,
+    started: Timestamp,
+}
+
+#[derive(Debug)]
+struct Search {
+    call: CallId,
+    k: usize,
+    price: Credits,
+    deadline: Timestamp,
+    shards: Vec<ShardSearch>,
+}
+
+/// Searches under way and ended.
+#[derive(Debug, Default)]
+pub(crate) struct Searches {
+    all: BTreeMap<u64, Search>,
+    by_task: BTreeMap<TaskId, (u64, usize)>,
+    recent: VecDeque<TaskView>,
+}
+
+impl Searches {
+    /// The parts of every search under way.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Part>> {
+        self.all.values().flat_map(|s| s.shards.iter().map(|p| &p.parts))
+    }
+
+    /// Ended searches, oldest first.
+    pub(crate) fn recent(&self) -> impl DoubleEndedIterator<Item = &TaskView> {
+        self.recent.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+}
+
+impl Peer {
+    pub(super) fn search(
+        &mut self,
+        call: CallId,
+        name: &str,
+        k: u32,
+        query: Vec<u8>,
+        units: u64,
+        remaining: Micros,
+    ) {
+        let refusal = match self.find_collection(name) {
+            Err(refusal) => Some(refusal),
+            Ok(_) if k == 0 || k as usize > HITS_MAX => {
+                Some(Refusal::Invalid(format!("k is between 1 and {HITS_MAX}")))
+            }
+            Ok(_) if self.searches.all.len() >= SEARCHES_MAX => {
+                let text = format!("{SEARCHES_MAX} searches run already; try again later");
+                Some(Refusal::Refused(text))
+            }
+            Ok(_) if self.draining.is_some() => {
+                Some(Refusal::Refused("this node is shutting down".into()))
+            }
+            Ok(_) => None,
+        };
+        if let Some(refusal) = refusal {
+            return self.answer(call, Err(refusal));
+        }
+        let Ok(collection) = self.find_collection(name) else { return };
+        let id = self.fresh_id();
+        let shards: Vec<ShardSearch> = self
+            .shards_of(&collection)
+            .into_iter()
+            .filter_map(|shard| self.plan_shard(shard, k, &query))
+            .collect();
+        for (part, shard) in shards.iter().enumerate() {
+            self.searches.by_task.insert(shard.task, (id, part));
+        }
+        let price = self.price(TaskKind::VectorSearch, units, Priority::Normal);
+        let deadline = self.now + remaining;
+        let search = Search { call, k: k as usize, price, deadline, shards };
+        let parts = search.shards.len();
+        self.searches.all.insert(id, search);
+        self.after(TICK, Timer::Search(id));
+        for part in 0..parts {
+            self.step_shard(id, part);
+        }
+        self.finish_search(id);
+    }
+
+    fn plan_shard(&mut self, shard: ShardId, k: u32, query: &[u8]) -> Option<ShardSearch> {
+        let seq_min = self.shards.head(&shard)?.body.seq;
+        let query = ShardQuery { shard, seq_min, k, query: query.to_vec() };
+        let payload: Arc<[u8]> = codec::encode(&query).into();
+        let digest = content_digest(&payload);
+        let issued = self.rng.next_u64();
+        let mut candidates = self.holders_in_step(&shard);
+        candidates.retain(|n| *n != self.me);
+        self.rng.shuffle(&mut candidates);
+        // The least busy first, as far as adverts tell.
+        let load = |n: &NodeId| {
+            self.members.get(n).and_then(|m| m.advert.as_ref()).map_or(0, |a| a.load / 8)
+        };
+        candidates.sort_by_key(load);
+        Some(ShardSearch {
+            shard,
+            task: task_id(&self.me, issued, TaskKind::VectorSearch, &digest),
+            issued,
+            payload,
+            digest,
+            candidates: candidates.into(),
+            parts: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            want: ANSWERS_WANTED,
+            own: None,
+            done: false,
+            started: self.now,
+        })
+    }
+
+    fn shard_search(&mut self, id: u64, part: usize) -> Option<&mut ShardSearch> {
+        self.searches.all.get_mut(&id)?.shards.get_mut(part)
+    }
+
+    fn part_of(&mut self, task: &TaskId, node: &NodeId) -> Option<(u64, usize, &mut Part)> {
+        let (id, index) = self.searches.by_task.get(task).copied()?;
+        let part = self.searches.all.get_mut(&id)?.shards.get_mut(index)?.parts.get_mut(node)?;
+        Some((id, index, part))
+    }
+
+    /// Asks as many holders as answers are missing; ends when enough are checked.
+    fn step_shard(&mut self, id: u64, index: usize) {
+        let Some(search) = self.searches.all.get(&id) else { return };
+        let Some(shard) = search.shards.get(index) else { return };
+        if shard.done {
+            return;
+        }
+        let price = search.price;
+        let good = shard.answers.values().filter(|a| matches!(a, Answered::Good(_))).count()
+            + usize::from(matches!(shard.own, Some(Answered::Good(_))));
+        let judged = shard.answers.len();
+        let asked = shard.parts.values().filter(|p| waits(p)).count();
+        let undecided = shard
+            .answers
+            .values()
+            .filter(|a| matches!(a, Answered::Early(_) | Answered::Checking(_)))
+            .count();
+        let own_runs = matches!(shard.own, Some(Answered::Checking(_)));
+        if good >= ANSWERS_WANTED {
+            return self.end_shard(id, index);
+        }
+        let bad =
+            judged - undecided - (good - usize::from(matches!(shard.own, Some(Answered::Good(_)))));
+        let missing = (shard.want + bad).saturating_sub(asked + judged + usize::from(own_runs));
+        let mut none_left = shard.candidates.is_empty();
+        for _ in 0..missing {
+            let next = self.shard_search(id, index).and_then(|s| s.candidates.pop_front());
+            let Some(node) = next else {
+                none_left = true;
+                break;
+            };
+            match self.funds(price) {
+                Funds::Ready(escrow) => self.ask_holder(id, index, node, escrow, price),
+                Funds::Wait | Funds::Short => {
+                    // Asked again at the next tick; without credits an own copy may still do.
+                    if let Some(shard) = self.shard_search(id, index) {
+                        shard.candidates.push_front(node);
+                    }
+                    if matches!(self.funds(price), Funds::Short) {
+                        none_left = true;
+                    }
+                    break;
+                }
+            }
+        }
+        let Some(shard) = self.shard_search(id, index) else { return };
+        let asked = shard.parts.values().filter(|p| waits(p)).count();
+        if none_left && asked == 0 && undecided == 0 && good < ANSWERS_WANTED {
+            self.search_own_copy(id, index);
+        }
+    }
+
+    /// No other holder is left: an own copy answers, or what there is must do.
+    fn search_own_copy(&mut self, id: u64, index: usize) {
+        let Some(shard) = self.shard_search(id, index) else { return };
+        let (shard_id, payload) = (shard.shard, shard.payload.clone());
+        if shard.own.is_none() && self.holds_shard(&shard_id, 1) {
+            if let Some(shard) = self.shard_search(id, index) {
+                shard.own = Some(Answered::Checking(payload.clone()));
+            }
+            self.counters.own_executions += 1;
+            let what = Work::Search { payload };
+            self.execute(what, Urgency::High, Purpose::OwnSearch { search: id, part: index });
+            return;
+        }
+        let Some(shard) = self.shard_search(id, index) else { return };
+        if matches!(shard.own, Some(Answered::Checking(_))) {
+            return;
+        }
+        let some = shard.answers.values().any(|a| matches!(a, Answered::Good(_)))
+            || matches!(shard.own, Some(Answered::Good(_)));
+        if some {
+            self.end_shard(id, index);
+        }
+    }
+
+    fn ask_holder(
+        &mut self,
+        id: u64,
+        index: usize,
+        worker: NodeId,
+        escrow: Option<edge_base::EscrowId>,
+        price: Credits,
+    ) {
+        self.draw(escrow, price);
+        let (me, now, pin) = (self.me, self.now, self.settings.shard_pin);
+        let Some(search) = self.searches.all.get_mut(&id) else { return };
+        let remaining = search.deadline.since(now);
+        let Some(shard) = search.shards.get_mut(index) else { return };
+        let body = Assignment {
+            task: shard.task,
+            requester: me,
+            worker,
+            escrow,
+            price,
+            kind: TaskKind::VectorSearch,
+            payload: shard.digest,
+            payload_bytes: shard.payload.len() as u64,
+            pins: pin,
+            issued: shard.issued,
+        };
+        let assignment = Signed::seal(body, &self.key, &self.pool);
+        let mut part = Part::new(Stage::Assigned, now);
+        part.assignment = Some(assignment.clone());
+        let message = Message::Assign {
+            assignment,
+            payload: Some(shard.payload.to_vec()),
+            priority: Priority::Normal,
+            remaining,
+        };
+        let task = shard.task;
+        shard.parts.insert(worker, part);
+        self.event(Event::TaskAssigned { task, worker });
+        self.send(worker, &message);
+    }
+
+    pub(super) fn search_accepted(&mut self, from: NodeId, task: TaskId) -> bool {
+        let now = self.now;
+        let Some((_, _, part)) = self.part_of(&task, &from) else {
+            return self.searches.by_task.contains_key(&task);
+        };
+        part.touched = now;
+        part.took = true;
+        if part.stage == Stage::Assigned {
+            part.stage = Stage::Accepted;
+            self.event(Event::TaskAccepted { task, worker: from });
+        }
+        true
+    }
+
+    pub(super) fn search_declined(
+        &mut self,
+        from: NodeId,
+        task: TaskId,
+        reason: DeclineReason,
+    ) -> bool {
+        let Some((id, index, part)) = self.part_of(&task, &from) else {
+            return self.searches.by_task.contains_key(&task);
+        };
+        if waits(part) {
+            part.stage = Stage::Declined;
+            part.reason = Some(reason.text().into());
+            self.step_shard(id, index);
+            self.finish_search(id);
+        }
+        true
+    }
+
+    pub(super) fn search_worker_gone(&mut self, node: NodeId) {
+        let mut waiting = Vec::new();
+        for (id, search) in &self.searches.all {
+            for (index, shard) in search.shards.iter().enumerate() {
+                if !shard.done && shard.parts.get(&node).is_some_and(waits) {
+                    waiting.push((*id, index, shard.task));
+                }
+            }
+        }
+        for (id, index, task) in waiting {
+            self.silence(task, node, "its connection was lost");
+            self.step_shard(id, index);
+            self.finish_search(id);
+        }
+    }
+
+    fn silence(&mut self, task: TaskId, worker: NodeId, reason: &str) {
+        let Some((_, _, part)) = self.part_of(&task, &worker) else { return };
+        part.stage = Stage::Late;
+        part.reason = Some(reason.into());
+        let accepted = part.took;
+        self.event(Event::TaskLate { task, worker, accepted });
+    }
+
+    pub(super) fn on_search_revealed(
+        &mut self,
+        from: NodeId,
+        task: TaskId,
+        commit: Signed<Commit>,
+        reveal: Signed<Reveal>,
+        result: Option<Vec<u8>>,
+    ) {
+        let pool = self.pool;
+        let Some((id, index, part)) = self.part_of(&task, &from) else { return };
+        let fits = part.reveal.is_none()
+            && waits(part)
+            && commit.signer == from
+            && reveal.signer == from
+            && commit.body.worker == from
+            && reveal.body.opens(&commit.body);
+        let Some(bytes) = result.filter(|b| fits && content_digest(b) == reveal.body.digest) else {
+            return;
+        };
+        if commit.open(&mut self.verifier, &pool).is_err()
+            || reveal.open(&mut self.verifier, &pool).is_err()
+        {
+            return;
+        }
+        let digest = reveal.body.digest;
+        let Some((_, _, part)) = self.part_of(&task, &from) else { return };
+        part.stage = Stage::Revealed;
+        part.took = true;
+        part.commit = Some(commit);
+        part.reveal = Some(reveal);
+        self.event(Event::TaskRevealed { task, worker: from, digest });
+        if let Some(shard) = self.shard_search(id, index) {
+            shard.answers.insert(from, Answered::Early(bytes.into()));
+        }
+        self.check_answer(id, index, from);
+        self.step_shard(id, index);
+        self.finish_search(id);
+    }
+
+    /// Has an answer checked once the root of its position is known.
+    fn check_answer(&mut self, id: u64, index: usize, node: NodeId) {
+        let Some(shard) = self.shard_search(id, index) else { return };
+        let Some(Answered::Early(bytes)) = shard.answers.get(&node) else { return };
+        let (bytes, payload, shard_id) = (bytes.clone(), shard.payload.clone(), shard.shard);
+        let answer: Option<ShardAnswer> = codec::decode(&bytes).ok();
+        let head = answer
+            .as_ref()
+            .filter(|a| a.shard == shard_id)
+            .and_then(|a| self.shards.head_at(&shard_id, a.seq).map(|h| h.body.root));
+        let newest = self.shards.head(&shard_id).map_or(0, |h| h.body.seq);
+        let ahead = answer.as_ref().is_some_and(|a| a.shard == shard_id && a.seq > newest);
+        let Some(shard) = self.shard_search(id, index) else { return };
+        match head {
+            Some(root) => {
+                shard.answers.insert(node, Answered::Checking(bytes.clone()));
+                let what = Work::CheckAnswer { payload, answer: bytes, root };
+                let purpose = Purpose::CheckAnswer { search: id, part: index, node };
+                self.execute(what, Urgency::High, purpose);
+            }
+            None if ahead => {}
+            // Not an answer to the question, or at a position whose root is forgotten.
+            None => {
+                shard.answers.insert(node, Answered::Bad);
+            }
+        }
+    }
+
+    /// A new position of a shard was accepted: answers that were early can be checked.
+    pub(super) fn step_searches_of(&mut self, shard: ShardId) {
+        let mut early = Vec::new();
+        for (id, search) in &self.searches.all {
+            for (index, part) in search.shards.iter().enumerate() {
+                if part.shard == shard && !part.done {
+                    for (node, answer) in &part.answers {
+                        if matches!(answer, Answered::Early(_)) {
+                            early.push((*id, index, *node));
+                        }
+                    }
+                }
+            }
+        }
+        for (id, index, node) in early {
+            self.check_answer(id, index, node);
+        }
+    }
+
+    pub(super) fn on_answer_checked(
+        &mut self,
+        id: u64,
+        index: usize,
+        node: NodeId,
+        outcome: Result<Vec<u8>, String>,
+    ) {
+        let Some(shard) = self.shard_search(id, index) else { return };
+        let Some(Answered::Checking(bytes)) = shard.answers.remove(&node) else { return };
+        let verdict = outcome.ok().and_then(|b| codec::decode::<Verdict>(&b).ok());
+        match (verdict, codec::decode::<ShardAnswer>(&bytes)) {
+            (Some(Verdict::Holds), Ok(answer)) => {
+                shard.answers.insert(node, Answered::Good(answer));
+            }
+            (Some(Verdict::False(_)), answer) => {
+                shard.answers.insert(node, Answered::Bad);
+                self.accuse_holder(id, index, node, bytes, answer.ok());
+            }
+            (_, _) => {
+                shard.answers.insert(node, Answered::Bad);
+            }
+        }
+        self.step_shard(id, index);
+        self.finish_search(id);
+    }
+
+    /// An answer made a false statement: its signed statements and the owner's head prove it.
+    fn accuse_holder(
+        &mut self,
+        id: u64,
+        index: usize,
+        node: NodeId,
+        bytes: Arc<[u8]>,
+        answer: Option<ShardAnswer>,
+    ) {
+        self.counters.results_rejected += 1;
+        let Some(shard) = self.shard_search(id, index) else { return };
+        let Some(proof) = shard.parts.get(&node).and_then(Part::proof) else { return };
+        let (shard_id, digest, payload) = (shard.shard, shard.digest, shard.payload.clone());
+        let seq = answer.map(|a| a.seq);
+        let Some(head) = seq.and_then(|s| self.shards.head_at(&shard_id, s)).cloned() else {
+            return;
+        };
+        let answer_digest = proof.digest();
+        self.content.keep(digest, payload);
+        self.content.keep(answer_digest, bytes);
+        let evidence = Evidence::Answer { answer: answer_digest, head };
+        self.raise_fault(FaultReport { proof, evidence });
+    }
+
+    pub(super) fn on_own_search(
+        &mut self,
+        id: u64,
+        index: usize,
+        outcome: Result<Vec<u8>, String>,
+    ) {
+        let answer = outcome.ok().and_then(|b| codec::decode::<ShardAnswer>(&b).ok());
+        let Some(shard) = self.shard_search(id, index) else { return };
+        shard.own = Some(answer.map_or(Answered::Bad, Answered::Good));
+        self.step_shard(id, index);
+        self.finish_search(id);
+    }
+
+    pub(super) fn on_search_timer(&mut self, id: u64) {
+        let now = self.now;
+        let Some(search) = self.searches.all.get(&id) else { return };
+        if now >= search.deadline {
+            return self.time_out_search(id);
+        }
+        let mut silent = Vec::new();
+        let mut hedge = Vec::new();
+        for (index, shard) in search.shards.iter().enumerate().filter(|(_, s)| !s.done) {
+            let mut slow = 0;
+            for (node, part) in shard.parts.iter().filter(|(_, p)| waits(p)) {
+                let waited = now.since(part.since);
+                if waited >= SILENT_AFTER {
+                    silent.push((index, shard.task, *node));
+                } else if waited >= HEDGE_AFTER {
+                    slow += 1;
+                }
+            }
+            let early = shard.answers.values().filter(|a| matches!(a, Answered::Early(_))).count();
+            hedge.push((index, ANSWERS_WANTED + slow + early));
+        }
+        for (_, task, node) in silent {
+            self.silence(task, node, "did not answer in time");
+        }
+        for (index, want) in hedge {
+            if let Some(shard) = self.shard_search(id, index) {
+                shard.want = shard.want.max(want);
+                if shard.candidates.is_empty() && shard.parts.is_empty() {
+                    // Holders may have come back meanwhile.
+                    let shard_id = shard.shard;
+                    let mut candidates = self.holders_in_step(&shard_id);
+                    candidates.retain(|n| *n != self.me);
+                    if let Some(shard) = self.shard_search(id, index) {
+                        shard.candidates = candidates.into();
+                    }
+                }
+            }
+            self.step_shard(id, index);
+        }
+        self.finish_search(id);
+        if self.searches.all.contains_key(&id) {
+            self.after(TICK, Timer::Search(id));
+        }
+    }
+
+    fn time_out_search(&mut self, id: u64) {
+        let Some(search) = self.searches.all.get(&id) else { return };
+        let open: Vec<usize> =
+            search.shards.iter().enumerate().filter(|(_, s)| !s.done).map(|(i, _)| i).collect();
+        let mut unanswered = Vec::new();
+        for index in open {
+            let Some(shard) = self.shard_search(id, index) else { continue };
+            let some = shard.answers.values().any(|a| matches!(a, Answered::Good(_)))
+                || matches!(shard.own, Some(Answered::Good(_)));
+            if !some {
+                unanswered.push(shard.shard.short());
+            }
+            self.end_shard(id, index);
+        }
+        if unanswered.is_empty() {
+            return self.finish_search(id);
+        }
+        let Some(search) = self.searches.all.remove(&id) else { return };
+        for shard in &search.shards {
+            self.searches.by_task.remove(&shard.task);
+        }
+        let text = format!(
+            "no holder of shard {} gave an answer that could be checked; `edge-net collection ls` \
+             shows who holds it",
+            unanswered.join(", ")
+        );
+        self.counters.tasks_failed += 1;
+        self.answer(search.call, Err(Refusal::TimedOut(text)));
+    }
+
+    /// A shard is answered: pay, tell, remember.
+    fn end_shard(&mut self, id: u64, index: usize) {
+        let now = self.now;
+        let Some(shard) = self.shard_search(id, index) else { return };
+        if shard.done {
+            return;
+        }
+        shard.done = true;
+        let (task, shard_id) = (shard.task, shard.shard);
+        let mut good = Vec::new();
+        let mut bad = Vec::new();
+        for (node, answer) in &shard.answers {
+            match answer {
+                Answered::Good(_) => good.push(*node),
+                Answered::Bad => bad.push(*node),
+                Answered::Early(_) | Answered::Checking(_) => {}
+            }
+        }
+        let own = matches!(shard.own, Some(Answered::Good(_)));
+        let mut silent = Vec::new();
+        let mut told = Vec::new();
+        for (node, part) in &mut shard.parts {
+            let waited = now.since(part.since) >= HEDGE_AFTER;
+            if part.stage == Stage::Late || (waits(part) && waited) {
+                silent.push(*node);
+            }
+            let accepted = match (&part.reveal, good.contains(node)) {
+                (Some(reveal), true) => Some(reveal.body.digest),
+                (_, _) => None,
+            };
+            if waits(part) {
+                part.stage = Stage::Late;
+                part.reason = Some("the search ended without it".into());
+            }
+            told.push((*node, accepted));
+        }
+        for node in &good {
+            self.reward_holder(id, index, *node);
+        }
+        for (node, accepted) in told {
+            self.send(node, &Message::Over { task, accepted });
+        }
+        if !good.is_empty() || own {
+            self.counters.tasks_verified += 1;
+        }
+        self.event(Event::ShardSearched { shard: shard_id, answered: good.clone(), silent });
+        self.store_search(id, index, good, bad, own);
+    }
+
+    fn reward_holder(&mut self, id: u64, index: usize, node: NodeId) {
+        let Some(shard) = self.shard_search(id, index) else { return };
+        let Some(part) = shard.parts.get_mut(&node) else { return };
+        let Some(assignment) = &part.assignment else { return };
+        let (price, escrow) = (assignment.body.price, assignment.body.escrow);
+        if let Some(escrow) = escrow {
+            part.paid = price;
+            self.owe(escrow, node, price);
+        }
+        if let Some(member) = self.members.get_mut(&node) {
+            member.checked += 1;
+        }
+    }
+
+    fn store_search(
+        &mut self,
+        id: u64,
+        index: usize,
+        agreed: Vec<NodeId>,
+        disagreed: Vec<NodeId>,
+        own: bool,
+    ) {
+        let now = self.now;
+        let Some(search) = self.searches.all.get(&id) else { return };
+        let price = search.price;
+        let Some(shard) = search.shards.get(index) else { return };
+        let seq = self.shards.head(&shard.shard).map_or(0, |h| h.body.seq);
+        let check = Check {
+            self_checked: agreed.is_empty(),
+            agreed,
+            disagreed,
+            own_execution: own.then(|| String::from("too few holders answered")),
+            posterior_ppm: 1_000_000,
+        };
+        let record = TaskRecord {
+            task: shard.task,
+            kind: TaskKind::VectorSearch,
+            payload: shard.digest,
+            accepted: None,
+            check: Some(check.clone()),
+            workers: shard.parts.values().filter_map(worker_record).collect(),
+            shard: Some((shard.shard, seq)),
+        };
+        let status =
+            if check.self_checked && !own { TaskStatus::Failed } else { TaskStatus::Verified };
+        let view = TaskView {
+            task: shard.task,
+            kind: TaskKind::VectorSearch,
+            status,
+            priority: Priority::Normal,
+            price,
+            payload: shard.digest,
+            result: None,
+            check: Some(check),
+            nodes: shard.parts.iter().map(|(node, part)| node_view(node, part)).collect(),
+            took: now.since(shard.started),
+        };
+        self.persist(Table::Tasks, &task_key(&record.task), &record);
+        self.searches.recent.push_back(view);
+        if self.searches.recent.len() > RECENT_MAX {
+            self.searches.recent.pop_front();
+        }
+    }
+
+    /// Answers the caller when every shard is answered.
+    fn finish_search(&mut self, id: u64) {
+        let Some(search) = self.searches.all.get(&id) else { return };
+        if !search.shards.iter().all(|s| s.done) {
+            return;
+        }
+        let Some(search) = self.searches.all.remove(&id) else { return };
+        let wanted = self.settings.replication.min(ANSWERS_WANTED);
+        let mut hits: BTreeMap<edge_base::RecordId, ShardHit> = BTreeMap::new();
+        let mut views = Vec::with_capacity(search.shards.len());
+        for shard in search.shards {
+            self.searches.by_task.remove(&shard.task);
+            let silent: Vec<NodeId> = shard
+                .parts
+                .iter()
+                .filter(|(_, p)| p.stage == Stage::Late)
+                .map(|(n, _)| *n)
+                .collect();
+            let faulty: Vec<NodeId> = shard
+                .answers
+                .iter()
+                .filter(|(_, a)| matches!(a, Answered::Bad))
+                .map(|(n, _)| *n)
+                .collect();
+            let mut answered = Vec::new();
+            let mut good: Vec<ShardAnswer> = Vec::new();
+            for (node, answer) in shard.answers {
+                if let Answered::Good(answer) = answer {
+                    answered.push(node);
+                    good.push(answer);
+                }
+            }
+            if let Some(Answered::Good(answer)) = shard.own {
+                answered.push(self.me);
+                good.push(answer);
+            }
+            views.push(ShardSearchView {
+                shard: shard.shard,
+                exact: good.iter().all(|a| a.exact),
+                rows_visited: good.iter().map(|a| a.rows_visited).max().unwrap_or(0),
+                rows: good.iter().map(|a| a.rows).max().unwrap_or(0),
+                below_factor: answered.len() < wanted,
+                answered,
+                faulty,
+                silent,
+                root: good.iter().max_by_key(|a| a.seq).map(|a| a.root).unwrap_or_default(),
+            });
+            for hit in good.into_iter().flat_map(|a| a.hits) {
+                hits.entry(hit.id).or_insert(hit);
+            }
+        }
+        let mut hits: Vec<ShardHit> = hits.into_values().collect();
+        hits.sort_by(|a, b| b.score.cmp(&a.score).then(a.id.cmp(&b.id)));
+        hits.truncate(search.k);
+        let view = SearchView { hits, shards: views };
+        self.answer(search.call, Ok(Answer::Found(view)));
+        self.step_drain();
+    }
+
+    pub(super) fn abandon_search(&mut self, call: CallId) {
+        let ended: Vec<u64> =
+            self.searches.all.iter().filter(|(_, s)| s.call == call).map(|(id, _)| *id).collect();
+        for id in ended {
+            let parts = self.searches.all.get(&id).map_or(0, |s| s.shards.len());
+            for index in 0..parts {
+                self.end_shard(id, index);
+            }
+            if let Some(search) = self.searches.all.remove(&id) {
+                for shard in search.shards {
+                    self.searches.by_task.remove(&shard.task);
+                }
+            }
+        }
+    }
+}
+
+/// Whether an answer of this part may still come.
+fn waits(part: &Part) -> bool {
+    matches!(part.stage, Stage::Assigned | Stage::Accepted)
+}
+
+const _: () = assert!(INLINE_BYTES_MAX > 64 * 1024, "answers travel inside their reveal");

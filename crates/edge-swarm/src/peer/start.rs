@@ -1,0 +1,143 @@
+//! Founding, joining and starting again from what was stored.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use edge_base::{Digest, Micros, Rng, SecretKey, Timestamp, Verifier, codec};
+use edge_ledger::Genesis;
+
+use super::{
+    Counters, Peer, Timer, bank::Bank, collections::Shards, content::Content, decode_stored,
+    escrow::Spending, faults::Faults, job::Jobs, membership::Members, search::Searches,
+    task::Tasks,
+};
+use crate::{
+    io::{Settings, Table, Write},
+    ticket::Ticket,
+};
+
+/// Everything that was durable when the node stopped, except the log's batches.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// Rows by table, in key order.
+    pub rows: BTreeMap<Table, Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl Stored {
+    /// The rows of a table.
+    pub fn table(&self, table: Table) -> &[(Vec<u8>, Vec<u8>)] {
+        self.rows.get(&table).map_or(&[], Vec::as_slice)
+    }
+
+    /// One value.
+    pub fn get(&self, table: Table, key: &[u8]) -> Option<&[u8]> {
+        self.table(table).iter().find(|(k, _)| k == key).map(|(_, v)| v.as_slice())
+    }
+}
+
+/// Why a peer cannot start from what was stored.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Nothing says which pool this is: found one or join one first.
+    #[error("this data folder belongs to no pool yet")]
+    NoPool,
+    /// A stored value does not decode.
+    #[error("the stored {table} is damaged")]
+    Damaged {
+        /// The table.
+        table: &'static str,
+    },
+    /// The ledger refuses what was stored.
+    #[error("the stored ledger does not add up: {0}")]
+    Ledger(String),
+}
+
+impl Peer {
+    /// What to make durable in an empty store to found a pool.
+    pub fn found(genesis: &Genesis) -> Vec<Write> {
+        let value = Some(codec::encode(genesis));
+        vec![Write { table: Table::Pool, key: b"genesis".to_vec(), value }]
+    }
+
+    /// What to make durable in an empty store to join a pool.
+    pub fn join(ticket: &Ticket) -> Vec<Write> {
+        let value = Some(codec::encode(ticket));
+        vec![Write { table: Table::Pool, key: b"ticket".to_vec(), value }]
+    }
+
+    /// The pool that a store belongs to.
+    pub fn pool_of(stored: &Stored) -> Option<Digest> {
+        let genesis = stored.get(Table::Pool, b"genesis").and_then(decode_stored::<Genesis>);
+        let ticket = || stored.get(Table::Pool, b"ticket").and_then(decode_stored::<Ticket>);
+        genesis.map(|g| g.hash()).or_else(|| ticket().map(|t| t.pool))
+    }
+
+    /// Starts a peer from what was stored. `seed` is entropy from the operating system (or the
+    /// simulator's seed); nonces and task numbers come from it.
+    pub fn new(
+        key: SecretKey,
+        settings: Settings,
+        stored: Stored,
+        verifier: Verifier,
+        seed: [u8; 32],
+        now: Timestamp,
+    ) -> Result<Peer, StartError> {
+        let pool = Peer::pool_of(&stored).ok_or(StartError::NoPool)?;
+        let ticket = stored.get(Table::Pool, b"ticket").and_then(decode_stored::<Ticket>);
+        let life = stored.get(Table::Pool, b"life").and_then(decode_stored::<u64>).unwrap_or(0) + 1;
+        let mut peer = Peer {
+            me: key.node_id(),
+            key,
+            pool,
+            settings,
+            verifier,
+            rng: Rng::from_seed(seed),
+            now,
+            life,
+            outputs: VecDeque::new(),
+            wake_given: None,
+            timers: BTreeSet::new(),
+            timer_kinds: BTreeMap::new(),
+            next_id: 0,
+            works: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            ticket,
+            members: Members::default(),
+            bank: None,
+            escrow: Spending::default(),
+            content: Content::default(),
+            jobs: Jobs::default(),
+            tasks: Tasks::default(),
+            shards: Shards::default(),
+            searches: Searches::default(),
+            faults: Faults::default(),
+            draining: None,
+            counters: Counters::default(),
+        };
+        peer.persist(Table::Pool, b"life", &life);
+        if let Some(bytes) = stored.get(Table::Pool, b"genesis") {
+            let genesis: Genesis =
+                decode_stored(bytes).ok_or(StartError::Damaged { table: "pool" })?;
+            peer.bank = Some(Bank::restore(genesis, &stored, &mut peer.verifier)?);
+        }
+        peer.restore_members(&stored)?;
+        peer.restore_faults(&stored);
+        peer.restore_jobs(&stored);
+        peer.restore_spending(&stored);
+        peer.restore_shards(&stored)?;
+        peer.after(Micros::from_millis(20), Timer::Advert);
+        peer.after(Micros::from_millis(50), Timer::Hello);
+        peer.after(Micros::from_millis(200), Timer::Propose);
+        peer.after(Micros::from_secs(1), Timer::Repair);
+        peer.after(Micros::from_millis(500), Timer::Pay);
+        Ok(peer)
+    }
+
+    /// Called right after [`Peer::new`] when the data folder was copied, restored or repaired: a
+    /// witness whose vote log may be incomplete never votes again under its set version.
+    pub fn may_vote(&mut self, allowed: bool) {
+        if let Some(bank) = &mut self.bank {
+            bank.may_vote = allowed;
+        }
+    }
+}

@@ -1,0 +1,1185 @@
+//! Own tasks: offers, assignments, commits, reveals and the decision.
+//!
+//! [`Peer::step_task`] is the only place that decides. It is called after everything that may
+//! matter to a task and moves it as far as it can go: assign while results are wanted, ask for
+//! reveals when all commits are in, accept a group whose posterior is high enough, widen the set on
+//! disagreement (up to [`WORKERS_MAX`]), and execute here when nobody else is left.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use edge_base::{
+    Credits, Digest, EscrowId, Micros, NodeId, ShardId, Signed, TaskId, TaskKind, Timestamp, Work,
+};
+use edge_ledger::statement::{Assignment, Commit, FaultProof, Reveal, task_id};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Peer, Purpose, Timer,
+    content::{Waiter, content_digest},
+    escrow::Funds,
+};
+use crate::{
+    accept::Assumption,
+    command::{
+        Answer, Check, Priority, Refusal, TaskNodeView, TaskRequest, TaskResult, TaskStatus,
+        TaskView,
+    },
+    event::Event,
+    io::{CallId, Table, Urgency},
+    message::{
+        CONTENT_BYTES_MAX, DeclineReason, Evidence, FaultReport, INLINE_BYTES_MAX, Message, Offer,
+    },
+};
+
+/// The most workers of one task before the requester executes it itself.
+pub(crate) const WORKERS_MAX: usize = 5;
+/// Own tasks that may be undecided at the same time.
+const TASKS_MAX: usize = 4_096;
+/// Decided tasks that are remembered for `task ls` and `task explain`.
+const DECIDED_MAX: usize = 4_096;
+/// A message that was not answered is repeated after this.
+const REPEAT_AFTER: Micros = Micros::from_millis(600);
+/// Repeats before a worker counts as late.
+const REPEATS_MAX: u32 = 5;
+/// How often a task looks at its clock.
+const TICK: Micros = Micros::from_millis(200);
+/// After the decision, results that come late are still judged for this long.
+const LINGER: Micros = Micros::from_secs(20);
+/// Share of a trusted worker's single results that are executed again.
+const AUDIT_ONE_IN: u64 = 10;
+
+/// Where one worker stands in a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    Offered,
+    Bid,
+    Declined,
+    Assigned,
+    Accepted,
+    Committed,
+    Asked,
+    Revealed,
+    Late,
+}
+
+impl Stage {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Stage::Offered => "offered",
+            Stage::Bid => "bid",
+            Stage::Declined => "declined",
+            Stage::Assigned => "assigned",
+            Stage::Accepted => "accepted",
+            Stage::Committed | Stage::Asked => "committed",
+            Stage::Revealed => "revealed",
+            Stage::Late => "late",
+        }
+    }
+
+    /// Whether a result may still come.
+    fn is_active(self) -> bool {
+        matches!(self, Stage::Assigned | Stage::Accepted | Stage::Committed | Stage::Asked)
+    }
+}
+
+/// One worker's part in a task.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) stage: Stage,
+    pub(crate) start_in: Micros,
+    pub(crate) since: Timestamp,
+    pub(crate) touched: Timestamp,
+    pub(crate) repeats: u32,
+    pub(crate) took: bool,
+    pub(crate) assignment: Option<Signed<Assignment>>,
+    pub(crate) commit: Option<Signed<Commit>>,
+    pub(crate) reveal: Option<Signed<Reveal>>,
+    pub(crate) result: Option<Arc<[u8]>>,
+    pub(crate) reason: Option<String>,
+    pub(crate) paid: Credits,
+}
+
+impl Part {
+    pub(crate) fn new(stage: Stage, now: Timestamp) -> Self {
+        Part {
+            stage,
+            start_in: Micros(0),
+            since: now,
+            touched: now,
+            repeats: 0,
+            took: false,
+            assignment: None,
+            commit: None,
+            reveal: None,
+            result: None,
+            reason: None,
+            paid: Credits::ZERO,
+        }
+    }
+
+    /// Whether a result may still come.
+    pub(crate) fn may_still_come(&self) -> bool {
+        self.stage.is_active()
+    }
+
+    /// The statements of a worker that revealed, as evidence.
+    pub(crate) fn proof(&self) -> Option<FaultProof> {
+        Some(FaultProof {
+            assignment: self.assignment.clone()?,
+            commit: self.commit.clone()?,
+            reveal: self.reveal.clone()?,
+        })
+    }
+}
+
+/// Who waits for the result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// A caller.
+    Call(CallId),
+    /// The log of an own shard.
+    Append { shard: ShardId, seq: u64 },
+    /// Nobody any more.
+    Nobody,
+}
+
+#[derive(Clone, Debug)]
+enum Own {
+    No,
+    Running,
+    Done(Arc<[u8]>),
+    Failed(String),
+}
+
+/// An own task.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) kind: TaskKind,
+    pub(crate) payload: Arc<[u8]>,
+    pub(crate) digest: Digest,
+    pub(crate) pin: Digest,
+    pub(crate) issued: u64,
+    pub(crate) price: Credits,
+    pub(crate) priority: Priority,
+    pub(crate) deadline: Timestamp,
+    pub(crate) started: Timestamp,
+    pub(crate) origin: Origin,
+    /// The only possible workers, for tasks of a shard.
+    pub(crate) fixed: Option<Vec<NodeId>>,
+    pub(crate) want: usize,
+    pub(crate) parts: BTreeMap<NodeId, Part>,
+    own: Own,
+    own_reason: Option<String>,
+    audit: Option<bool>,
+    pub(crate) decided: Option<Decision>,
+}
+
+/// How a task ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision {
+    pub(crate) status: TaskStatus,
+    pub(crate) digest: Option<Digest>,
+    pub(crate) check: Option<Check>,
+    pub(crate) at: Timestamp,
+}
+
+/// What is stored of a decided task: enough for a third party to check what was paid for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The task.
+    pub task: TaskId,
+    /// Its kind.
+    pub kind: TaskKind,
+    /// Digest of the payload.
+    pub payload: Digest,
+    /// Digest of the accepted result.
+    pub accepted: Option<Digest>,
+    /// How it was checked.
+    pub check: Option<Check>,
+    /// Every worker that was assigned.
+    pub workers: Vec<WorkerRecord>,
+    /// For shard tasks: the shard, the position and the number of answers wanted.
+    pub shard: Option<(ShardId, u64)>,
+}
+
+/// One worker's statements.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// The assignment.
+    pub assignment: Signed<Assignment>,
+    /// The commit, if it came.
+    pub commit: Option<Signed<Commit>>,
+    /// The reveal, if it came.
+    pub reveal: Option<Signed<Reveal>>,
+    /// Whether the worker took the assignment.
+    pub took: bool,
+    /// What the requester promised for it.
+    pub paid: Credits,
+}
+
+/// Own tasks, undecided and recently decided.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    pub(crate) all: BTreeMap<TaskId, Task>,
+    pub(crate) decided: VecDeque<TaskId>,
+    pub(crate) undecided: usize,
+    outstanding: BTreeMap<NodeId, u32>,
+}
+
+impl Peer {
+    pub(super) fn submit(&mut self, call: CallId, request: TaskRequest) {
+        if matches!(request.kind, TaskKind::VectorInsert | TaskKind::VectorSearch) {
+            let text = format!("{} tasks are made by collections, not submitted", request.kind);
+            return self.answer(call, Err(Refusal::Invalid(text)));
+        }
+        if request.payload.len() > CONTENT_BYTES_MAX {
+            let text = format!("a payload has at most {} MiB", CONTENT_BYTES_MAX >> 20);
+            return self.answer(call, Err(Refusal::Invalid(text)));
+        }
+        if self.draining.is_some() {
+            let text = "this node is shutting down".into();
+            return self.answer(call, Err(Refusal::Refused(text)));
+        }
+        if self.tasks.undecided >= TASKS_MAX {
+            let text = format!("{TASKS_MAX} own tasks are waiting already; try again later");
+            return self.answer(call, Err(Refusal::Refused(text)));
+        }
+        let price = self.price(request.kind, request.units, request.priority);
+        if let Some(most) = request.price_max
+            && price > most
+        {
+            let text = format!(
+                "an execution costs {price} rUv, more than the limit of {most}; raise --max-credits"
+            );
+            return self.answer(call, Err(Refusal::Refused(text)));
+        }
+        self.start_task(request, price, Origin::Call(call), None);
+    }
+
+    /// Begins a task. `fixed` names the only possible workers, all of which are assigned.
+    pub(super) fn start_task(
+        &mut self,
+        request: TaskRequest,
+        price: Credits,
+        origin: Origin,
+        fixed: Option<Vec<NodeId>>,
+    ) -> TaskId {
+        let digest = content_digest(&request.payload);
+        let issued = self.rng.next_u64();
+        let id = task_id(&self.me, issued, request.kind, &digest);
+        let want = fixed.as_ref().map_or(2, Vec::len);
+        let task = Task {
+            kind: request.kind,
+            payload: request.payload.clone(),
+            digest,
+            pin: request.pin,
+            issued,
+            price,
+            priority: request.priority,
+            deadline: self.now + request.remaining,
+            started: self.now,
+            origin,
+            fixed,
+            want,
+            parts: BTreeMap::new(),
+            own: Own::No,
+            own_reason: None,
+            audit: None,
+            decided: None,
+        };
+        self.content.keep(digest, request.payload);
+        self.tasks.all.insert(id, task);
+        self.tasks.undecided += 1;
+        self.event(Event::TaskStarted { task: id, kind: request.kind });
+        self.after(TICK, Timer::Task(id));
+        self.step_task(id);
+        id
+    }
+
+    pub(super) fn on_bid(&mut self, from: NodeId, task: TaskId, _load: u32, start_in: Micros) {
+        let now = self.now;
+        let Some(part) = self.part_mut(task, &from) else { return };
+        if part.stage == Stage::Offered {
+            part.stage = Stage::Bid;
+            part.start_in = start_in;
+            part.touched = now;
+            self.step_task(task);
+        }
+    }
+
+    pub(super) fn on_decline(&mut self, from: NodeId, task: TaskId, reason: DeclineReason) {
+        if self.search_declined(from, task, reason) {
+            return;
+        }
+        let Some(part) = self.part_mut(task, &from) else { return };
+        if part.stage == Stage::Offered || part.stage == Stage::Bid || part.stage.is_active() {
+            let was_active = part.stage.is_active();
+            part.stage = Stage::Declined;
+            part.reason = Some(reason.text().into());
+            if was_active {
+                self.release_worker(&from);
+            }
+            self.step_task(task);
+        }
+    }
+
+    pub(super) fn on_accepted(&mut self, from: NodeId, task: TaskId) {
+        if self.search_accepted(from, task) {
+            return;
+        }
+        let now = self.now;
+        let Some(part) = self.part_mut(task, &from) else { return };
+        part.touched = now;
+        part.repeats = 0;
+        part.took = true;
+        if part.stage == Stage::Assigned {
+            part.stage = Stage::Accepted;
+            self.event(Event::TaskAccepted { task, worker: from });
+        }
+    }
+
+    pub(super) fn on_committed(&mut self, from: NodeId, commit: Signed<Commit>) {
+        let task = commit.body.task;
+        let (now, pool) = (self.now, self.pool);
+        let Some(part) = self.tasks.all.get_mut(&task).and_then(|t| t.parts.get_mut(&from)) else {
+            return;
+        };
+        if !matches!(part.stage, Stage::Assigned | Stage::Accepted | Stage::Late)
+            || part.commit.is_some()
+        {
+            return;
+        }
+        let fits = commit.signer == from && commit.body.worker == from;
+        if !fits || commit.open(&mut self.verifier, &pool).is_err() {
+            return;
+        }
+        if part.stage == Stage::Late {
+            // It came back: judged like any other, if the task still waits for results.
+            *self.tasks.outstanding.entry(from).or_default() += 1;
+        }
+        let Some(part) = self.part_mut(task, &from) else { return };
+        part.stage = Stage::Committed;
+        part.commit = Some(commit);
+        part.touched = now;
+        part.repeats = 0;
+        part.took = true;
+        self.event(Event::TaskCommitted { task, worker: from });
+        self.step_task(task);
+    }
+
+    pub(super) fn on_revealed(
+        &mut self,
+        from: NodeId,
+        commit: Signed<Commit>,
+        reveal: Signed<Reveal>,
+        result: Option<Vec<u8>>,
+    ) {
+        let task = reveal.body.task;
+        if self.tasks.all.contains_key(&task) {
+            self.on_task_revealed(from, task, reveal, result);
+        } else {
+            self.on_search_revealed(from, task, commit, reveal, result);
+        }
+    }
+
+    fn on_task_revealed(
+        &mut self,
+        from: NodeId,
+        task: TaskId,
+        reveal: Signed<Reveal>,
+        result: Option<Vec<u8>>,
+    ) {
+        let pool = self.pool;
+        let Some(part) = self.tasks.all.get(&task).and_then(|t| t.parts.get(&from)) else { return };
+        let Some(commit) = &part.commit else { return };
+        let fits = reveal.signer == from
+            && reveal.body.opens(&commit.body)
+            && part.reveal.is_none()
+            && matches!(part.stage, Stage::Committed | Stage::Asked);
+        if !fits || reveal.open(&mut self.verifier, &pool).is_err() {
+            return;
+        }
+        let digest = reveal.body.digest;
+        match result {
+            Some(bytes) if content_digest(&bytes) == digest => {
+                self.take_result(task, from, reveal, bytes.into());
+            }
+            // Bytes that are not what was revealed: as good as no answer.
+            Some(_) => self.mark_late(task, from, "sent bytes that are not what it revealed"),
+            None => {
+                if let Some(part) = self.part_mut(task, &from) {
+                    part.reveal = Some(reveal);
+                }
+                self.fetch(digest, vec![from], Waiter::Result { task, worker: from });
+            }
+        }
+    }
+
+    pub(super) fn on_result_fetched(
+        &mut self,
+        task: TaskId,
+        worker: NodeId,
+        _content: Digest,
+        bytes: Option<Arc<[u8]>>,
+    ) {
+        let Some(part) = self.part_mut(task, &worker) else { return };
+        match (part.reveal.take(), bytes) {
+            (Some(reveal), Some(bytes)) => self.take_result(task, worker, reveal, bytes),
+            (_, _) => self.mark_late(task, worker, "did not send its result"),
+        }
+    }
+
+    fn take_result(
+        &mut self,
+        task: TaskId,
+        worker: NodeId,
+        reveal: Signed<Reveal>,
+        bytes: Arc<[u8]>,
+    ) {
+        let digest = reveal.body.digest;
+        let Some(part) = self.part_mut(task, &worker) else { return };
+        part.stage = Stage::Revealed;
+        part.reveal = Some(reveal);
+        part.result = Some(bytes);
+        self.release_worker(&worker);
+        self.event(Event::TaskRevealed { task, worker, digest });
+        self.step_task(task);
+    }
+
+    pub(super) fn on_own_task_executed(&mut self, task: TaskId, outcome: Result<Vec<u8>, String>) {
+        let Some(entry) = self.tasks.all.get_mut(&task) else { return };
+        entry.own = match outcome {
+            Ok(bytes) => Own::Done(bytes.into()),
+            Err(text) => Own::Failed(text),
+        };
+        self.step_task(task);
+    }
+
+    /// A worker's connection is lost: what it promised counts as late.
+    pub(super) fn on_worker_gone(&mut self, node: NodeId) {
+        let waiting: Vec<TaskId> = self
+            .tasks
+            .all
+            .iter()
+            .filter(|(_, t)| t.parts.get(&node).is_some_and(|p| p.stage.is_active()))
+            .map(|(id, _)| *id)
+            .collect();
+        for task in waiting {
+            self.mark_late(task, node, "its connection was lost");
+        }
+        self.search_worker_gone(node);
+    }
+
+    fn mark_late(&mut self, task: TaskId, worker: NodeId, reason: &str) {
+        let Some(part) = self.part_mut(task, &worker) else { return };
+        let accepted = part.took;
+        let was_active = part.stage.is_active();
+        part.stage = Stage::Late;
+        part.reason = Some(reason.into());
+        if was_active {
+            self.release_worker(&worker);
+        }
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.late += 1;
+        }
+        self.event(Event::TaskLate { task, worker, accepted });
+        self.step_task(task);
+    }
+
+    fn part_mut(&mut self, task: TaskId, worker: &NodeId) -> Option<&mut Part> {
+        self.tasks.all.get_mut(&task)?.parts.get_mut(worker)
+    }
+
+    fn release_worker(&mut self, worker: &NodeId) {
+        if let Some(count) = self.tasks.outstanding.get_mut(worker) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Something that tasks may have waited for happened: funds, a member, an advert.
+    pub(super) fn step_waiting_tasks(&mut self) {
+        let waiting: Vec<TaskId> = self
+            .tasks
+            .all
+            .iter()
+            .filter(|(_, t)| t.decided.is_none() && !t.parts.values().any(|p| p.stage.is_active()))
+            .map(|(id, _)| *id)
+            .collect();
+        for task in waiting {
+            self.step_task(task);
+        }
+    }
+
+    pub(super) fn on_task_timer(&mut self, id: TaskId) {
+        let (now, timeout) = (self.now, self.settings.execution_timeout);
+        let Some(task) = self.tasks.all.get(&id) else { return };
+        if let Some(decision) = &task.decided {
+            let lingers = task.parts.values().any(|p| p.stage.is_active());
+            if now.since(decision.at) >= LINGER || !lingers {
+                self.close_task(id);
+            } else {
+                self.repeat_messages(id);
+                self.after(TICK, Timer::Task(id));
+            }
+            return;
+        }
+        if now >= task.deadline {
+            self.fail_task(id, "no result could be checked in time");
+            return;
+        }
+        let mut late: Vec<(NodeId, &'static str)> = Vec::new();
+        for (node, part) in &task.parts {
+            let silent = part.repeats >= REPEATS_MAX;
+            match part.stage {
+                Stage::Assigned if silent => late.push((*node, "did not answer the assignment")),
+                Stage::Accepted if now.since(part.since) > timeout => {
+                    late.push((*node, "gave no result in time"));
+                }
+                Stage::Asked if silent => late.push((*node, "committed but did not reveal")),
+                Stage::Offered if now.since(part.since) > REPEAT_AFTER => {
+                    late.push((*node, "did not answer the offer"));
+                }
+                Stage::Offered
+                | Stage::Bid
+                | Stage::Declined
+                | Stage::Assigned
+                | Stage::Accepted
+                | Stage::Committed
+                | Stage::Asked
+                | Stage::Revealed
+                | Stage::Late => {}
+            }
+        }
+        for (node, reason) in late {
+            self.mark_late(id, node, reason);
+        }
+        self.repeat_messages(id);
+        self.step_task(id);
+        self.after(TICK, Timer::Task(id));
+    }
+
+    /// Says again what was not answered.
+    fn repeat_messages(&mut self, id: TaskId) {
+        let now = self.now;
+        let Some(task) = self.tasks.all.get_mut(&id) else { return };
+        let commits: Vec<Signed<Commit>> =
+            task.parts.values().filter_map(|p| p.commit.clone()).collect();
+        let remaining = task.deadline.since(now);
+        let inline = task.payload.len() <= INLINE_BYTES_MAX;
+        let mut messages: Vec<(NodeId, Message)> = Vec::new();
+        for (node, part) in &mut task.parts {
+            if now.since(part.touched) < REPEAT_AFTER {
+                continue;
+            }
+            let message = match (part.stage, &part.assignment) {
+                (Stage::Assigned | Stage::Accepted, Some(assignment)) => Message::Assign {
+                    assignment: assignment.clone(),
+                    payload: inline.then(|| task.payload.to_vec()),
+                    priority: task.priority,
+                    remaining,
+                },
+                (Stage::Asked, _) => Message::RevealPlease { task: id, commits: commits.clone() },
+                (_, _) => continue,
+            };
+            part.touched = now;
+            part.repeats += 1;
+            messages.push((*node, message));
+        }
+        for (node, message) in messages {
+            self.send(node, &message);
+        }
+    }
+
+    /// Moves a task as far as it can go.
+    pub(super) fn step_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.all.get(&id) else { return };
+        if task.decided.is_some() {
+            return self.judge_latecomers(id);
+        }
+        if self.try_decide(id) {
+            return;
+        }
+        self.ask_for_reveals(id);
+        let Some(task) = self.tasks.all.get(&id) else { return };
+        let active = task.parts.values().filter(|p| p.stage.is_active()).count();
+        let revealed = task.parts.values().filter(|p| p.stage == Stage::Revealed).count();
+        let own_runs = matches!(task.own, Own::Running);
+        if active == 0 && revealed >= task.want && !own_runs {
+            // Everything wanted is here and no group is believed: one more.
+            if task.want < WORKERS_MAX && task.fixed.is_none() {
+                if let Some(task) = self.tasks.all.get_mut(&id) {
+                    task.want += 1;
+                }
+            } else {
+                return self.execute_own(id, "the results differ and nobody else is left");
+            }
+        }
+        self.assign_more(id);
+    }
+
+    /// Groups the results that are here; accepts a group if it may be believed.
+    fn try_decide(&mut self, id: TaskId) -> bool {
+        let Some(task) = self.tasks.all.get(&id) else { return false };
+        if let Own::Done(bytes) = &task.own {
+            let bytes = bytes.clone();
+            self.decide(id, bytes, 1_000_000);
+            return true;
+        }
+        let assumption = Assumption::CLOSED;
+        let mut groups: BTreeMap<Digest, (Vec<NodeId>, Arc<[u8]>)> = BTreeMap::new();
+        for (node, part) in &task.parts {
+            if let (Stage::Revealed, Some(reveal), Some(result)) =
+                (part.stage, &part.reveal, &part.result)
+            {
+                let entry = groups.entry(reveal.body.digest);
+                entry.or_insert_with(|| (Vec::new(), result.clone())).0.push(*node);
+            }
+        }
+        let credibilities: Vec<Vec<f64>> = groups
+            .values()
+            .map(|(nodes, _)| {
+                nodes.iter().map(|n| assumption.credibility(self.members.checked(n))).collect()
+            })
+            .collect();
+        let posteriors = assumption.posteriors(&credibilities);
+        let best = groups
+            .values()
+            .zip(posteriors)
+            .max_by(|(_, a), (_, b)| a.total_cmp(b))
+            .map(|((nodes, bytes), posterior)| (nodes.clone(), bytes.clone(), posterior));
+        let Some((nodes, bytes, posterior)) = best else { return false };
+        let ppm = (posterior * 1e6) as u64;
+        let trusted = nodes.iter().any(|n| self.members.is_trusted(n));
+        if trusted && groups.len() == 1 {
+            return self.decide_trusted(id, nodes.len(), bytes, ppm);
+        }
+        // Until stake exists a stranger's single answer is never enough.
+        if nodes.len() >= 2 && assumption.accepts(posterior) {
+            self.decide(id, bytes, ppm);
+            return true;
+        }
+        false
+    }
+
+    /// One result of a node of the same owner is enough, unless the draw made after its commit
+    /// says that it is audited.
+    fn decide_trusted(&mut self, id: TaskId, results: usize, bytes: Arc<[u8]>, ppm: u64) -> bool {
+        let draw = self.rng.chance(1, AUDIT_ONE_IN);
+        let Some(task) = self.tasks.all.get_mut(&id) else { return false };
+        let audited = *task.audit.get_or_insert(draw);
+        if audited && results < 2 {
+            task.want = task.want.max(2);
+            let active = task.parts.values().any(|p| p.stage.is_active());
+            let own_idle = matches!(task.own, Own::No);
+            if !active && own_idle && task.parts.len() >= WORKERS_MAX {
+                self.execute_own(id, "audit of a result of the same owner");
+            }
+            return false;
+        }
+        self.decide(id, bytes, ppm);
+        true
+    }
+
+    /// Reveals are asked for when every active worker has committed.
+    fn ask_for_reveals(&mut self, id: TaskId) {
+        let now = self.now;
+        let Some(task) = self.tasks.all.get_mut(&id) else { return };
+        let waits =
+            task.parts.values().any(|p| matches!(p.stage, Stage::Assigned | Stage::Accepted));
+        let committed = task.parts.values().filter(|p| p.stage == Stage::Committed).count();
+        let bound = task.parts.values().filter(|p| p.commit.is_some()).count();
+        let own = matches!(task.own, Own::Running | Own::Done(_));
+        // A shard's replicas do not wait for the slowest once two are bound.
+        let enough = !waits || (task.fixed.is_some() && bound >= 2);
+        let short = bound < task.want.min(2) && !own && task.fixed.is_none();
+        if committed == 0 || !enough || (short && waits) {
+            return;
+        }
+        let commits: Vec<Signed<Commit>> =
+            task.parts.values().filter_map(|p| p.commit.clone()).collect();
+        let mut asked = Vec::new();
+        for (node, part) in &mut task.parts {
+            if part.stage == Stage::Committed {
+                part.stage = Stage::Asked;
+                part.touched = now;
+                part.repeats = 0;
+                asked.push(*node);
+            }
+        }
+        for node in asked {
+            self.send(node, &Message::RevealPlease { task: id, commits: commits.clone() });
+        }
+    }
+
+    fn assign_more(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.all.get(&id) else { return };
+        let placed = task
+            .parts
+            .values()
+            .filter(|p| p.stage.is_active() || p.stage == Stage::Revealed)
+            .count();
+        let own = usize::from(!matches!(task.own, Own::No | Own::Failed(_)));
+        let mut missing = task.want.saturating_sub(placed + own);
+        if self.single_is_enough(task) {
+            missing = missing.min(1usize.saturating_sub(placed + own));
+        }
+        if missing == 0 {
+            return;
+        }
+        let escrow = match self.funds(task.price) {
+            Funds::Ready(escrow) => escrow,
+            Funds::Wait => return,
+            Funds::Short => {
+                return self.execute_own(id, "this node has no credits to pay others with");
+            }
+        };
+        let Some(task) = self.tasks.all.get(&id) else { return };
+        if let Some(fixed) = &task.fixed {
+            let fresh: Vec<NodeId> = fixed
+                .iter()
+                .filter(|n| !task.parts.contains_key(*n) && self.members.is_reachable(n))
+                .take(missing)
+                .copied()
+                .collect();
+            let none = fresh.is_empty() && placed < 2;
+            let idle = !task.parts.values().any(|p| p.stage.is_active());
+            for node in fresh {
+                self.assign(id, node, escrow);
+            }
+            if none && idle {
+                self.execute_own(id, "too few replicas can be reached");
+            }
+            return;
+        }
+        let mut bidders: Vec<(Micros, NodeId)> = task
+            .parts
+            .iter()
+            .filter(|(_, p)| p.stage == Stage::Bid)
+            .map(|(n, p)| (p.start_in, *n))
+            .collect();
+        bidders.sort();
+        let taken = bidders.len().min(missing);
+        for (_, node) in bidders.into_iter().take(missing) {
+            self.assign(id, node, escrow);
+        }
+        missing -= taken;
+        if missing > 0 {
+            self.offer_more(id, missing);
+        }
+    }
+
+    /// Whether one trusted worker is all that is needed for now.
+    fn single_is_enough(&self, task: &Task) -> bool {
+        task.fixed.is_none()
+            && task.audit != Some(true)
+            && task.parts.iter().any(|(n, p)| {
+                (p.stage.is_active() || p.stage == Stage::Revealed) && self.members.is_trusted(n)
+            })
+    }
+
+    fn offer_more(&mut self, id: TaskId, missing: usize) {
+        let Some(task) = self.tasks.all.get(&id) else { return };
+        let open = task.parts.values().filter(|p| p.stage == Stage::Offered).count();
+        // One spare bid, so that a decline costs no round trip.
+        let wanted = (missing + 1).saturating_sub(open);
+        let (kind, pin) = (task.kind, task.pin);
+        let mut candidates: Vec<NodeId> = self
+            .eligible_workers(&pin, kind)
+            .into_iter()
+            .filter(|n| self.tasks.all.get(&id).is_some_and(|t| !t.parts.contains_key(n)))
+            .collect();
+        self.rng.shuffle(&mut candidates);
+        candidates.sort_by_key(|n| {
+            let busy = self.tasks.outstanding.get(n).copied().unwrap_or(0);
+            (!self.members.is_trusted(n), busy)
+        });
+        candidates.truncate(wanted);
+        let now = self.now;
+        let Some(task) = self.tasks.all.get_mut(&id) else { return };
+        let offer = Offer {
+            task: id,
+            kind,
+            pin,
+            payload_bytes: task.payload.len() as u64,
+            price: task.price,
+            priority: task.priority,
+            remaining: task.deadline.since(now),
+        };
+        for node in &candidates {
+            task.parts.insert(*node, Part::new(Stage::Offered, now));
+        }
+        let nobody = candidates.is_empty() && open == 0;
+        let idle = !task.parts.values().any(|p| p.stage.is_active());
+        for node in candidates {
+            self.send(node, &Message::Offer(offer.clone()));
+        }
+        if nobody && idle {
+            self.execute_own(id, "too few other nodes can take it");
+        }
+    }
+
+    fn assign(&mut self, id: TaskId, worker: NodeId, escrow: Option<EscrowId>) {
+        let now = self.now;
+        let Some(price) = self.tasks.all.get(&id).map(|t| t.price) else { return };
+        self.draw(escrow, price);
+        let Some(task) = self.tasks.all.get_mut(&id) else { return };
+        let body = Assignment {
+            task: id,
+            requester: self.me,
+            worker,
+            escrow,
+            price: task.price,
+            kind: task.kind,
+            payload: task.digest,
+            payload_bytes: task.payload.len() as u64,
+            pins: task.pin,
+            issued: task.issued,
+        };
+        let assignment = Signed::seal(body, &self.key, &self.pool);
+        let message = Message::Assign {
+            assignment: assignment.clone(),
+            payload: (task.payload.len() <= INLINE_BYTES_MAX).then(|| task.payload.to_vec()),
+            priority: task.priority,
+            remaining: task.deadline.since(now),
+        };
+        let part = task.parts.entry(worker).or_insert_with(|| Part::new(Stage::Assigned, now));
+        part.stage = Stage::Assigned;
+        part.assignment = Some(assignment);
+        part.since = now;
+        part.touched = now;
+        part.repeats = 0;
+        *self.tasks.outstanding.entry(worker).or_default() += 1;
+        self.event(Event::TaskAssigned { task: id, worker });
+        self.send(worker, &message);
+    }
+
+    /// Executes the task here: a missing replica or a tie-break.
+    fn execute_own(&mut self, id: TaskId, reason: &str) {
+        let Some(task) = self.tasks.all.get_mut(&id) else { return };
+        match &task.own {
+            Own::Running | Own::Done(_) => return,
+            Own::Failed(text) => {
+                let text = format!("the task cannot be executed: {text}");
+                return self.fail_task(id, &text);
+            }
+            Own::No => {}
+        }
+        task.own = Own::Running;
+        task.own_reason = Some(reason.into());
+        let (kind, payload) = (task.kind, task.payload.clone());
+        let what = match (kind, task.origin) {
+            (TaskKind::VectorInsert, Origin::Append { shard, seq }) => {
+                Work::Replay { history: self.history_before(&shard, seq), payload }
+            }
+            (_, _) => Work::Run { kind, payload },
+        };
+        self.counters.own_executions += 1;
+        self.execute(what, Urgency::Normal, Purpose::OwnTask(id));
+        self.ask_for_reveals(id);
+    }
+
+    /// Accepts a result: pays who agreed, accuses who differed, tells everybody.
+    fn decide(&mut self, id: TaskId, bytes: Arc<[u8]>, posterior_ppm: u64) {
+        let digest = content_digest(&bytes);
+        let now = self.now;
+        let Some(task) = self.tasks.all.get_mut(&id) else { return };
+        let own_execution = match task.own {
+            Own::Done(_) => task.own_reason.clone(),
+            Own::No | Own::Running | Own::Failed(_) => None,
+        };
+        let (mut agreed, mut disagreed) = (Vec::new(), Vec::new());
+        for (node, part) in &task.parts {
+            if let (Stage::Revealed, Some(reveal)) = (part.stage, &part.reveal) {
+                let side = if reveal.body.digest == digest { &mut agreed } else { &mut disagreed };
+                side.push(*node);
+            }
+        }
+        let check = Check {
+            self_checked: agreed.is_empty() && disagreed.is_empty(),
+            agreed,
+            disagreed,
+            own_execution: own_execution.clone(),
+            posterior_ppm,
+        };
+        let (kind, origin) = (task.kind, task.origin);
+        task.decided = Some(Decision {
+            status: TaskStatus::Verified,
+            digest: Some(digest),
+            check: Some(check.clone()),
+            at: now,
+        });
+        self.tasks.undecided -= 1;
+        self.counters.tasks_verified += 1;
+        self.event(Event::TaskVerified {
+            task: id,
+            kind,
+            agreed: check.agreed.clone(),
+            disagreed: check.disagreed.clone(),
+            own_execution: own_execution.is_some(),
+        });
+        for node in check.agreed.clone() {
+            self.reward(id, node);
+        }
+        for node in check.disagreed.clone() {
+            self.accuse(id, node);
+        }
+        self.tell_over(id);
+        self.store_task(id);
+        match origin {
+            Origin::Call(call) => {
+                let result = TaskResult { task: id, result: bytes, check };
+                self.answer(call, Ok(Answer::Task(result)));
+            }
+            Origin::Append { shard, seq } => self.on_append_decided(id, shard, seq, Some(&bytes)),
+            Origin::Nobody => {}
+        }
+        self.step_drain();
+    }
+
+    /// A result of a worker is the accepted one: count it and owe its price.
+    fn reward(&mut self, id: TaskId, worker: NodeId) {
+        let Some(part) = self.part_mut(id, &worker) else { return };
+        let Some(assignment) = &part.assignment else { return };
+        let (price, escrow) = (assignment.body.price, assignment.body.escrow);
+        part.paid = if escrow.is_some() { price } else { Credits::ZERO };
+        if let Some(member) = self.members.get_mut(&worker) {
+            member.checked += 1;
+        }
+        self.store_reputation(&worker);
+        if let Some(escrow) = escrow {
+            self.owe(escrow, worker, price);
+        }
+        let origin = self.tasks.all.get(&id).map(|t| t.origin);
+        if let Some(Origin::Append { shard, seq }) = origin {
+            self.on_replica_acknowledged(shard, worker, seq);
+        }
+    }
+
+    /// A result differs from the accepted one: make it checkable by everybody.
+    fn accuse(&mut self, id: TaskId, worker: NodeId) {
+        self.counters.results_rejected += 1;
+        let Some(task) = self.tasks.all.get(&id) else { return };
+        let Some(proof) = task.parts.get(&worker).and_then(Part::proof) else { return };
+        let (payload_digest, payload, origin) = (task.digest, task.payload.clone(), task.origin);
+        self.content.keep(payload_digest, payload);
+        let evidence = match origin {
+            Origin::Append { shard, seq } => {
+                let history = self.history_before(&shard, seq);
+                let digest = content_digest(&history);
+                self.content.keep(digest, history);
+                Evidence::History { history: digest }
+            }
+            Origin::Call(_) | Origin::Nobody => Evidence::Payload,
+        };
+        self.raise_fault(FaultReport { proof, evidence });
+    }
+
+    /// Results that came after the decision are judged like the others.
+    fn judge_latecomers(&mut self, id: TaskId) {
+        self.ask_for_reveals(id);
+        let Some(task) = self.tasks.all.get_mut(&id) else { return };
+        let Some(decision) = &mut task.decided else { return };
+        let Some(digest) = decision.digest else { return };
+        let Some(check) = &mut decision.check else { return };
+        let mut fresh = Vec::new();
+        for (node, part) in &task.parts {
+            if let (Stage::Revealed, Some(reveal)) = (part.stage, &part.reveal)
+                && !check.agreed.contains(node)
+                && !check.disagreed.contains(node)
+            {
+                let agrees = reveal.body.digest == digest;
+                let side = if agrees { &mut check.agreed } else { &mut check.disagreed };
+                side.push(*node);
+                fresh.push((*node, agrees));
+            }
+        }
+        if fresh.is_empty() {
+            return;
+        }
+        for (node, agrees) in fresh {
+            if agrees {
+                self.reward(id, node);
+            } else {
+                self.accuse(id, node);
+            }
+            self.send(node, &Message::Over { task: id, accepted: Some(digest) });
+        }
+        self.store_task(id);
+    }
+
+    fn tell_over(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.all.get(&id) else { return };
+        let accepted = task.decided.as_ref().and_then(|d| d.digest);
+        let keep_going = task.fixed.is_some() && accepted.is_some();
+        let told: Vec<NodeId> = task
+            .parts
+            .iter()
+            .filter(|(_, p)| p.assignment.is_some() && !(keep_going && p.stage.is_active()))
+            .map(|(n, _)| *n)
+            .collect();
+        for node in told {
+            self.send(node, &Message::Over { task: id, accepted });
+            if !keep_going
+                && let Some(part) = self.part_mut(id, &node)
+                && part.stage.is_active()
+            {
+                part.stage = Stage::Late;
+                part.reason = Some("the task was decided without it".into());
+                self.release_worker(&node);
+            }
+        }
+    }
+
+    pub(super) fn fail_task(&mut self, id: TaskId, reason: &str) {
+        self.end_task(
+            id,
+            TaskStatus::Failed,
+            Refusal::Failed(format!("the task failed: {reason}")),
+        );
+        self.counters.tasks_failed += 1;
+        self.event(Event::TaskFailed { task: id, reason: reason.into() });
+    }
+
+    fn end_task(&mut self, id: TaskId, status: TaskStatus, refusal: Refusal) {
+        let now = self.now;
+        let Some(task) = self.tasks.all.get_mut(&id) else { return };
+        if task.decided.is_some() {
+            return;
+        }
+        task.decided = Some(Decision { status, digest: None, check: None, at: now });
+        let origin = task.origin;
+        self.tasks.undecided -= 1;
+        self.tell_over(id);
+        self.store_task(id);
+        match origin {
+            Origin::Call(call) => self.answer(call, Err(refusal)),
+            Origin::Append { shard, seq } => self.on_append_decided(id, shard, seq, None),
+            Origin::Nobody => {}
+        }
+        self.after(TICK, Timer::Task(id));
+        self.step_drain();
+    }
+
+    pub(super) fn cancel_task(&mut self, call: CallId, id: TaskId) {
+        let answer = match self.tasks.all.get(&id) {
+            None => Err(Refusal::NotFound(format!("no task {} here", id.short()))),
+            Some(task) if task.decided.is_some() => {
+                Err(Refusal::Refused(format!("the task {} is decided already", id.short())))
+            }
+            Some(task) if matches!(task.origin, Origin::Append { .. }) => {
+                let text = "a collection's log cannot skip a batch; drop the collection instead";
+                Err(Refusal::Refused(text.into()))
+            }
+            Some(_) => Ok(Answer::Done),
+        };
+        if answer.is_ok() {
+            let text = "the task was cancelled".into();
+            self.end_task(id, TaskStatus::Cancelled, Refusal::Failed(text));
+        }
+        self.answer(call, answer);
+    }
+
+    pub(super) fn on_abandoned(&mut self, call: CallId) {
+        let abandoned: Vec<TaskId> = self
+            .tasks
+            .all
+            .iter()
+            .filter(|(_, t)| t.origin == Origin::Call(call) && t.decided.is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in abandoned {
+            if let Some(task) = self.tasks.all.get_mut(&id) {
+                task.origin = Origin::Nobody;
+            }
+            let text = "its caller is gone".into();
+            self.end_task(id, TaskStatus::Cancelled, Refusal::Failed(text));
+        }
+        self.abandon_search(call);
+    }
+
+    fn store_task(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.all.get(&id) else { return };
+        let decision = task.decided.as_ref();
+        let record = TaskRecord {
+            task: id,
+            kind: task.kind,
+            payload: task.digest,
+            accepted: decision.and_then(|d| d.digest),
+            check: decision.and_then(|d| d.check.clone()),
+            workers: task.parts.values().filter_map(worker_record).collect(),
+            shard: match task.origin {
+                Origin::Append { shard, seq } => Some((shard, seq)),
+                Origin::Call(_) | Origin::Nobody => None,
+            },
+        };
+        self.persist(Table::Tasks, &task_key(&id), &record);
+    }
+
+    /// Forgets the payload of a decided task and bounds how many are remembered.
+    fn close_task(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.all.get_mut(&id) {
+            task.payload = Arc::from([]);
+            for part in task.parts.values_mut() {
+                part.result = None;
+            }
+            self.tasks.decided.push_back(id);
+        }
+        while self.tasks.decided.len() > DECIDED_MAX
+            && let Some(oldest) = self.tasks.decided.pop_front()
+        {
+            self.tasks.all.remove(&oldest);
+        }
+    }
+
+    pub(super) fn task_views(&self, limit: usize) -> Vec<TaskView> {
+        let mut tasks: Vec<(&TaskId, &Task)> = self.tasks.all.iter().collect();
+        tasks.sort_by_key(|(_, t)| std::cmp::Reverse(t.started));
+        tasks.into_iter().take(limit).map(|(id, task)| self.task_view(id, task)).collect()
+    }
+
+    pub(super) fn task_view(&self, id: &TaskId, task: &Task) -> TaskView {
+        let decision = task.decided.as_ref();
+        TaskView {
+            task: *id,
+            kind: task.kind,
+            status: decision.map_or(TaskStatus::Running, |d| d.status),
+            priority: task.priority,
+            price: task.price,
+            payload: task.digest,
+            result: decision.and_then(|d| d.digest),
+            check: decision.and_then(|d| d.check.clone()),
+            nodes: task.parts.iter().map(|(node, part)| node_view(node, part)).collect(),
+            took: decision.map_or(self.now, |d| d.at).since(task.started),
+        }
+    }
+}
+
+/// How a part of a task looks to people.
+pub(crate) fn node_view(node: &NodeId, part: &Part) -> TaskNodeView {
+    TaskNodeView {
+        node: *node,
+        state: part.stage.name().into(),
+        reason: part.reason.clone(),
+        digest: part.reveal.as_ref().map(|r| r.body.digest),
+        paid: part.paid,
+    }
+}
+
+/// What is stored of a part, if it was assigned.
+pub(crate) fn worker_record(part: &Part) -> Option<WorkerRecord> {
+    Some(WorkerRecord {
+        assignment: part.assignment.clone()?,
+        commit: part.commit.clone(),
+        reveal: part.reveal.clone(),
+        took: part.took,
+        paid: part.paid,
+    })
+}
+
+/// The key of a decided own task in its table.
+pub(crate) fn task_key(task: &TaskId) -> Vec<u8> {
+    [b"t".as_slice(), task.as_bytes()].concat()
+}

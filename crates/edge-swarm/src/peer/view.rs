@@ -1,0 +1,209 @@
+//! Commands that read, and the orderly end.
+
+use edge_base::Micros;
+
+use super::{Peer, Timer};
+use crate::{
+    command::{Answer, BalanceView, Command, Refusal, StatusView},
+    io::CallId,
+};
+
+/// A drain that takes longer than this answers with what is left undone.
+const DRAIN_MAX: Micros = Micros::from_secs(10);
+
+impl Peer {
+    pub(super) fn on_command(&mut self, call: CallId, command: Command) {
+        match command {
+            Command::Status => {
+                let answer = self.status().map(|s| Answer::Status(Box::new(s)));
+                self.answer(call, answer);
+            }
+            Command::Submit(request) => self.submit(call, request),
+            Command::CancelTask(task) => self.cancel_task(call, task),
+            Command::ListTasks { limit } => {
+                let mut views = self.task_views(limit);
+                let searches = self.searches.recent().rev().take(limit).cloned();
+                views.extend(searches);
+                views.truncate(limit);
+                self.answer(call, Ok(Answer::Tasks(views)));
+            }
+            Command::ExplainTask(task) => {
+                let own = self.tasks.all.get(&task).map(|t| self.task_view(&task, t));
+                let found =
+                    own.or_else(|| self.searches.recent().find(|v| v.task == task).cloned());
+                let missing = || {
+                    let text =
+                        format!("no task {} here; `edge-net task ls` lists them", task.short());
+                    Refusal::NotFound(text)
+                };
+                let answer = found.map(|v| Answer::Explained(Box::new(v))).ok_or_else(missing);
+                self.answer(call, answer);
+            }
+            Command::CreateCollection { name, layout } => {
+                self.create_collection(call, name, layout);
+            }
+            Command::ListCollections => {
+                let views = self.collection_views();
+                self.answer(call, Ok(Answer::Collections(views)));
+            }
+            Command::DropCollection { name } => self.drop_collection(call, &name),
+            Command::Append { collection, changes, units } => {
+                self.append(call, collection, changes, units);
+            }
+            Command::Known { collection, ids } => self.known_records(call, collection, ids),
+            Command::Search { collection, k, query, units, remaining } => {
+                self.search(call, &collection, k, query, units, remaining);
+            }
+            Command::ListPeers => {
+                let views = self.peer_views();
+                self.answer(call, Ok(Answer::Peers(views)));
+            }
+            Command::Invite { owner, credits } => self.invite(call, owner, credits),
+            Command::Balance { account } => {
+                let answer = self.balance_view(account).map(Answer::Balance);
+                self.answer(call, answer);
+            }
+            Command::History { account, limit } => {
+                let answer = self.history_view(account, limit).map(Answer::History);
+                self.answer(call, answer);
+            }
+            Command::VerifyLedger => {
+                let answer = self.ledger_view().map(Answer::Ledger);
+                self.answer(call, answer);
+            }
+            Command::Handover { witnesses } => self.hand_over(call, witnesses),
+            Command::Settle => self.settle_now(call),
+            Command::Drain => self.drain(call),
+        }
+    }
+
+    fn status(&self) -> Result<StatusView, Refusal> {
+        let balance = match self.balance_view(None) {
+            Ok(view) => view,
+            Err(_) => BalanceView {
+                account: self.me,
+                balance: edge_base::Credits::ZERO,
+                incoming: edge_base::Credits::ZERO,
+                escrowed: edge_base::Credits::ZERO,
+                vouchers: edge_base::Credits::ZERO,
+                seq: 0,
+                frozen: false,
+            },
+        };
+        let views = self.peer_views();
+        let (witnesses, quorum) = self.bank.as_ref().map_or((0, 0), |bank| {
+            let set = bank.ledger.witness_set();
+            (set.members.len(), set.quorum())
+        });
+        let witnesses_reachable = self.witnesses_reachable();
+        let faulty = self.faults.named().copied().collect();
+        Ok(StatusView {
+            node: self.me,
+            pool: self.pool,
+            founder: self.members.founder().unwrap_or(self.me),
+            members: self.members.len() + 1,
+            connected: views.iter().filter(|v| v.connected).count(),
+            witnesses,
+            witnesses_reachable,
+            quorum,
+            working: self.jobs.load() as usize,
+            own_tasks: self.tasks.undecided + self.searches.len(),
+            tasks_verified: self.counters.tasks_verified,
+            tasks_failed: self.counters.tasks_failed,
+            results_rejected: self.counters.results_rejected,
+            own_executions: self.counters.own_executions,
+            executed_for_others: self.counters.executed_for_others,
+            faulty,
+            notes: self.notes(&balance, witnesses, witnesses_reachable, quorum),
+            balance,
+        })
+    }
+
+    /// What a person should know: what is tight or wrong, and what to do.
+    fn notes(
+        &self,
+        balance: &BalanceView,
+        witnesses: usize,
+        reachable: usize,
+        quorum: usize,
+    ) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.bank.is_none() {
+            notes.push("not a member yet: waiting for the node that wrote the ticket".into());
+            return notes;
+        }
+        if self.members.len() == 0 {
+            notes.push(
+                "no other member yet: results are self-checked; invite one with `edge-net identity \
+                 invite`"
+                    .into(),
+            );
+        }
+        if witnesses > 1 && reachable < quorum {
+            notes.push(format!(
+                "only {reachable} of {witnesses} witnesses can be reached and {quorum} are needed: \
+                 payments wait"
+            ));
+        } else if witnesses > 1 && reachable == quorum {
+            notes.push(format!("no slack: {reachable} of {witnesses} witnesses are the quorum"));
+        }
+        if let Some(bank) = &self.bank
+            && !bank.may_vote
+        {
+            notes.push(
+                "this node does not vote: its data folder was copied, restored or repaired".into(),
+            );
+        }
+        let proven = self.members.iter().filter(|(n, _)| self.members.is_proven(n)).count();
+        if self.members.len() >= 2 && proven < 3.min(self.members.len()) {
+            notes.push(
+                "replicas unproven: fewer than three members have ten checked results".into(),
+            );
+        }
+        let poor = balance.balance.plus(balance.incoming).is_ok_and(|c| c.micro() == 0)
+            && balance.escrowed.micro() == 0;
+        if poor {
+            notes.push(
+                "no credits: own tasks run on this node; earn some by working, or ask a member to \
+                 send some"
+                    .into(),
+            );
+        }
+        for node in self.faults.named() {
+            notes.push(format!("{} was named by a fault proof and gets no work", node.short()));
+        }
+        notes
+    }
+
+    // The orderly end.
+
+    fn drain(&mut self, call: CallId) {
+        if let Some(before) = self.draining.replace(call) {
+            self.answer(before, Err(Refusal::Refused("another drain began".into())));
+        }
+        self.settle_for_drain();
+        self.after(DRAIN_MAX, Timer::Drain);
+        self.step_drain();
+    }
+
+    /// Answers a drain when nothing is under way any more.
+    pub(super) fn step_drain(&mut self) {
+        let Some(call) = self.draining else { return };
+        let idle = self.tasks.undecided == 0 && self.searches.len() == 0 && self.jobs.load() == 0;
+        if idle {
+            self.settle_for_drain();
+        }
+        let busy = self.bank.as_ref().is_some_and(|b| b.is_busy());
+        if idle && self.is_settled() && !busy {
+            self.draining = None;
+            self.answer(call, Ok(Answer::Done));
+        }
+    }
+
+    pub(super) fn on_drain_timer(&mut self) {
+        if let Some(call) = self.draining.take() {
+            let text = "some work or payments are still under way; they go on at the next start";
+            self.answer(call, Err(Refusal::TimedOut(text.into())));
+        }
+    }
+}
