@@ -1,0 +1,40 @@
+//! What a build can execute, in 32 bytes each: a task pins one, a peer advertises several, and work is
+//! assigned only where they meet, so that another version is never taken for a lie.
+
+use std::sync::OnceLock;
+
+use edge_base::{Digest, Hasher};
+use edge_embed::Registry;
+
+/// The version of the canonical arithmetic (`docs/canon.md`).
+pub const CANON: &str = "canon-1";
+/// The version of hashes, scores and proofs of shards.
+const SHARDS: &str = "shard-1";
+
+/// The models compiled in, loaded once.
+pub(crate) fn builtin() -> &'static Registry {
+    static BUILTIN: OnceLock<Registry> = OnceLock::new();
+    BUILTIN.get_or_init(Registry::builtin)
+}
+
+/// The pin of work with a model: of its content hash, its tokenizer and [`CANON`]. A model that is not
+/// compiled in has a pin that no such build advertises.
+pub fn pin_of(model: &Digest) -> Digest {
+    let tokenizer = builtin().get(model).map(|model| model.tokenizer_id()).unwrap_or_default();
+    let mut hasher = Hasher::new("tasks/pin/1");
+    hasher.update(model.as_bytes()).update(tokenizer.as_bytes()).update_framed(CANON.as_bytes());
+    hasher.finish()
+}
+
+/// The pin of work on shards.
+pub fn shard_pin() -> Digest {
+    let mut hasher = Hasher::new("tasks/pin/shard/1");
+    hasher.update_framed(SHARDS.as_bytes()).update_framed(CANON.as_bytes());
+    hasher.finish()
+}
+
+/// All that this build can execute: its models, then shards.
+pub fn pins() -> Vec<Digest> {
+    let models = builtin().list().map(|model| pin_of(&model.id()));
+    models.chain([shard_pin()]).collect()
+}

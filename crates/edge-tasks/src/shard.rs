@@ -1,0 +1,146 @@
+//! The state that a shard's log leads to.
+
+use edge_base::shard::{
+    AppendResult, BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, LogBatch, ShardAnswer, ShardHit, score_key,
+};
+use edge_base::{Digest, codec};
+use edge_index::{Index, IndexError, Mode, Op, ROWS_MAX, Record, record_hash};
+
+use crate::query::Search;
+use crate::{LAYOUT_BYTES_MAX, Layout, RecordBody, TaskError, bounded};
+
+/// The most bytes of an encoded batch: bodies, lengths, entries, the rest.
+const ENCODED_BATCH_BYTES_MAX: usize =
+    BATCH_BYTES_MAX + BATCH_ENTRIES_MAX * (65 + 5) + LAYOUT_BYTES_MAX + 128;
+
+/// A batch whose every statement about itself has been checked.
+pub(crate) struct Checked {
+    pub(crate) batch: LogBatch,
+    pub(crate) layout: Layout,
+    pub(crate) ops: Vec<Op>,
+}
+
+impl Checked {
+    /// Reads a batch from anywhere: counts, layout, and that each body is the record its entry names, in
+    /// the form in which a shard stores it.
+    pub(crate) fn decode(payload: &[u8]) -> Result<Self, TaskError> {
+        let batch: LogBatch = bounded::decode("log batch", payload, ENCODED_BATCH_BYTES_MAX)?;
+        if !batch.is_well_formed() {
+            return Err(TaskError::NotWellFormed);
+        }
+        let layout = Layout::decode(&batch.layout)?;
+        let mut bodies = batch.bodies.iter();
+        let mut ops = Vec::with_capacity(batch.entries.len());
+        for (entry, change) in batch.entries.iter().enumerate() {
+            ops.push(match change.record {
+                None => Op::Delete(change.id),
+                Some(expected) => {
+                    let body = bodies.next().ok_or(TaskError::NotWellFormed)?;
+                    let body = RecordBody::decode(body)
+                        .and_then(|body| accept(&layout, body.record(change.id), expected))
+                        .map_err(|source| TaskError::Body { entry, source: Box::new(source) })?;
+                    Op::Upsert(body)
+                }
+            });
+        }
+        Ok(Checked { batch, layout, ops })
+    }
+}
+
+/// The record, if it is the one expected and in canonical form.
+fn accept(layout: &Layout, record: Record, expected: Digest) -> Result<Record, TaskError> {
+    let got = record_hash(&record);
+    if got != expected {
+        return Err(TaskError::RecordHash { expected, got });
+    }
+    let canonical = layout.config().canonical(record)?;
+    if record_hash(&canonical) != expected {
+        return Err(TaskError::VectorForm);
+    }
+    Ok(canonical)
+}
+
+/// One shard at one position of its log.
+#[derive(Clone)]
+pub(crate) struct Shard {
+    layout: Layout,
+    seq: u64,
+    chain: Digest,
+    index: Index,
+}
+
+impl Shard {
+    /// The shard before its first batch.
+    pub(crate) fn empty(first: &Checked) -> Result<Self, TaskError> {
+        let index = Index::new(first.layout.config_of(&first.batch.shard))?;
+        Ok(Shard { layout: first.layout, seq: 0, chain: Digest::default(), index })
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.index.len() as u64
+    }
+
+    /// That a batch is the next one.
+    pub(crate) fn expects(&self, next: &Checked) -> Result<(), TaskError> {
+        let batch = &next.batch;
+        let shard = batch.shard;
+        if batch.seq != self.seq + 1 {
+            return Err(TaskError::Position { shard, expected: self.seq + 1, got: batch.seq });
+        }
+        if batch.prev != self.chain {
+            let (expected, got) = (self.chain, batch.prev);
+            return Err(TaskError::Chain { shard, seq: batch.seq, expected, got });
+        }
+        if next.layout != self.layout {
+            return Err(TaskError::OtherLayout(shard));
+        }
+        if self.index.len() + next.ops.len() > ROWS_MAX {
+            return Err(IndexError::Full.into());
+        }
+        Ok(())
+    }
+
+    /// Applies the next batch. After an error the shard is to be thrown away: it may hold half of it.
+    pub(crate) fn apply(&mut self, next: Checked) -> Result<AppendResult, TaskError> {
+        self.expects(&next)?;
+        for op in next.ops {
+            self.index.apply(op)?;
+        }
+        self.seq = next.batch.seq;
+        self.chain = next.batch.chain();
+        Ok(AppendResult { seq: self.seq, root: self.index.root() })
+    }
+
+    /// Answers a search, with records and proofs.
+    pub(crate) fn search(&self, search: &Search) -> Result<ShardAnswer, TaskError> {
+        let Search { ask, query, filter } = search;
+        if query.metric != self.layout.metric {
+            let (query, shard) = (query.metric, self.layout.metric);
+            return Err(TaskError::OtherMetric { query, shard });
+        }
+        if self.seq < ask.seq_min {
+            let (applied, wanted) = (self.seq, ask.seq_min);
+            return Err(TaskError::Behind { shard: ask.shard, applied, wanted });
+        }
+        let ef = query.ef.map(|ef| ef as usize);
+        let found = self.index.search(&query.vector, ask.k as usize, ef, filter.as_ref())?;
+        let hits = found.hits.iter().map(|hit| {
+            let record = self.index.get(&hit.id).expect("invariant: a hit is a live record");
+            ShardHit {
+                id: hit.id,
+                score: score_key(hit.score.to_bits()),
+                body: RecordBody::from(record).encode(),
+                proof: codec::encode(&self.index.prove(&hit.id)),
+            }
+        });
+        Ok(ShardAnswer {
+            shard: ask.shard,
+            seq: self.seq,
+            root: self.index.root(),
+            exact: found.mode == Mode::Exact,
+            rows_visited: found.rows_visited,
+            rows: self.rows(),
+            hits: hits.collect(),
+        })
+    }
+}
