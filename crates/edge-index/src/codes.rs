@@ -69,7 +69,7 @@ impl Codes {
         &self.codes[row as usize * self.dim..][..self.dim]
     }
 
-    fn from_dot(&self, dot: i32, scales: (f32, f32), norms: (f32, f32)) -> f32 {
+    fn distance_of(&self, dot: i32, scales: (f32, f32), norms: (f32, f32)) -> f32 {
         let product = canon::score_i8(dot, scales.0, scales.1);
         match self.metric {
             Metric::Cosine | Metric::Dot => 0.0 - product,
@@ -82,7 +82,7 @@ impl Codes {
     pub(crate) fn distance(&self, probe: &Probe, row: u32) -> f32 {
         let dot = self.kernels.dot_i8(&probe.code, self.code(row));
         let at = row as usize;
-        self.from_dot(dot, (probe.scale, self.scales[at]), (probe.norm, self.norms[at]))
+        self.distance_of(dot, (probe.scale, self.scales[at]), (probe.norm, self.norms[at]))
     }
 
     /// The distance of two rows.
@@ -90,6 +90,6 @@ impl Codes {
     pub(crate) fn between(&self, a: u32, b: u32) -> f32 {
         let dot = self.kernels.dot_i8(self.code(a), self.code(b));
         let (a, b) = (a as usize, b as usize);
-        self.from_dot(dot, (self.scales[a], self.scales[b]), (self.norms[a], self.norms[b]))
+        self.distance_of(dot, (self.scales[a], self.scales[b]), (self.norms[a], self.norms[b]))
     }
 }

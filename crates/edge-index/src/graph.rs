@@ -83,7 +83,7 @@ impl Graph {
     fn level_of(&self, id: &RecordId) -> u8 {
         let mut bits = Digest::of_value("index/level/1", &(self.seed, id)).prefix_u64();
         let mut level = 0;
-        while level < LEVEL_MAX && bits % self.m as u64 == 0 {
+        while level < LEVEL_MAX && bits.is_multiple_of(self.m as u64) {
             bits /= self.m as u64;
             level += 1;
         }

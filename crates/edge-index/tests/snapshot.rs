@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use edge_base::{Digest, Hasher, RecordId, Rng};
-use edge_index::{Index, IndexConfig, Metric, Op, Record, SnapshotError};
+use edge_index::{Index, IndexConfig, Metric, Mode, Op, Record, SnapshotError};
 use proptest::prelude::*;
 
 const HEADER: usize = 50;
@@ -53,6 +53,24 @@ fn what_is_read_is_what_was_written() {
             assert_eq!(ask(&again), ask(&index));
             assert_eq!(seal(&bytes[HEADER..]), bytes, "the format this test forges");
         }
+    }
+}
+
+#[test]
+fn every_back_end_of_the_kernels_builds_the_same_shard() {
+    for metric in [Metric::Cosine, Metric::L2] {
+        let config = IndexConfig { exact_below: 100, ..IndexConfig::new(37, metric) };
+        let mut digests = Vec::new();
+        for simd in edge_kernels::available() {
+            edge_kernels::force(simd).unwrap();
+            let index = index(700, config);
+            let answer = index.search(&[0.5; 37], 10, None, None).unwrap();
+            assert_eq!(answer.mode, Mode::Ann);
+            let scores: Vec<u32> = answer.hits.iter().map(|hit| hit.score.to_bits()).collect();
+            digests.push((Digest::of(&index.to_snapshot()), scores));
+        }
+        digests.dedup();
+        assert_eq!(digests.len(), 1);
     }
 }
 
