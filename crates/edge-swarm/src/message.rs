@@ -146,6 +146,7 @@ pub struct FaultReport {
 }
 
 /// What re-execution needs besides the payload.
+#[expect(clippy::large_enum_variant, reason = "rare, short-lived, and read by pattern")]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Evidence {
     /// Nothing: execute the payload and compare digests.
@@ -165,6 +166,7 @@ pub enum Evidence {
 }
 
 /// A direct message.
+#[expect(clippy::large_enum_variant, reason = "encoded or taken apart at once, never collected")]
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Message {
     /// First message on a connection.

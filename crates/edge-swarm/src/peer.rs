@@ -32,7 +32,7 @@ mod task;
 mod view;
 
 pub use faults::FaultRecord;
-pub use start::{StartError, Stored};
+pub use start::{Row, StartError, Stored};
 pub use task::{TaskRecord, WorkerRecord};
 
 /// The most pieces of work that wait for the driver; beyond it new tasks of others are declined.

@@ -437,11 +437,11 @@ impl Peer {
         self.take_log(shard, decoded, batch.into());
         let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
         // The last of a burst asks for the next one at once.
-        if replica.stored < replica.target && replica.buffer.is_empty() && seq == replica.stored {
-            if seq + 1 >= replica.asked_from + SERVE_MAX {
-                replica.asked = None;
-                self.catch_up(shard);
-            }
+        let in_step = replica.buffer.is_empty() && seq == replica.stored;
+        let served = seq + 1 >= replica.asked_from + SERVE_MAX;
+        if replica.stored < replica.target && in_step && served {
+            replica.asked = None;
+            self.catch_up(shard);
         }
     }
 }

@@ -15,16 +15,19 @@ use crate::{
     ticket::Ticket,
 };
 
+/// A stored row: key and value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// Everything that was durable when the node stopped, except the log's batches.
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     /// Rows by table, in key order.
-    pub rows: BTreeMap<Table, Vec<(Vec<u8>, Vec<u8>)>>,
+    pub rows: BTreeMap<Table, Vec<Row>>,
 }
 
 impl Stored {
     /// The rows of a table.
-    pub fn table(&self, table: Table) -> &[(Vec<u8>, Vec<u8>)] {
+    pub fn table(&self, table: Table) -> &[Row] {
         self.rows.get(&table).map_or(&[], Vec::as_slice)
     }
 

@@ -1,0 +1,596 @@
+//! A few peers on an instant network with an instant disk: the protocol without faults of the
+//! network. Execution is a stand-in (a hash of the payload); `edge-sim` runs the real one.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use edge_base::{
+    Credits, Digest, Micros, NodeId, RecordId, SecretKey, TaskKind, Timestamp, Verdict, Verifier,
+    Work, codec,
+    shard::{AppendResult, LogBatch, LogEntry, ShardAnswer, ShardHit, ShardQuery},
+};
+use edge_ledger::{Genesis, Network};
+use edge_swarm::{
+    Answer, Command, Event, Input, Output, Peer, Refusal, Settings, Stored, Table, Ticket,
+    command::{Change, Priority, TaskRequest},
+};
+
+const PIN: Digest = Digest([9; 32]);
+
+/// A shard as the stand-in executes it: records in order, the root is a hash of them.
+type Rows = BTreeMap<RecordId, Digest>;
+
+fn root(rows: &Rows) -> Digest {
+    Digest::of_value("root", rows)
+}
+
+struct Node {
+    peer: Option<Peer>,
+    key: SecretKey,
+    disk: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>,
+    shards: BTreeMap<edge_base::ShardId, (u64, Rows)>,
+    answers: BTreeMap<u64, Result<Answer, Refusal>>,
+    events: Vec<Event>,
+    lies: bool,
+    wake: Timestamp,
+}
+
+impl Node {
+    fn stored(&self) -> Stored {
+        let mut stored = Stored::default();
+        for (table, rows) in &self.disk {
+            if *table != Table::Log {
+                let rows = rows.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+                stored.rows.insert(*table, rows);
+            }
+        }
+        stored
+    }
+
+    fn execute(&mut self, work: &Work) -> Result<Vec<u8>, String> {
+        let lie = |mut bytes: Vec<u8>| {
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+            bytes
+        };
+        match work {
+            Work::Run { payload, .. } => {
+                let truth = Digest::of_value("run", &payload[..]).0.to_vec();
+                Ok(if self.lies { lie(truth) } else { truth })
+            }
+            Work::Append { payload } => {
+                let batch: LogBatch = codec::decode(payload).map_err(|e| e.to_string())?;
+                let (seq, rows) = self.shards.entry(batch.shard).or_default();
+                if batch.seq != *seq + 1 {
+                    return Err(format!("batch {} after {seq}", batch.seq));
+                }
+                *seq = batch.seq;
+                apply(rows, &batch.entries);
+                let result = codec::encode(&AppendResult { seq: batch.seq, root: root(rows) });
+                Ok(if self.lies { lie(result) } else { result })
+            }
+            Work::Search { payload } => {
+                let query: ShardQuery = codec::decode(payload).map_err(|e| e.to_string())?;
+                let (seq, rows) = self.shards.get(&query.shard).ok_or("no shard")?;
+                let hits = rows
+                    .keys()
+                    .take(query.k as usize)
+                    .map(|id| ShardHit {
+                        id: *id,
+                        score: if self.lies { 8 } else { 7 },
+                        body: vec![],
+                        proof: vec![],
+                    })
+                    .collect();
+                Ok(codec::encode(&ShardAnswer {
+                    shard: query.shard,
+                    seq: *seq,
+                    root: root(rows),
+                    exact: true,
+                    rows_visited: rows.len() as u64,
+                    rows: rows.len() as u64,
+                    hits,
+                }))
+            }
+            Work::CheckAnswer { answer, root, .. } => {
+                let answer: ShardAnswer = codec::decode(answer).map_err(|e| e.to_string())?;
+                let fine = answer.root == *root && answer.hits.iter().all(|h| h.score == 7);
+                let verdict =
+                    if fine { Verdict::Holds } else { Verdict::False("a wrong score".into()) };
+                Ok(codec::encode(&verdict))
+            }
+            Work::Replay { history, payload } => {
+                let history: Vec<Vec<LogEntry>> =
+                    codec::decode(history).map_err(|e| e.to_string())?;
+                let batch: LogBatch = codec::decode(payload).map_err(|e| e.to_string())?;
+                let mut rows = Rows::new();
+                history.iter().for_each(|entries| apply(&mut rows, entries));
+                apply(&mut rows, &batch.entries);
+                Ok(codec::encode(&AppendResult { seq: batch.seq, root: root(&rows) }))
+            }
+            Work::Drop { shard } => {
+                self.shards.remove(shard);
+                Ok(vec![])
+            }
+        }
+    }
+}
+
+fn apply(rows: &mut Rows, entries: &[LogEntry]) {
+    for entry in entries {
+        match entry.record {
+            Some(record) => rows.insert(entry.id, record),
+            None => rows.remove(&entry.id),
+        };
+    }
+}
+
+enum Parcel {
+    Input(usize, Input),
+}
+
+struct Net {
+    nodes: Vec<Node>,
+    now: Timestamp,
+    mail: VecDeque<Parcel>,
+    next_call: u64,
+}
+
+impl Net {
+    /// A founder alone.
+    fn new() -> Self {
+        let key = SecretKey::from_seed([1; 32]);
+        let grant = Credits::from_whole(1_000_000).unwrap();
+        let genesis = Genesis::new(Network::Test, key.node_id(), grant, "test", [0; 32]).unwrap();
+        let mut net = Net { nodes: vec![], now: Timestamp(1), mail: VecDeque::new(), next_call: 0 };
+        net.add(key, Peer::found(&genesis));
+        net
+    }
+
+    fn add(&mut self, key: SecretKey, writes: Vec<edge_swarm::Write>) -> usize {
+        let mut disk: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>> = BTreeMap::new();
+        for write in writes {
+            disk.entry(write.table).or_default().insert(write.key, write.value.unwrap());
+        }
+        let node = Node {
+            peer: None,
+            key,
+            disk,
+            shards: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            events: vec![],
+            lies: false,
+            wake: Timestamp(u64::MAX),
+        };
+        self.nodes.push(node);
+        let index = self.nodes.len() - 1;
+        self.start(index);
+        index
+    }
+
+    fn start(&mut self, index: usize) {
+        let settings = Settings {
+            addresses: vec![format!("/memory/{index}")],
+            pins: vec![PIN],
+            shard_pin: PIN,
+            shard_rows: 40,
+            ..Settings::default()
+        };
+        let node = &mut self.nodes[index];
+        let seed = [index as u8 + 1; 32];
+        let peer = Peer::new(
+            node.key.clone(),
+            settings,
+            node.stored(),
+            Verifier::strict(),
+            seed,
+            self.now,
+        );
+        node.shards.clear();
+        node.peer = Some(peer.unwrap());
+        self.drain(index);
+        for other in 0..self.nodes.len() {
+            if other != index && self.nodes[other].peer.is_some() {
+                let (a, b) = (self.nodes[index].key.node_id(), self.nodes[other].key.node_id());
+                self.input(index, Input::Connected { node: b });
+                self.input(other, Input::Connected { node: a });
+            }
+        }
+    }
+
+    fn kill(&mut self, index: usize) {
+        self.nodes[index].peer = None;
+        let gone = self.nodes[index].key.node_id();
+        for other in 0..self.nodes.len() {
+            self.input(other, Input::Disconnected { node: gone });
+        }
+    }
+
+    fn id(&self, index: usize) -> NodeId {
+        self.nodes[index].key.node_id()
+    }
+
+    fn index_of(&self, node: &NodeId) -> Option<usize> {
+        self.nodes.iter().position(|n| n.key.node_id() == *node && n.peer.is_some())
+    }
+
+    fn input(&mut self, index: usize, input: Input) {
+        self.mail.push_back(Parcel::Input(index, input));
+    }
+
+    fn drain(&mut self, index: usize) {
+        while let Some(output) = self.nodes[index].peer.as_mut().and_then(Peer::poll) {
+            self.output(index, output);
+        }
+    }
+
+    fn output(&mut self, index: usize, output: Output) {
+        let from = self.nodes[index].key.node_id();
+        match output {
+            Output::Persist(write) => {
+                let table = self.nodes[index].disk.entry(write.table).or_default();
+                match write.value {
+                    Some(value) => table.insert(write.key, value),
+                    None => table.remove(&write.key),
+                };
+            }
+            Output::Send { to, frame } => {
+                if let Some(to) = self.index_of(&to) {
+                    self.input(to, Input::Frame { from, bytes: frame });
+                }
+            }
+            Output::Publish { frame } => {
+                for other in 0..self.nodes.len() {
+                    if other != index && self.nodes[other].peer.is_some() {
+                        self.input(other, Input::Published { bytes: frame.clone() });
+                    }
+                }
+            }
+            Output::Execute { work, what, .. } => {
+                let outcome = self.nodes[index].execute(&what);
+                self.input(index, Input::Executed { work, outcome });
+            }
+            Output::Load { load, table, key } => {
+                let value = self.nodes[index].disk.get(&table).and_then(|t| t.get(&key)).cloned();
+                self.input(index, Input::Loaded { load, value });
+            }
+            Output::Answer { call, answer } => {
+                self.nodes[index].answers.insert(call, answer);
+            }
+            Output::Event(event) => self.nodes[index].events.push(event),
+            Output::WakeAt(at) => self.nodes[index].wake = at,
+            Output::CancelWork { .. } | Output::Keep { .. } | Output::Ban { .. } => {}
+        }
+    }
+
+    /// Delivers everything that is under way, without time passing.
+    fn settle(&mut self) {
+        for _ in 0..200_000 {
+            let Some(Parcel::Input(index, input)) = self.mail.pop_front() else { return };
+            let now = self.now;
+            if let Some(peer) = &mut self.nodes[index].peer {
+                peer.handle(now, input);
+                self.drain(index);
+            }
+        }
+        panic!("the pool does not come to rest");
+    }
+
+    /// Lets time pass, in the steps the peers ask for.
+    fn run(&mut self, time: Micros) {
+        let end = self.now + time;
+        self.settle();
+        loop {
+            let next = self.nodes.iter().filter(|n| n.peer.is_some()).map(|n| n.wake).min();
+            let next = next.unwrap_or(end).max(self.now + Micros(1));
+            if next > end {
+                break;
+            }
+            self.now = next;
+            for index in 0..self.nodes.len() {
+                if self.nodes[index].peer.is_some() && self.nodes[index].wake <= next {
+                    self.input(index, Input::Tick);
+                }
+            }
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    fn call(&mut self, index: usize, command: Command) -> u64 {
+        self.next_call += 1;
+        let call = self.next_call;
+        self.input(index, Input::Command { call, command });
+        call
+    }
+
+    fn ask(&mut self, index: usize, command: Command) -> Result<Answer, Refusal> {
+        let call = self.call(index, command);
+        for _ in 0..400 {
+            self.settle();
+            if let Some(answer) = self.nodes[index].answers.remove(&call) {
+                return answer;
+            }
+            self.run(Micros::from_millis(100));
+        }
+        panic!("no answer");
+    }
+
+    fn join(&mut self, owner: bool) -> usize {
+        let invite = Command::Invite { owner, credits: Credits::ZERO };
+        let Ok(Answer::Ticket(text)) = self.ask(0, invite) else { panic!("no ticket") };
+        let ticket: Ticket = text.parse().unwrap();
+        let key = SecretKey::from_seed([self.nodes.len() as u8 + 1; 32]);
+        let index = self.add(key, Peer::join(&ticket));
+        self.run(Micros::from_secs(3));
+        index
+    }
+
+    fn submit(&mut self, text: &str) -> Result<Answer, Refusal> {
+        let request = TaskRequest {
+            kind: TaskKind::Embedding,
+            payload: Arc::from(text.as_bytes()),
+            pin: PIN,
+            units: 1_000,
+            priority: Priority::Normal,
+            remaining: Micros::from_secs(30),
+            price_max: None,
+        };
+        self.ask(0, Command::Submit(request))
+    }
+
+    fn append(&mut self, from: u8, to: u8) -> Result<Answer, Refusal> {
+        let changes = (from..to)
+            .map(|i| Change {
+                entry: LogEntry { id: RecordId(Digest([i; 32])), record: Some(Digest::of(&[i])) },
+                body: vec![i],
+            })
+            .collect();
+        self.ask(0, Command::Append { collection: "docs".into(), changes, units: 1_000 })
+    }
+
+    fn search(&mut self) -> edge_swarm::command::SearchView {
+        let command = Command::Search {
+            collection: "docs".into(),
+            k: 5,
+            query: vec![],
+            units: 10,
+            remaining: Micros::from_secs(20),
+        };
+        match self.ask(0, command) {
+            Ok(Answer::Found(view)) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn balances(&mut self, index: usize) -> edge_swarm::command::BalanceView {
+        match self.ask(index, Command::Balance { account: None }) {
+            Ok(Answer::Balance(view)) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn conserved(&mut self, index: usize) {
+        match self.ask(index, Command::VerifyLedger) {
+            Ok(Answer::Ledger(view)) => assert!(view.conserved, "{view:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn alone_a_node_checks_itself_and_says_so() {
+    let mut net = Net::new();
+    let Ok(Answer::Task(result)) = net.submit("hello") else { panic!() };
+    assert!(result.check.self_checked);
+    assert!(result.check.own_execution.is_some());
+}
+
+#[test]
+fn strangers_execute_twice_and_are_paid() {
+    let mut net = Net::new();
+    for _ in 0..3 {
+        net.join(false);
+    }
+    for i in 0..6 {
+        let Ok(Answer::Task(result)) = net.submit(&format!("text {i}")) else { panic!() };
+        assert_eq!(result.check.agreed.len(), 2);
+        assert_eq!(result.check.own_execution, None);
+        assert!(result.check.posterior_ppm >= 990_000);
+    }
+    net.run(Micros::from_secs(15));
+    let earned: u64 = (1..4).map(|i| net.balances(i).incoming.micro()).sum();
+    assert_eq!(earned, 6 * 2 * 1_000, "each of two executions of each task is paid its price");
+    assert_eq!(net.balances(0).escrowed, Credits::ZERO);
+    (0..4).for_each(|i| net.conserved(i));
+}
+
+#[test]
+fn after_the_handover_four_witnesses_certify() {
+    let mut net = Net::new();
+    for _ in 0..3 {
+        net.join(false);
+    }
+    let witnesses = (1..4).map(|i| net.id(i)).collect();
+    assert!(matches!(net.ask(0, Command::Handover { witnesses }), Ok(Answer::HandedOver(_))));
+    net.submit("paid under the new set").unwrap();
+    net.run(Micros::from_secs(15));
+    let view = net.ask(2, Command::VerifyLedger);
+    let Ok(Answer::Ledger(view)) = view else { panic!() };
+    assert_eq!((view.set_version, view.witnesses.len()), (2, 4));
+    assert!(view.conserved && view.totals.escrowed == Credits::ZERO);
+    // One witness less is still a quorum, two less are not.
+    net.kill(3);
+    net.submit("one is gone").unwrap();
+    net.run(Micros::from_secs(15));
+    assert_eq!(net.balances(0).escrowed, Credits::ZERO);
+}
+
+#[test]
+fn a_liar_is_named_by_those_who_execute_again() {
+    let mut net = Net::new();
+    for _ in 0..4 {
+        net.join(false);
+    }
+    net.nodes[4].lies = true;
+    for i in 0..12 {
+        let Ok(Answer::Task(result)) = net.submit(&format!("text {i}")) else { panic!() };
+        let truth = Digest::of_value("run", format!("text {i}").as_bytes()).0.to_vec();
+        assert_eq!(result.result.to_vec(), truth);
+    }
+    net.run(Micros::from_secs(15));
+    let liar = net.id(4);
+    for index in 0..4 {
+        let Ok(Answer::Status(status)) = net.ask(index, Command::Status) else { panic!() };
+        assert_eq!(status.faulty, vec![liar]);
+    }
+    let outside = |n: &Node| {
+        n.events.iter().any(|e| {
+            matches!(e, Event::FaultVerified { was_replica: false, was_requester: false, .. })
+        })
+    };
+    assert!(net.nodes[1..4].iter().any(outside));
+    assert_eq!(net.balances(4).incoming, Credits::ZERO);
+    (0..4).for_each(|i| net.conserved(i));
+}
+
+#[test]
+fn one_owner_needs_one_execution() {
+    let mut net = Net::new();
+    for _ in 0..2 {
+        net.join(true);
+    }
+    let mut single = 0;
+    for i in 0..60 {
+        let Ok(Answer::Task(result)) = net.submit(&format!("text {i}")) else { panic!() };
+        single += usize::from(result.check.agreed.len() == 1);
+    }
+    assert!((45..60).contains(&single), "most are executed once, some are audited: {single}");
+}
+
+#[test]
+fn a_collection_is_replicated_searched_repaired_and_survives_restarts() {
+    let mut net = Net::new();
+    for _ in 0..4 {
+        net.join(false);
+    }
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    assert!(matches!(net.ask(0, create), Ok(Answer::Collection(_))));
+    for start in [0, 30, 60] {
+        let appended = net.append(start, start + 30);
+        assert!(
+            matches!(appended, Ok(Answer::Appended { entries: 30, replicas }) if replicas >= 2),
+            "{appended:?}"
+        );
+    }
+    net.run(Micros::from_secs(2));
+    let view = net.search();
+    assert_eq!((view.hits.len(), view.shards.len()), (5, 3), "90 rows in shards of 40");
+    assert!(view.shards.iter().all(|s| s.answered.len() == 2 && !s.answered.contains(&net.id(0))));
+    // A holder dies: searches go on, and another member takes its place.
+    let Ok(Answer::Collections(before)) = net.ask(0, Command::ListCollections) else { panic!() };
+    let victim = before[0].shards[0].replicas[0].node;
+    let victim_index = net.index_of(&victim).unwrap();
+    net.kill(victim_index);
+    let view = net.search();
+    assert!(view.shards.iter().all(|s| s.answered.len() == 2));
+    net.run(Micros::from_secs(20));
+    let Ok(Answer::Collections(after)) = net.ask(0, Command::ListCollections) else { panic!() };
+    let level = |s: &edge_swarm::command::ShardView| {
+        s.replicas.iter().filter(|r| r.reachable && r.seq == s.seq).count()
+    };
+    assert!(after[0].shards.iter().all(|s| level(s) >= 3), "{after:?}");
+    // It comes back and holds what it held.
+    net.append(90, 100).unwrap();
+    net.start(victim_index);
+    net.run(Micros::from_secs(20));
+    let Ok(Answer::Collections(back)) = net.ask(0, Command::ListCollections) else { panic!() };
+    let again = back[0].shards.iter().flat_map(|s| s.replicas.iter().map(move |r| (s.seq, r)));
+    for (seq, replica) in again.filter(|(_, r)| r.node == victim) {
+        assert_eq!(replica.seq, seq);
+    }
+    // The owner restarts and knows its records.
+    net.kill(0);
+    net.start(0);
+    net.run(Micros::from_secs(5));
+    let ids = (0..100).map(|i| RecordId(Digest([i; 32]))).collect();
+    let known = net.ask(0, Command::Known { collection: "docs".into(), ids });
+    assert!(matches!(known, Ok(Answer::Known(list)) if list.len() == 100));
+    assert_eq!(net.search().hits.len(), 5);
+    assert!(net.append(100, 110).is_ok());
+}
+
+#[test]
+fn a_lying_holder_is_named_and_replaced() {
+    let mut net = Net::new();
+    for _ in 0..4 {
+        net.join(false);
+    }
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    net.append(0, 30).unwrap();
+    let Ok(Answer::Collections(views)) = net.ask(0, Command::ListCollections) else { panic!() };
+    let liar = views[0].shards[0].replicas[0].node;
+    let index = net.index_of(&liar).unwrap();
+    net.nodes[index].lies = true;
+    for _ in 0..6 {
+        let view = net.search();
+        assert!(view.hits.iter().all(|h| h.score == 7));
+    }
+    net.run(Micros::from_secs(20));
+    for other in (0..5).filter(|i| *i != index) {
+        let Ok(Answer::Status(status)) = net.ask(other, Command::Status) else { panic!() };
+        assert_eq!(status.faulty, vec![liar], "node {other}");
+    }
+    let Ok(Answer::Collections(views)) = net.ask(0, Command::ListCollections) else { panic!() };
+    assert!(views[0].shards[0].replicas.iter().all(|r| r.node != liar));
+}
+
+#[test]
+fn a_lying_holder_of_appends_is_named_by_replaying_the_log() {
+    let mut net = Net::new();
+    for _ in 0..3 {
+        net.join(false);
+    }
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    net.append(0, 10).unwrap();
+    net.nodes[2].lies = true;
+    net.append(10, 20).unwrap();
+    net.run(Micros::from_secs(10));
+    let liar = net.id(2);
+    for other in [0, 1, 3] {
+        let Ok(Answer::Status(status)) = net.ask(other, Command::Status) else { panic!() };
+        assert_eq!(status.faulty, vec![liar], "node {other}");
+    }
+}
+
+#[test]
+fn nobody_gets_in_without_a_ticket_and_a_ticket_works_once() {
+    let mut net = Net::new();
+    let Ok(Answer::Ticket(text)) =
+        net.ask(0, Command::Invite { owner: false, credits: Credits::ZERO })
+    else {
+        panic!()
+    };
+    let ticket: Ticket = text.parse().unwrap();
+    net.add(SecretKey::from_seed([50; 32]), Peer::join(&ticket));
+    net.run(Micros::from_secs(3));
+    net.add(SecretKey::from_seed([51; 32]), Peer::join(&ticket));
+    let mut forged = ticket.clone();
+    forged.secret = [1; 16];
+    net.add(SecretKey::from_seed([52; 32]), Peer::join(&forged));
+    net.run(Micros::from_secs(3));
+    let Ok(Answer::Status(status)) = net.ask(0, Command::Status) else { panic!() };
+    assert_eq!(status.members, 2);
+    let refused = |n: &Node| {
+        n.events
+            .iter()
+            .any(|e| matches!(e, Event::Note { text } if text.contains("let this node in")))
+    };
+    assert!(refused(&net.nodes[2]) && refused(&net.nodes[3]) && !refused(&net.nodes[1]));
+}
