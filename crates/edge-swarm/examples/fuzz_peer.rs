@@ -1,0 +1,8 @@
+//! `cargo xtask fuzz peer`.
+#![allow(dead_code, reason = "the file holds the other targets too")]
+#[path = "../fuzz/message.rs"]
+mod targets;
+
+fn main() -> std::process::ExitCode {
+    targets::with_peer(edge_fuzz::main)
+}
