@@ -1,0 +1,57 @@
+//! Snapshots of shards.
+
+use edge_base::{Digest, Hasher, RecordId};
+use edge_fuzz::{Reached, Target};
+use edge_index::{Index, IndexConfig, Metric, Op, Record, SnapshotError};
+
+const HEADER_BYTES: usize = 50;
+
+fn seeds() -> Vec<Vec<u8>> {
+    let shard = |rows: u8, metric, exact_below| {
+        let config = IndexConfig { m: 4, m0: 6, exact_below, ..IndexConfig::new(3, metric) };
+        let mut index = Index::new(config).expect("invariant: the configuration is valid");
+        for n in 0..rows {
+            let vector = vec![f32::from(n) - 3.5, f32::from(n * 7 % 11), 1.0];
+            let record = Record { id: RecordId(Digest::of(&[n])), vector, payload: vec![n] };
+            index.apply(Op::Upsert(record)).expect("invariant: the record is valid");
+        }
+        index.to_snapshot()
+    };
+    let metrics = [Metric::Cosine, Metric::Dot, Metric::L2];
+    let sizes = [(0, 9), (1, 9), (5, 9), (1, 1), (12, 4), (30, 4)];
+    metrics.iter().flat_map(|m| sizes.map(|(rows, limit)| shard(rows, *m, limit))).collect()
+}
+
+/// Length and checksum of the body.
+fn repair(bytes: &mut [u8]) {
+    let Some((header, body)) = bytes.split_at_mut_checked(HEADER_BYTES) else { return };
+    let mut hasher = Hasher::new("index/snapshot/1");
+    hasher.update(body);
+    header[10..18].copy_from_slice(&(body.len() as u64).to_le_bytes());
+    header[18..].copy_from_slice(hasher.finish().as_bytes());
+}
+
+fn decode(bytes: &[u8]) -> Reached {
+    let mut index = match Index::from_snapshot(bytes) {
+        Ok(index) => index,
+        Err(SnapshotError::Refused(_) | SnapshotError::Inconsistent(_)) => return Reached::Header,
+        Err(_) => return Reached::Nothing,
+    };
+    assert_eq!(index.to_snapshot(), bytes, "a shard has one snapshot");
+    let query = vec![1.0; index.config().dim];
+    let found = index.search(&query, 3, Some(3), None).expect("a valid query is answered");
+    assert_eq!(found.hits.len(), index.len().min(3));
+    for (id, hash) in index.manifest() {
+        assert!(index.prove(&id).verify(&index.root(), &id, Some(&hash)));
+        index.apply(Op::Delete(id)).expect("a deletion is never refused");
+    }
+    assert!(index.is_empty());
+    Reached::Value
+}
+
+/// Hands the target to `then`.
+pub(crate) fn with_target<T>(then: impl FnOnce(&Target<'_>) -> T) -> T {
+    let (seeds, repair) = (seeds(), repair);
+    let target = Target::new("snapshot", &seeds, &decode);
+    then(&Target { header_bytes: HEADER_BYTES, repair: Some(&repair), ..target })
+}
