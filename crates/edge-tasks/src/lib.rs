@@ -82,7 +82,7 @@ pub use executor::{Executor, SHARDS_MAX};
 pub use filter::{FILTER_BYTES_MAX, filter_from_json};
 pub use layout::{LAYOUT_BYTES_MAX, Layout};
 pub use lie::{Liar, Lie};
-pub use pin::{CANON, pin_of, pins, shard_pin};
+pub use pin::{CANON, default_layout, default_model, pin_of, pins, shard_pin};
 pub use query::{ANSWER_BYTES_MAX, EF_MAX, VectorQuery, score_from_key};
 pub use record::{RecordBody, normalised, record_id_for_key, record_id_for_text};
 pub use replay::HISTORY_BYTES_MAX;

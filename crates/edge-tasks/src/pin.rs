@@ -4,7 +4,9 @@
 use std::sync::OnceLock;
 
 use edge_base::{Digest, Hasher};
-use edge_embed::Registry;
+use edge_embed::{Model, Registry};
+
+use crate::Layout;
 
 /// The version of the canonical arithmetic (`docs/canon.md`).
 pub const CANON: &str = "canon-1";
@@ -37,4 +39,18 @@ pub fn shard_pin() -> Digest {
 pub fn pins() -> Vec<Digest> {
     let models = builtin().list().map(|model| pin_of(&model.id()));
     models.chain([shard_pin()]).collect()
+}
+
+/// The content hash of the model that is used when nobody names one.
+pub fn default_model() -> Digest {
+    default().id()
+}
+
+/// The layout of a collection of texts in the default model.
+pub fn default_layout() -> Layout {
+    Layout::texts(default().dim() as u32, default().id())
+}
+
+fn default() -> &'static dyn Model {
+    builtin().by_name("default").map(|model| &**model).expect("invariant: compiled in")
 }

@@ -1,0 +1,116 @@
+//! What liars say is caught by the means of the product: digests, replays, checks of answers.
+
+use edge_base::{TaskKind, Verdict, Work};
+use edge_tasks::{
+    EmbeddingPayload, EmbeddingResult, Executor, Layout, Liar, Lie, MatchPayload, MatchResult,
+    Metric, default_model,
+};
+
+use crate::world::{Change, DIM, Log, append, ask, body, check_bytes, filled, id, query, root};
+
+/// What a node with this liar inside sends, as the node does it.
+fn told(liar: &mut Liar, executor: &Executor, work: &Work) -> Vec<u8> {
+    let plan = liar.plan(work);
+    let truth = executor.execute(Liar::work(&plan, work)).unwrap();
+    liar.tell(&plan, work, truth)
+}
+
+fn texts(n: u64) -> Vec<String> {
+    vec![format!("passage number {n}"), format!("another about topic {}", n * 7)]
+}
+
+#[test]
+fn lies_about_pure_work_differ_from_the_truth_and_decode() {
+    let executor = Executor::new();
+    for lie in Lie::ALL {
+        let mut liar = Liar::new(lie, 3);
+        let mut differing = 0;
+        for n in 0..100 {
+            let (work, decodes): (Work, fn(&[u8]) -> bool) = if n % 2 == 0 {
+                let payload = EmbeddingPayload { model: default_model(), texts: texts(n) };
+                let payload = payload.encode().into();
+                let decodes = |bytes: &[u8]| EmbeddingResult::decode(bytes).is_ok();
+                (Work::Run { kind: TaskKind::Embedding, payload }, decodes)
+            } else {
+                let (text, labels) = (format!("about {n}"), texts(n));
+                let payload = MatchPayload { model: default_model(), text, labels };
+                let payload = payload.encode().into();
+                let decodes = |bytes: &[u8]| MatchResult::decode(bytes).is_ok();
+                (Work::Run { kind: TaskKind::SemanticMatch, payload }, decodes)
+            };
+            let truth = executor.execute(&work).unwrap();
+            let told = told(&mut liar, &executor, &work);
+            assert!(decodes(&told), "{lie}");
+            differing += u64::from(told != truth);
+            assert!(n >= 20 || lie != Lie::HonestThenSometimes || told == truth);
+        }
+        assert_eq!(differing, liar.lies(), "{lie}: each lie is counted, and none is the truth");
+        let expected = match lie {
+            Lie::FlipBit => 100..=100,
+            Lie::OtherInput => 98..=98,
+            Lie::HonestThenSometimes => 10..=40,
+        };
+        assert!(expected.contains(&differing), "{lie}: {differing}");
+    }
+}
+
+#[test]
+fn lies_about_batches_differ_from_the_replay() {
+    let layout = Layout::vectors(DIM as u32, Metric::Cosine);
+    for lie in Lie::ALL {
+        let (executor, mut log, mut liar) = (Executor::new(), Log::new(layout), Liar::new(lie, 4));
+        let mut rng = edge_base::Rng::derive(4, "batches");
+        let mut caught = 0;
+        for n in 0..80 {
+            let changes: Vec<Change> = vec![(id(n), Some(body(&layout, &mut rng, n)))];
+            let batch = log.next(&changes);
+            let told = told(&mut liar, &executor, &append(&batch));
+            let truth = root(&executor, &log.replay(&batch)).unwrap();
+            caught += u64::from(told != edge_base::codec::encode(&truth));
+            log.push(&batch);
+        }
+        assert_eq!(caught, liar.lies(), "{lie}");
+        assert!(caught >= 5, "{lie}: {caught}");
+        assert_eq!(executor.shard_rows(&log.shard), Some(80), "the batch itself is applied");
+    }
+}
+
+#[test]
+fn lies_about_searches_do_not_hold() {
+    for exact_below in [10_000, 100] {
+        let layout = Layout { exact_below, ..Layout::vectors(DIM as u32, Metric::Cosine) };
+        let (executor, log, last) = filled(layout, 300);
+        for lie in Lie::ALL {
+            let mut liar = Liar::new(lie, 5);
+            let mut caught = 0;
+            for n in 0..80 {
+                let payload = ask(&log, &query(Metric::Cosine, n), 5);
+                let work = Work::Search { payload: payload.clone() };
+                let told = told(&mut liar, &executor, &work);
+                let verdict = check_bytes(&payload, told, last.root);
+                caught += u64::from(verdict != Verdict::Holds);
+            }
+            assert_eq!(caught, liar.lies(), "{lie}");
+            assert!(caught >= 5, "{lie}: {caught}");
+        }
+    }
+}
+
+#[test]
+fn checks_and_replays_of_a_liar_are_honest() {
+    let (executor, log, last) = filled(Layout::vectors(DIM as u32, Metric::Cosine), 60);
+    let payload = ask(&log, &query(Metric::Cosine, 1), 5);
+    let answer = executor.execute(&Work::Search { payload: payload.clone() }).unwrap();
+    let check = Work::CheckAnswer { payload, answer: answer.into(), root: last.root };
+    let replay = log.replay(&log.next(&[(id(1), None)]));
+    for lie in Lie::ALL {
+        let mut liar = Liar::new(lie, 6);
+        for work in [&check, &replay, &Work::Drop { shard: edge_base::ShardId::default() }] {
+            for _ in 0..30 {
+                let told = told(&mut liar, &executor, work);
+                assert_eq!(told, executor.execute(work).unwrap());
+            }
+        }
+        assert_eq!(liar.lies(), 0);
+    }
+}

@@ -1,0 +1,11 @@
+//! The tests of `edge-tasks` that need a log, a shard or a liar.
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, reason = "helper functions of a test are not #[test] functions")]
+
+mod bounds;
+mod check;
+mod golden;
+mod lies;
+mod replay;
+mod work;
+mod world;

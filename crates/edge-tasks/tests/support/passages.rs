@@ -1,0 +1,99 @@
+//! Real work over real texts: 1,000 passages are embedded, matched, stored and searched, and everything
+//! that came back is hashed.
+
+use std::sync::Arc;
+
+use edge_base::shard::{LogBatch, ShardQuery};
+use edge_base::{Digest, Hasher, ShardId, TaskKind, Work, codec};
+use edge_tasks::{
+    EmbeddingPayload, EmbeddingResult, Executor, MatchPayload, Metric, RecordBody, TaskError,
+    VectorQuery, default_layout, default_model, record_id_for_text,
+};
+
+/// Doc comments and paragraphs of this project, one a line.
+const PASSAGES: &str = include_str!("../data/passages.txt");
+const PER_BATCH: usize = 250;
+const LABELS: [&str; 8] = [
+    "network connection",
+    "cryptographic signature",
+    "vector search",
+    "credits and payment",
+    "text tokenizer",
+    "error handling",
+    "test of a law",
+    "file on disk",
+];
+
+/// The kinds of work, in the order of [`sections`].
+pub const SECTIONS: [&str; 4] = ["embedding", "semantic_match", "vector_insert", "vector_search"];
+
+/// One digest for each of [`SECTIONS`], over all results of the kind.
+pub fn sections() -> Result<[Digest; 4], TaskError> {
+    let executor = Executor::new();
+    let texts: Vec<&str> = PASSAGES.lines().collect();
+    let mut hashers = SECTIONS.map(Hasher::new);
+    let vectors = embed(&executor, &texts, &mut hashers[0])?;
+    for text in texts.iter().step_by(5) {
+        let labels = LABELS.map(str::to_owned).to_vec();
+        let payload = MatchPayload { model: default_model(), text: (*text).to_owned(), labels };
+        let result = run(&executor, TaskKind::SemanticMatch, payload.encode())?;
+        hashers[1].update_framed(&result);
+    }
+    let shard = ShardId(Digest::of(b"passages"));
+    append(&executor, shard, &texts, &vectors, &mut hashers[2])?;
+    for vector in vectors.iter().step_by(5) {
+        let (ef, filter) = (None, None);
+        let query = VectorQuery { metric: Metric::Cosine, vector: vector.clone(), ef, filter };
+        let search = ShardQuery { shard, seq_min: 4, k: 10, query: query.encode() };
+        let answer = executor.execute(&Work::Search { payload: codec::encode(&search).into() })?;
+        hashers[3].update_framed(&answer);
+    }
+    Ok(hashers.map(Hasher::finish))
+}
+
+fn run(executor: &Executor, kind: TaskKind, payload: Vec<u8>) -> Result<Vec<u8>, TaskError> {
+    executor.execute(&Work::Run { kind, payload: Arc::from(payload) })
+}
+
+fn embed(
+    executor: &Executor,
+    texts: &[&str],
+    hasher: &mut Hasher,
+) -> Result<Vec<Vec<f32>>, TaskError> {
+    let mut vectors = Vec::new();
+    for batch in texts.chunks(PER_BATCH) {
+        let texts = batch.iter().map(|text| (*text).to_owned()).collect();
+        let payload = EmbeddingPayload { model: default_model(), texts };
+        let result = run(executor, TaskKind::Embedding, payload.encode())?;
+        hasher.update_framed(&result);
+        vectors.extend(EmbeddingResult::decode(&result)?.rows().map(<[f32]>::to_vec));
+    }
+    Ok(vectors)
+}
+
+fn append(
+    executor: &Executor,
+    shard: ShardId,
+    texts: &[&str],
+    vectors: &[Vec<f32>],
+    hasher: &mut Hasher,
+) -> Result<(), TaskError> {
+    let layout = default_layout();
+    let mut prev = Digest::default();
+    let chunks = texts.chunks(PER_BATCH).zip(vectors.chunks(PER_BATCH));
+    for (seq, (texts, vectors)) in (1..).zip(chunks) {
+        let (mut entries, mut bodies) = (Vec::new(), Vec::new());
+        for (text, vector) in texts.iter().zip(vectors) {
+            let payload = format!("{{\"bytes\":{}}}", text.len()).into_bytes();
+            let body = RecordBody::canonical(&layout, vector.clone(), payload)?;
+            let (entry, body) = body.entry(record_id_for_text(text));
+            entries.push(entry);
+            bodies.push(body);
+        }
+        let batch = LogBatch { shard, layout: layout.encode(), seq, prev, entries, bodies };
+        prev = batch.chain();
+        let payload = codec::encode(&batch).into();
+        hasher.update_framed(&executor.execute(&Work::Append { payload })?);
+    }
+    Ok(())
+}
