@@ -689,7 +689,7 @@ impl Peer {
     fn holder_candidates(&self, shard: &ShardId) -> Vec<NodeId> {
         let pin = self.settings.shard_pin;
         let mut nodes: Vec<NodeId> = self
-            .eligible_workers(&pin, TaskKind::VectorInsert)
+            .eligible_workers(&pin)
             .into_iter()
             .filter(|n| !self.shards.distrusted.contains(&(*shard, *n)))
             .collect();

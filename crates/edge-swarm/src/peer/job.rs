@@ -116,6 +116,9 @@ impl Peer {
         if !self.settings.pins.contains(pin) {
             return Some(DeclineReason::Pin);
         }
+        if price == Credits::ZERO && !self.members.is_trusted(from) {
+            return Some(DeclineReason::Price);
+        }
         let owed = self.jobs.unpaid(from).plus(price);
         if !owed.is_ok_and(|owed| owed <= self.settings.exposure_max) {
             return Some(DeclineReason::Exposure);
@@ -241,7 +244,7 @@ impl Peer {
 
     /// Whether the price is backed: `None` while the escrow is not known here yet.
     fn is_backed(&self, body: &Assignment) -> Option<Result<(), DeclineReason>> {
-        if body.price == Credits::ZERO || self.members.is_trusted(&body.requester) {
+        if self.members.is_trusted(&body.requester) {
             return Some(Ok(()));
         }
         let Some(escrow) = body.escrow else { return Some(Err(DeclineReason::Escrow)) };

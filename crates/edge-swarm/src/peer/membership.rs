@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_base::{Credits, Digest, Micros, NodeId, Signed, TaskKind, Timestamp};
+use edge_base::{Credits, Digest, Micros, NodeId, Signed, Timestamp};
 use edge_ledger::{BlockKind, Genesis, Handover};
 use serde::{Deserialize, Serialize};
 
@@ -672,7 +672,7 @@ impl Peer {
     }
 
     /// Members that can take a task with this pin, not named by a fault and thought reachable.
-    pub(super) fn eligible_workers(&self, pin: &Digest, _kind: TaskKind) -> Vec<NodeId> {
+    pub(super) fn eligible_workers(&self, pin: &Digest) -> Vec<NodeId> {
         self.members
             .iter()
             .filter(|(_, m)| {

@@ -585,7 +585,16 @@ impl Peer {
             unanswered.join(", ")
         );
         self.counters.tasks_failed += 1;
-        self.answer(search.call, Err(Refusal::TimedOut(text)));
+        let refusal = match self.funds(search.price) {
+            Funds::Short => Refusal::Refused(format!(
+                "a search costs {} rUv a holder and this node has {}; earn some by working for \
+                 others, or ask a member to send some",
+                search.price,
+                self.own_balance()
+            )),
+            Funds::Ready(_) | Funds::Wait => Refusal::TimedOut(text),
+        };
+        self.answer(search.call, Err(refusal));
     }
 
     /// A shard is answered: pay, tell, remember.

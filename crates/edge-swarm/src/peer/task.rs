@@ -528,7 +528,7 @@ impl Peer {
         }
         if now >= task.deadline {
             self.fail_task(id, "no result could be checked in time");
-            return;
+            return self.after(TICK, Timer::Task(id));
         }
         let mut late: Vec<(NodeId, &'static str)> = Vec::new();
         for (node, part) in &task.parts {
@@ -729,9 +729,17 @@ impl Peer {
         if missing == 0 {
             return;
         }
-        let escrow = match self.funds(task.price) {
+        let total = task.price.times(missing as u64).unwrap_or(Credits::from_micro(u64::MAX));
+        let escrow = match self.funds(total) {
             Funds::Ready(escrow) => escrow,
             Funds::Wait => return,
+            Funds::Short if self.has_trusted_left(id) => {
+                // Nodes of the same owner work for nothing.
+                if let Some(task) = self.tasks.all.get_mut(&id) {
+                    task.price = Credits::ZERO;
+                }
+                None
+            }
             Funds::Short => {
                 return self.execute_own(id, "this node has no credits to pay others with");
             }
@@ -741,6 +749,7 @@ impl Peer {
             let fresh: Vec<NodeId> = fixed
                 .iter()
                 .filter(|n| !task.parts.contains_key(*n) && self.members.is_reachable(n))
+                .filter(|n| task.price > Credits::ZERO || self.members.is_trusted(n))
                 .take(missing)
                 .copied()
                 .collect();
@@ -771,6 +780,16 @@ impl Peer {
         }
     }
 
+    /// Whether a node of the same owner could still take the task.
+    fn has_trusted_left(&self, id: TaskId) -> bool {
+        let Some(task) = self.tasks.all.get(&id) else { return false };
+        let fresh = |n: &NodeId| self.members.is_trusted(n) && !task.parts.contains_key(n);
+        match &task.fixed {
+            Some(fixed) => fixed.iter().any(fresh),
+            None => self.eligible_workers(&task.pin).iter().any(fresh),
+        }
+    }
+
     /// Whether one trusted worker is all that is needed for now.
     fn single_is_enough(&self, task: &Task) -> bool {
         task.fixed.is_none()
@@ -787,9 +806,10 @@ impl Peer {
         let wanted = (missing + 1).saturating_sub(open);
         let (kind, pin) = (task.kind, task.pin);
         let mut candidates: Vec<NodeId> = self
-            .eligible_workers(&pin, kind)
+            .eligible_workers(&pin)
             .into_iter()
-            .filter(|n| self.tasks.all.get(&id).is_some_and(|t| !t.parts.contains_key(n)))
+            .filter(|n| !task.parts.contains_key(n))
+            .filter(|n| task.price > Credits::ZERO || self.members.is_trusted(n))
             .collect();
         self.rng.shuffle(&mut candidates);
         candidates.sort_by_key(|n| {
@@ -1059,7 +1079,6 @@ impl Peer {
             Origin::Append { shard, seq } => self.on_append_decided(id, shard, seq, None),
             Origin::Nobody => {}
         }
-        self.after(TICK, Timer::Task(id));
         self.step_drain();
     }
 
