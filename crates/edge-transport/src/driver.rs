@@ -20,7 +20,7 @@ use libp2p::{Multiaddr, PeerId, Swarm, kad};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::behaviour::{Behaviour, BehaviourEvent, Names, setup};
-use crate::book::Book;
+use crate::book::{Book, leads_somewhere};
 use crate::config::{Limits, TransportConfig};
 use crate::error::TransportError;
 use crate::event::TransportEvent;
@@ -41,6 +41,9 @@ const OUTBOX_MAX: usize = 16_384;
 /// How long shutting down waits for deliveries, and then for connections to close.
 const FLUSH: Duration = Duration::from_secs(1);
 const CLOSE: Duration = Duration::from_millis(500);
+/// How long the interfaces have to report their addresses to a listener on all of them, so that the
+/// first list is the whole one.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Longest sleep; only so that there is always a number.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -61,6 +64,8 @@ enum Timer {
     Pass(NodeId),
     /// A batch whose sending failed is tried again.
     Resend(NodeId),
+    /// A listener on all interfaces has named them by now.
+    Settled(ListenerId),
 }
 
 /// A node that is, or was, connected.
@@ -85,6 +90,8 @@ struct Listener {
     addresses: Vec<Multiaddr>,
     /// Through a relay: may take for ever, so nobody waits for it.
     circuit: bool,
+    /// On all interfaces, which report their addresses one by one.
+    wildcard: bool,
     bound: bool,
 }
 
@@ -165,9 +172,11 @@ impl Driver {
             reason: format!("{error}"),
         })?;
         let circuit = parsed.iter().any(|protocol| protocol == Protocol::P2pCircuit);
+        let wildcard = !circuit && !leads_somewhere(&parsed, true);
         platform::check_free(&parsed).map_err(|error| failed(&error))?;
         let id = self.swarm.listen_on(parsed).map_err(|error| failed(&error))?;
-        self.listeners.insert(id, Listener { addresses: Vec::new(), circuit, bound: false });
+        self.listeners
+            .insert(id, Listener { addresses: Vec::new(), circuit, wildcard, bound: false });
         Ok(())
     }
 
@@ -282,6 +291,7 @@ impl Driver {
                 Timer::Verify(peer, connection) => self.check_verified(peer, connection),
                 Timer::Pass(node) => self.pass_held(node),
                 Timer::Resend(node) => self.pump(node),
+                Timer::Settled(listener) => self.on_settled(listener),
             }
         }
         while let Some(node) = self.book.pop_due(now) {
@@ -367,7 +377,11 @@ impl Driver {
 
     fn on_listen_address(&mut self, id: ListenerId, address: Multiaddr) {
         let Some(listener) = self.listeners.get_mut(&id) else { return };
-        listener.bound = true;
+        if listener.wildcard && listener.addresses.is_empty() {
+            self.remind(Instant::now() + SETTLE, Timer::Settled(id));
+        }
+        let Some(listener) = self.listeners.get_mut(&id) else { return };
+        listener.bound |= !listener.wildcard;
         if !listener.addresses.contains(&address) {
             listener.addresses.push(address.clone());
         }
@@ -376,6 +390,13 @@ impl Driver {
             self.swarm.add_external_address(address);
         }
         self.report_listening();
+    }
+
+    fn on_settled(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            listener.bound = true;
+            self.report_listening();
+        }
     }
 
     fn all_bound(&self) -> bool {

@@ -14,6 +14,8 @@ use crate::event::TransportEvent;
 
 /// How long a connection may exist without saying which pool it is of.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a node of another pool that dialled us has to find out by itself.
+const TURN_AWAY_DELAY: Duration = Duration::from_secs(1);
 /// Pings in a row that may stay unanswered.
 const PING_FAILURES_MAX: u32 = 2;
 /// Nodes that can be banned; more are disconnected only.
@@ -123,7 +125,7 @@ impl Driver {
         };
         let Some(node) = node_id(&peer) else { return };
         if info.protocol_version != self.names.pool {
-            self.turn_away(node, peer);
+            self.turn_away(node, peer, connection_id);
             return;
         }
         let Some(known) = self.peers.get_mut(&node) else { return };
@@ -148,16 +150,24 @@ impl Driver {
         self.announce_when_ready(node);
     }
 
-    /// A node of another pool: closed before anybody hears of it.
-    fn turn_away(&mut self, node: NodeId, peer: PeerId) {
+    /// A node of another pool: closed before anybody hears of it. By the side that dialled at once,
+    /// by the other a little later, so that the one that wants to know why learns it.
+    fn turn_away(&mut self, node: NodeId, peer: PeerId, connection: ConnectionId) {
         self.shared.stats().foreign_peers += 1;
-        self.foreign.insert(node, Instant::now());
+        let now = Instant::now();
+        self.foreign.insert(node, now);
+        let mut dialled = false;
         let connections = self.peers.get_mut(&node).map(|known| known.connections.iter_mut());
         for connection in connections.into_iter().flatten() {
             connection.error = "the node belongs to another pool";
+            dialled |= connection.dial.is_some();
         }
-        // An error means that it is gone already.
-        let _ = self.swarm.disconnect_peer_id(peer);
+        if dialled {
+            // An error means that it is gone already.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        } else {
+            self.remind(now + TURN_AWAY_DELAY, Timer::Verify(peer, connection));
+        }
     }
 
     pub(super) fn on_ping(&mut self, event: ping::Event) {

@@ -25,6 +25,11 @@ pub(crate) type MdnsEvent = libp2p_mdns::Event;
 /// Connections stay until somebody closes them; ping finds the dead ones.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
+/// How often to ask the local network. The first answer, whoever gives it, ends the quick questions
+/// at the start, and a node that was not listening yet when it was asked is heard at the next one:
+/// the default of five minutes is too long for that.
+const MDNS_INTERVAL: Duration = Duration::from_secs(15);
+
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
 }
@@ -35,7 +40,13 @@ pub(crate) async fn sleep_until(at: Instant) {
 
 pub(crate) fn mdns(enabled: bool, me: PeerId) -> Result<Mdns, TransportError> {
     let behaviour = enabled
-        .then(|| libp2p_mdns::tokio::Behaviour::new(libp2p_mdns::Config::default(), me))
+        .then(|| {
+            let config = libp2p_mdns::Config {
+                query_interval: MDNS_INTERVAL,
+                ..libp2p_mdns::Config::default()
+            };
+            libp2p_mdns::tokio::Behaviour::new(config, me)
+        })
         .transpose()
         .map_err(setup)?;
     Ok(behaviour.into())

@@ -46,3 +46,51 @@ async fn a_node_behind_a_relay_is_reached_through_it() {
     let kind = alice.handle.stats().peers[&hidden.id()].transport;
     assert_eq!(kind, Some(TransportKind::Relayed));
 }
+
+// mDNS leaves out loopback, so this needs an interface that multicasts; a machine without one is
+// told by name that nothing was tested.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mdns_finds_the_nodes_of_the_same_pool_only() {
+    let any = "/ip4/0.0.0.0/tcp/0";
+    let mut probe = start(config(9, any));
+    let addresses = probe
+        .until("listening", |event| match event {
+            TransportEvent::Listening { addresses } => Some(addresses),
+            _ => None,
+        })
+        .await;
+    if addresses.iter().all(|address| address.starts_with("/ip4/127.")) {
+        println!("not run: only loopback interfaces");
+        return;
+    }
+    // Fresh pools and keys, so that two runs on one network do not meet.
+    let fresh = || {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).unwrap();
+        bytes
+    };
+    let on_the_air = |pool| {
+        let config = TransportConfig::new(fresh(), pool);
+        start(TransportConfig { mdns: true, listen: vec![any.to_owned()], ..config })
+    };
+    let ours = fresh();
+    let mut foreign = on_the_air(fresh());
+    let mut alice = on_the_air(ours);
+    let mut bob = on_the_air(ours);
+    foreign.addresses().await;
+    let (a, b) = (alice.id(), bob.id());
+    for (node, other) in [(&mut alice, b), (&mut bob, a)] {
+        let (found, addresses) = node
+            .until("discovery", |event| match event {
+                TransportEvent::DiscoveredByMdns { node, addresses } => Some((node, addresses)),
+                _ => None,
+            })
+            .await;
+        assert_eq!(found, other);
+        assert!(!addresses.is_empty());
+    }
+    foreign.handle.shutdown().await;
+    while let Some(event) = foreign.events.recv().await {
+        assert!(!matches!(event, TransportEvent::DiscoveredByMdns { .. }), "{event:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edge_transport::{Transport, TransportConfig, TransportEvent};
+use edge_transport::{Transport, TransportEvent};
 
 use crate::support::{Node, QUIC, TCP, WEBSOCKET, config, connect, start};
 
@@ -119,7 +119,7 @@ async fn disconnecting_ends_the_wish_to_be_connected() {
     alice.disconnected(bob.id()).await;
     bob.disconnected(alice.id()).await;
     // A third node's life is longer than the first redial would take.
-    let mut carol = start(TransportConfig { mdns: false, ..config(3, TCP) });
+    let mut carol = start(config(3, TCP));
     connect(&mut alice, &mut carol).await;
     bob.handle.send(alice.id(), vec![b"I remember you".to_vec()]);
     let frame = alice
