@@ -93,6 +93,10 @@ pub enum TaskError {
     /// More shards than one executor holds.
     #[error("{0} shards are held already")]
     TooManyShards(usize),
+    /// A shard that holds half of a batch, because applying it panicked: our fault. Drop it and apply its
+    /// log again.
+    #[error("shard {0} is half written: drop it and apply its log again")]
+    Broken(ShardId),
     /// A batch at another position than the next.
     #[error("batch {got} of shard {shard} where {expected} comes next")]
     Position {
@@ -176,6 +180,7 @@ impl TaskError {
             TaskError::UnknownModel(_)
                 | TaskError::UnknownShard(_)
                 | TaskError::TooManyShards(_)
+                | TaskError::Broken(_)
                 | TaskError::Position { .. }
                 | TaskError::Chain { .. }
                 | TaskError::Behind { .. }

@@ -1,8 +1,9 @@
 //! From work to bytes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use edge_base::shard::AppendResult;
 use edge_base::{ShardId, TaskKind, Work, codec};
 use edge_embed::Registry;
 
@@ -20,22 +21,40 @@ pub struct Executor {
     shards: RwLock<BTreeMap<ShardId, Arc<Slot>>>,
 }
 
-/// One shard. A batch is applied to a copy which then replaces the state, so that a search never waits for
-/// a batch (one that builds a graph takes seconds) and a batch that fails half way changes nothing. No
-/// lock is held while something can panic, apart from `writing`, which guards no data: recovering
-/// a poisoned lock is sound.
+/// One shard. A batch that takes long (one that builds a graph takes seconds) is applied to a copy which
+/// then replaces the state, so that no search waits for it; other batches are applied in place, which is
+/// less work than a copy. Nothing that can panic runs under the lock of `state` but applying in place, so
+/// a poisoned one means a shard that holds half a batch, and is reported. `writing` guards no data:
+/// recovering it is sound.
 struct Slot {
     state: RwLock<Arc<Shard>>,
     writing: Mutex<()>,
 }
 
 impl Slot {
-    fn state(&self) -> Arc<Shard> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn new(shard: Shard) -> Self {
+        Slot { state: RwLock::new(Arc::new(shard)), writing: Mutex::new(()) }
     }
 
-    fn writing(&self) -> MutexGuard<'_, ()> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self, id: &ShardId) -> Result<Arc<Shard>, TaskError> {
+        self.state.read().map(|state| state.clone()).map_err(|_| TaskError::Broken(*id))
+    }
+
+    fn append(&self, batch: Checked) -> Result<AppendResult, TaskError> {
+        let id = batch.batch.shard;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state(&id)?;
+        state.expects(&batch)?;
+        let write = || self.state.write().map_err(|_| TaskError::Broken(id));
+        if state.is_slow(&batch) {
+            let mut next = Shard::clone(&state);
+            let result = next.apply(batch)?;
+            *write()? = Arc::new(next);
+            return Ok(result);
+        }
+        drop(state);
+        // Copies after all when a search is still reading.
+        Arc::make_mut(&mut *write()?).apply(batch)
     }
 }
 
@@ -64,7 +83,7 @@ impl Executor {
                 let search = Search::decode(payload)?;
                 let slot = self.slot(&search.ask.shard);
                 let slot = slot.ok_or(TaskError::UnknownShard(search.ask.shard))?;
-                Ok(codec::encode(&slot.state().search(&search)?))
+                Ok(codec::encode(&slot.state(&search.ask.shard)?.search(&search)?))
             }
             Work::CheckAnswer { payload, answer, root } => {
                 Ok(codec::encode(&check::answer(&Search::decode(payload)?, answer, root)))
@@ -79,9 +98,10 @@ impl Executor {
         }
     }
 
-    /// How many records a shard held here has; `None` when it is not held.
+    /// How many records a shard held here has; `None` when it is not held, or
+    /// [`TaskError::Broken`].
     pub fn shard_rows(&self, shard: &ShardId) -> Option<u64> {
-        self.slot(shard).map(|slot| slot.state().rows())
+        self.slot(shard)?.state(shard).ok().map(|state| state.rows())
     }
 
     fn run(&self, kind: TaskKind, payload: &[u8]) -> Result<Vec<u8>, TaskError> {
@@ -95,16 +115,10 @@ impl Executor {
     fn append(&self, payload: &[u8]) -> Result<Vec<u8>, TaskError> {
         let batch = Checked::decode(payload)?;
         let id = batch.batch.shard;
-        let Some(slot) = self.slot(&id) else {
-            return self.create(batch);
-        };
-        let _writing = slot.writing();
-        let state = slot.state();
-        state.expects(&batch)?;
-        let mut next = Shard::clone(&state);
-        let result = next.apply(batch)?;
-        *slot.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-        Ok(codec::encode(&result))
+        match self.slot(&id) {
+            Some(slot) => Ok(codec::encode(&slot.append(batch)?)),
+            None => self.create(batch),
+        }
     }
 
     /// The first batch: the shard appears with it, or not at all.
@@ -112,7 +126,6 @@ impl Executor {
         let id = batch.batch.shard;
         let mut shard = Shard::empty(&batch)?;
         let result = shard.apply(batch)?;
-        let slot = Slot { state: RwLock::new(Arc::new(shard)), writing: Mutex::new(()) };
         let mut shards = self.shards.write().unwrap_or_else(PoisonError::into_inner);
         if shards.contains_key(&id) {
             // Somebody else was faster with a first batch.
@@ -121,11 +134,82 @@ impl Executor {
         if shards.len() >= SHARDS_MAX {
             return Err(TaskError::TooManyShards(shards.len()));
         }
-        shards.insert(id, Arc::new(slot));
+        shards.insert(id, Arc::new(Slot::new(shard)));
         Ok(codec::encode(&result))
     }
 
     fn slot(&self, shard: &ShardId) -> Option<Arc<Slot>> {
         self.shards.read().unwrap_or_else(PoisonError::into_inner).get(shard).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_base::Digest;
+    use edge_base::RecordId;
+    use edge_base::shard::{LogBatch, LogEntry, ShardQuery};
+
+    use super::*;
+    use crate::{Layout, Metric, VectorQuery};
+
+    fn batch(seq: u64, prev: Digest) -> LogBatch {
+        let entries = vec![LogEntry { id: RecordId::default(), record: None }];
+        let layout = Layout::vectors(1, Metric::Dot).encode();
+        LogBatch { shard: ShardId::default(), layout, seq, prev, entries, bodies: Vec::new() }
+    }
+
+    #[test]
+    fn a_shard_left_half_written_is_reported_and_can_be_dropped() {
+        let executor = Executor::new();
+        let shard = ShardId::default();
+        let first = batch(1, Digest::default());
+        let append = |batch: &LogBatch| {
+            executor.execute(&Work::Append { payload: codec::encode(batch).into() })
+        };
+        append(&first).unwrap();
+        let slot = executor.slot(&shard).unwrap();
+        let poisoned = std::thread::scope(|scope| {
+            let writer = || {
+                let _state = slot.state.write();
+                let _writing = slot.writing.lock();
+                panic!("while a batch is applied");
+            };
+            scope.spawn(writer).join()
+        });
+        assert!(poisoned.is_err());
+
+        let broken = TaskError::Broken(shard);
+        assert_eq!(append(&batch(2, first.chain())), Err(broken.clone()));
+        let (ef, filter) = (None, None);
+        let query = VectorQuery { metric: Metric::Dot, vector: vec![1.0], ef, filter }.encode();
+        let payload = codec::encode(&ShardQuery { shard, seq_min: 0, k: 1, query }).into();
+        assert_eq!(executor.execute(&Work::Search { payload }), Err(broken.clone()));
+        assert!(broken.is_local());
+        assert_eq!(executor.shard_rows(&shard), None);
+
+        assert_eq!(executor.execute(&Work::Drop { shard }), Ok(Vec::new()));
+        append(&first).unwrap();
+        append(&batch(2, first.chain())).unwrap();
+        assert_eq!(executor.shard_rows(&shard), Some(0));
+    }
+
+    #[test]
+    fn a_lock_that_guards_nothing_is_recovered() {
+        let executor = Executor::new();
+        let first = batch(1, Digest::default());
+        let append = |batch: &LogBatch| {
+            executor.execute(&Work::Append { payload: codec::encode(batch).into() })
+        };
+        append(&first).unwrap();
+        let slot = executor.slot(&ShardId::default()).unwrap();
+        let poisoned = std::thread::scope(|scope| {
+            let writer = || {
+                let _writing = slot.writing.lock();
+                panic!("while a copy is written");
+            };
+            scope.spawn(writer).join()
+        });
+        assert!(poisoned.is_err());
+        assert!(append(&batch(2, first.chain())).is_ok());
     }
 }

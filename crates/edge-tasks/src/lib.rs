@@ -7,8 +7,8 @@
 //! **The model.** The protocol hands out [`edge_base::Work`]; [`Executor::execute`] is a function from it
 //! to bytes. An [`EmbeddingPayload`] or [`MatchPayload`] is pure: equal bytes in, equal bytes out, on every
 //! machine (canon-1). A shard is the state that its log leads to: each batch is checked whole against
-//! its manifest ([`RecordBody::entry`]) before any of it is applied, and replaces the state in one step, so
-//! searches go on meanwhile and see the state before or after. A [`edge_base::shard::ShardAnswer`] carries
+//! its manifest ([`RecordBody::entry`]) before any of it is applied, and searches see the state before or
+//! after, never between. A [`edge_base::shard::ShardAnswer`] carries
 //! the records, their Merkle proofs and their scores, so that [`edge_base::Work::CheckAnswer`] needs no
 //! more than the query, the answer and the root; [`edge_base::Work::Replay`] computes what a batch must have
 //! returned without an index. [`lie`] is what the simulator and the demonstration put behind all this.

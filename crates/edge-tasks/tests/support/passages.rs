@@ -25,10 +25,11 @@ const LABELS: [&str; 8] = [
 ];
 
 /// The kinds of work, in the order of [`sections`].
-pub const SECTIONS: [&str; 4] = ["embedding", "semantic_match", "vector_insert", "vector_search"];
+pub(crate) const SECTIONS: [&str; 4] =
+    ["embedding", "semantic_match", "vector_insert", "vector_search"];
 
 /// One digest for each of [`SECTIONS`], over all results of the kind.
-pub fn sections() -> Result<[Digest; 4], TaskError> {
+pub(crate) fn sections() -> Result<[Digest; 4], TaskError> {
     let executor = Executor::new();
     let texts: Vec<&str> = PASSAGES.lines().collect();
     let mut hashers = SECTIONS.map(Hasher::new);
