@@ -8,7 +8,7 @@ use crate::{TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX};
 /// One embedding: per text, and per byte of it (tokenizing dominates).
 pub fn embedding_units(texts: &[&str]) -> u64 {
     let bytes: u64 = texts.iter().map(|text| text.len().min(TEXT_BYTES_MAX) as u64).sum();
-    1 + 2 * texts.len() as u64 + bytes.min(TEXT_BYTES_SUM_MAX as u64) / 16
+    1 + texts.len() as u64 + bytes.min(TEXT_BYTES_SUM_MAX as u64) / 32
 }
 
 /// One match: the embeddings, and a dot product per label.
@@ -19,7 +19,7 @@ pub fn match_units<S: AsRef<str>>(text: &str, labels: &[S]) -> u64 {
 
 /// One batch of a log on one replica: hashes, tree and, in the mean over a shard's life, graph.
 pub fn append_units(records: u64) -> u64 {
-    records.saturating_mul(600).saturating_add(1)
+    records.saturating_mul(300).saturating_add(1)
 }
 
 /// One search of one shard: rows compared, hits with records and proofs.
