@@ -70,13 +70,15 @@ pub(crate) struct Shard {
     seq: u64,
     chain: Digest,
     index: Index,
+    /// Whether the index keeps a graph, as far as can be told after a batch: only for [`Shard::is_slow`].
+    graph: bool,
 }
 
 impl Shard {
     /// The shard before its first batch.
     pub(crate) fn empty(first: &Checked) -> Result<Self, TaskError> {
         let index = Index::new(first.layout.config_of(&first.batch.shard))?;
-        Ok(Shard { layout: first.layout, seq: 0, chain: Digest::default(), index })
+        Ok(Shard { layout: first.layout, seq: 0, chain: Digest::default(), index, graph: false })
     }
 
     pub(crate) fn rows(&self) -> u64 {
@@ -111,8 +113,7 @@ impl Shard {
         let before = self.index.len();
         let after = before + next.ops.len();
         let builds = before < exact_below && after >= exact_below;
-        // A graph is given up below half of what it takes to be built.
-        builds || (after >= exact_below / 2 && next.ops.len() > GRAPH_OPS_QUICK)
+        builds || (self.graph && next.ops.len() > GRAPH_OPS_QUICK)
     }
 
     /// Applies the next batch. After an error the shard is to be thrown away: it may hold half of it.
@@ -123,6 +124,9 @@ impl Shard {
         }
         self.seq = next.batch.seq;
         self.chain = next.batch.chain();
+        // A graph is kept until there are fewer rows than half of what it takes to be built.
+        let limit = self.layout.exact_below as usize / if self.graph { 2 } else { 1 };
+        self.graph = self.index.len() >= limit;
         Ok(AppendResult { seq: self.seq, root: self.index.root() })
     }
 
