@@ -2,13 +2,34 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An amount of rUv in millionths (micro-rUv). Arithmetic is checked; there is no `+`.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Credits(u64);
+
+/// Millionths where machines read; a number of rUv where people may, as JavaScript wants it.
+impl Serialize for Credits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_f64(self.as_ruv())
+        } else {
+            serializer.serialize_u64(self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Credits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            let ruv = f64::deserialize(deserializer)?;
+            let text = format!("{ruv:.6}");
+            text.parse().map_err(serde::de::Error::custom)
+        } else {
+            u64::deserialize(deserializer).map(Credits)
+        }
+    }
+}
 
 /// Why an amount could not be made. The caller's fault (input) or a peer's (a forged sum).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Digest;
 
 /// A node: its Ed25519 public key, 32 bytes. Written for people as `π:` and eight hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub [u8; 32]);
 
 impl NodeId {
@@ -29,6 +29,19 @@ impl NodeId {
     /// `π:` and the first eight hexadecimal digits.
     pub fn short(&self) -> String {
         format!("π:{}", Digest(self.0).short())
+    }
+}
+
+/// As [`Digest`]: 32 bytes for machines, hexadecimal for people.
+impl Serialize for NodeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Digest(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for NodeId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Digest::deserialize(deserializer).map(|digest| NodeId(digest.0))
     }
 }
 

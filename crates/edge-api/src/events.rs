@@ -1,0 +1,62 @@
+//! `GET /api/v1/events`: a snapshot, then deltas with numbers, a new snapshot after a gap.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    extract::State,
+    response::sse::{Event, KeepAlive, Sse},
+};
+use edge_node::events::Subscription;
+use edge_swarm::{Answer, Command};
+use futures::Stream;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::server::App;
+
+/// What the stream does next.
+enum Step {
+    Snapshot,
+    Follow,
+}
+
+/// The stream of events.
+pub(crate) async fn events(
+    State(app): State<App>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let subscription = app.node.events();
+    let start = (app, subscription, Step::Snapshot);
+    let stream = futures::stream::unfold(start, |(app, mut subscription, step)| async move {
+        match step {
+            Step::Snapshot => {
+                let event = snapshot(&app, &subscription).await;
+                Some((Ok(event), (app, subscription, Step::Follow)))
+            }
+            Step::Follow => match subscription.receiver.recv().await {
+                Ok(event) => {
+                    subscription.seen = event.seq;
+                    let data = serde_json::to_string(&*event).unwrap_or_default();
+                    let sse = Event::default().event("event").id(event.seq.to_string()).data(data);
+                    Some((Ok(sse), (app, subscription, Step::Follow)))
+                }
+                Err(RecvError::Lagged(lost)) => {
+                    let subscription = app.node.events();
+                    let data = json!({"schema": "edge-net.resync/1", "lost": lost}).to_string();
+                    let sse = Event::default().event("resync").data(data);
+                    Some((Ok(sse), (app, subscription, Step::Snapshot)))
+                }
+                Err(RecvError::Closed) => None,
+            },
+        }
+    });
+    Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+}
+
+async fn snapshot(app: &App, subscription: &Subscription) -> Event {
+    let status = match app.node.call(Command::Status).await {
+        Ok(Answer::Status(status)) => serde_json::to_value(&*status).unwrap_or_default(),
+        Ok(_) | Err(_) => serde_json::Value::Null,
+    };
+    let data = json!({"schema": "edge-net.events/1", "seq": subscription.seen, "status": status});
+    Event::default().event("snapshot").id(subscription.seen.to_string()).data(data.to_string())
+}

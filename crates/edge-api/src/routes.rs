@@ -1,0 +1,93 @@
+//! The paths under `/api/v1`.
+
+mod collections;
+mod ledger;
+mod node;
+mod tasks;
+
+use axum::{
+    Json, Router,
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use edge_base::NodeId;
+use edge_swarm::{Answer, Refusal};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{error::Failure, events, metrics, server::App};
+
+/// What handlers answer.
+pub(crate) type Outcome = Result<Response, Failure>;
+
+/// Every path.
+pub(crate) fn router() -> Router<App> {
+    Router::new()
+        .route("/readyz", get(node::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/v1/status", get(node::status))
+        .route("/api/v1/peers", get(node::peers))
+        .route("/api/v1/stop", post(node::stop))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/identity/invite", post(node::invite))
+        .route("/api/v1/tasks", get(tasks::list))
+        .route("/api/v1/tasks/{id}", get(tasks::explain).delete(tasks::cancel))
+        .route("/api/v1/embed", post(tasks::embed))
+        .route("/api/v1/match", post(tasks::match_labels))
+        .route("/api/v1/collections", get(collections::list).post(collections::create))
+        .route("/api/v1/collections/{name}", get(collections::show).delete(collections::remove))
+        .route("/api/v1/collections/{name}/records", post(collections::import))
+        .route("/api/v1/collections/{name}/search", post(collections::search))
+        .route("/api/v1/ledger/balance", get(ledger::balance))
+        .route("/api/v1/ledger/history", get(ledger::history))
+        .route("/api/v1/ledger/verify", get(ledger::verify))
+        .route("/api/v1/ledger/handover", post(ledger::handover))
+        .route("/api/v1/ledger/settle", post(ledger::settle))
+}
+
+/// An answer with its schema in front of its fields.
+#[derive(Serialize)]
+struct Tagged<T> {
+    schema: &'static str,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// An answer of a named shape.
+pub(crate) fn tagged<T: Serialize>(schema: &'static str, body: T) -> Outcome {
+    Ok(Json(Tagged { schema, body }).into_response())
+}
+
+/// The answer of what only succeeds.
+pub(crate) fn done() -> Outcome {
+    tagged("edge-net.done/1", serde_json::Map::new())
+}
+
+/// The peer answered a question with the answer to another: a fault of this program.
+pub(crate) fn unexpected(_: Answer) -> Failure {
+    Failure::from(Refusal::Failed("the peer answered something else".into()))
+}
+
+/// A JSON body whose errors are answers like all others.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let bytes = axum::body::Bytes::from_request(request, state)
+            .await
+            .map_err(|e| Failure::invalid(e.body_text()))?;
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|e| Failure::invalid(format!("the body is not UTF-8: {e}")))?;
+        let value = serde_json::from_str(if text.trim().is_empty() { "{}" } else { text })
+            .map_err(|e| Failure::invalid(format!("the body: {e}")))?;
+        Ok(Body(value))
+    }
+}
+
+/// Reads a node id from a query or body.
+pub(crate) fn node_id(text: &str) -> Result<NodeId, Failure> {
+    NodeId::from_hex(text)
+        .ok_or_else(|| Failure::invalid(format!("{text:?} is not a node id of 64 hex digits")))
+}

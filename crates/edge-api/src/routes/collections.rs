@@ -1,0 +1,237 @@
+//! Collections: making, filling, searching, removing.
+
+use axum::{
+    body::Bytes,
+    extract::{Path, State},
+};
+use edge_base::{CollectionId, Digest, NodeId, RecordId};
+use edge_node::jobs::{ImportOptions, Progress, Record, RecordError, SearchOptions};
+use edge_swarm::{
+    Command,
+    command::{CollectionView, ShardSearchView, ShardView},
+};
+use edge_tasks::{Layout, Metric};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Body, Outcome, done, tagged, tasks::Checked};
+use crate::{error::Failure, server::App};
+
+/// The largest dimension of a collection.
+const DIM_MAX: u32 = 4_096;
+
+#[derive(Serialize)]
+struct Collection {
+    name: String,
+    id: CollectionId,
+    owner: NodeId,
+    rows: u64,
+    shards: Vec<ShardView>,
+    #[serde(flatten)]
+    layout: Option<LayoutView>,
+}
+
+#[derive(Serialize)]
+struct LayoutView {
+    dim: u32,
+    metric: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<Digest>,
+    exact_below: u32,
+    ef: u32,
+}
+
+impl From<CollectionView> for Collection {
+    fn from(view: CollectionView) -> Self {
+        let layout = Layout::decode(&view.layout).ok().map(|layout| LayoutView {
+            dim: layout.dim,
+            metric: layout.metric.name(),
+            model: (layout.model != Digest::default()).then_some(layout.model),
+            exact_below: layout.exact_below,
+            ef: layout.ef,
+        });
+        Collection {
+            name: view.name,
+            id: view.id,
+            owner: view.owner,
+            rows: view.rows,
+            shards: view.shards,
+            layout,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Collections {
+    collections: Vec<Collection>,
+}
+
+/// `GET /api/v1/collections`.
+pub(crate) async fn list(State(app): State<App>) -> Outcome {
+    let views = app.jobs.collections().await?;
+    let collections = views.into_iter().map(Collection::from).collect();
+    tagged("edge-net.collections/1", Collections { collections })
+}
+
+/// `GET /api/v1/collections/{name}`.
+pub(crate) async fn show(State(app): State<App>, Path(name): Path<String>) -> Outcome {
+    let (view, _) = app.jobs.collection(&name).await?;
+    tagged("edge-net.collection/1", Collection::from(view))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Create {
+    name: String,
+    dim: Option<u32>,
+    metric: Option<String>,
+}
+
+/// `POST /api/v1/collections`.
+pub(crate) async fn create(State(app): State<App>, Body(body): Body<Create>) -> Outcome {
+    let view = match (body.dim, body.metric) {
+        (None, None) => app.jobs.create_collection(&body.name).await?,
+        (None, Some(_)) => {
+            let text = "a collection of texts compares by cosine; give `dim` too for plain vectors";
+            return Err(Failure::invalid(text));
+        }
+        (Some(dim), metric) => {
+            if dim == 0 || dim > DIM_MAX {
+                return Err(Failure::invalid(format!("dim is 1 to {DIM_MAX}, not {dim}")));
+            }
+            let name = metric.as_deref().unwrap_or("cosine");
+            let metric = Metric::from_name(name).ok_or_else(|| {
+                Failure::invalid(format!("no metric {name:?}; there are: cosine, dot, l2"))
+            })?;
+            app.jobs.create_collection_with(&body.name, &Layout::vectors(dim, metric)).await?
+        }
+    };
+    tagged("edge-net.collection/1", Collection::from(view))
+}
+
+/// `DELETE /api/v1/collections/{name}`.
+pub(crate) async fn remove(State(app): State<App>, Path(name): Path<String>) -> Outcome {
+    app.node.call(Command::DropCollection { name }).await?;
+    done()
+}
+
+#[derive(Serialize)]
+struct Imported {
+    #[serde(flatten)]
+    counts: Progress,
+    replicas: Option<usize>,
+    tasks: u64,
+    self_checked: u64,
+    errors: Vec<RecordError>,
+}
+
+/// `POST /api/v1/collections/{name}/records`: a JSON array, or one record a line.
+pub(crate) async fn import(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Outcome {
+    let records = read_records(&body)?;
+    let stream = futures::stream::iter(records);
+    let imported = app.jobs.import(&name, stream, ImportOptions::default(), |_| {}).await;
+    let report = imported.map_err(|error| Failure::from(error.refusal))?;
+    let answer = Imported {
+        counts: report.counts,
+        replicas: report.replicas,
+        tasks: report.tasks,
+        self_checked: report.self_checked,
+        errors: report.errors,
+    };
+    tagged("edge-net.import/1", answer)
+}
+
+fn read_records(body: &[u8]) -> Result<Vec<Result<Record, String>>, Failure> {
+    let text = std::str::from_utf8(body)
+        .map_err(|e| Failure::invalid(format!("the body is not UTF-8: {e}")))?;
+    if text.trim_start().starts_with('[') {
+        let values: Vec<Value> =
+            serde_json::from_str(text).map_err(|e| Failure::invalid(format!("the body: {e}")))?;
+        let read = |value| serde_json::from_value(value).map_err(|e| e.to_string());
+        return Ok(values.into_iter().map(read).collect());
+    }
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    Ok(lines.map(|line| serde_json::from_str(line).map_err(|e| e.to_string())).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Search {
+    text: Option<String>,
+    vector: Option<Vec<f32>>,
+    k: Option<u32>,
+    ef: Option<u32>,
+    filter: Option<Value>,
+    timeout_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Hit {
+    id: RecordId,
+    score: f32,
+    payload: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct Shard {
+    #[serde(flatten)]
+    view: ShardSearchView,
+    mode: &'static str,
+}
+
+#[derive(Serialize)]
+struct Found {
+    hits: Vec<Hit>,
+    shards: Vec<Shard>,
+    ef: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<Checked>,
+}
+
+/// `POST /api/v1/collections/{name}/search`.
+pub(crate) async fn search(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(body): Body<Search>,
+) -> Outcome {
+    let defaults = SearchOptions::default();
+    let filter = match body.filter {
+        None | Some(Value::Null) => None,
+        Some(filter) => {
+            let bytes = filter.to_string().into_bytes();
+            edge_tasks::filter_from_json(&bytes).map_err(|e| Failure::invalid(e.to_string()))?;
+            Some(bytes)
+        }
+    };
+    let remaining = match body.timeout_ms {
+        None => defaults.remaining,
+        Some(ms) => edge_base::Micros::from_millis(ms.clamp(1, 600_000)),
+    };
+    let options = SearchOptions { k: body.k.unwrap_or(defaults.k), ef: body.ef, filter, remaining };
+    let found = match (body.text, body.vector) {
+        (Some(text), None) => app.jobs.search_text(&name, &text, &options).await?,
+        (None, Some(vector)) => app.jobs.search_vector(&name, vector, &options).await?,
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Failure::invalid("give either `text` or `vector`"));
+        }
+    };
+    let answer = Found {
+        hits: found
+            .hits
+            .into_iter()
+            .map(|hit| Hit { id: hit.id, score: hit.score, payload: hit.payload })
+            .collect(),
+        shards: found
+            .shards
+            .into_iter()
+            .map(|view| Shard { mode: if view.exact { "exact" } else { "ann" }, view })
+            .collect(),
+        ef: found.ef,
+        task: found.task.map(Checked::from),
+    };
+    tagged("edge-net.search/1", answer)
+}

@@ -1,0 +1,82 @@
+//! The ledger: balances, blocks, the check of everything, the handover.
+
+use axum::extract::{Query, State};
+use edge_base::NodeId;
+use edge_swarm::{Answer, Command, command::BlockView};
+use serde::{Deserialize, Serialize};
+
+use super::{Body, Outcome, done, node_id, tagged, unexpected};
+use crate::{error::Failure, server::App};
+
+#[derive(Deserialize)]
+pub(crate) struct Account {
+    account: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Account {
+    fn id(&self) -> Result<Option<NodeId>, Failure> {
+        self.account.as_deref().map(node_id).transpose()
+    }
+}
+
+/// `GET /api/v1/ledger/balance`.
+pub(crate) async fn balance(State(app): State<App>, Query(query): Query<Account>) -> Outcome {
+    match app.node.call(Command::Balance { account: query.id()? }).await? {
+        Answer::Balance(view) => tagged("edge-net.balance/1", view),
+        other => Err(unexpected(other)),
+    }
+}
+
+#[derive(Serialize)]
+struct History {
+    blocks: Vec<BlockView>,
+}
+
+/// `GET /api/v1/ledger/history`.
+pub(crate) async fn history(State(app): State<App>, Query(query): Query<Account>) -> Outcome {
+    let limit = query.limit.unwrap_or(50).min(10_000);
+    match app.node.call(Command::History { account: query.id()?, limit }).await? {
+        Answer::History(blocks) => tagged("edge-net.history/1", History { blocks }),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// `GET /api/v1/ledger/verify`.
+pub(crate) async fn verify(State(app): State<App>) -> Outcome {
+    match app.node.call(Command::VerifyLedger).await? {
+        Answer::Ledger(view) => tagged("edge-net.ledger/1", view),
+        other => Err(unexpected(other)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Witnesses {
+    witnesses: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct HandedOver {
+    version: u64,
+    witnesses: Vec<NodeId>,
+}
+
+/// `POST /api/v1/ledger/handover`.
+pub(crate) async fn handover(State(app): State<App>, Body(body): Body<Witnesses>) -> Outcome {
+    let witnesses: Result<Vec<NodeId>, Failure> =
+        body.witnesses.iter().map(|text| node_id(text)).collect();
+    match app.node.call(Command::Handover { witnesses: witnesses? }).await? {
+        Answer::HandedOver(handover) => {
+            let (version, witnesses) = (handover.to.version, handover.to.members);
+            tagged("edge-net.handover/1", HandedOver { version, witnesses })
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+/// `POST /api/v1/ledger/settle`.
+pub(crate) async fn settle(State(app): State<App>) -> Outcome {
+    app.node.call(Command::Settle).await?;
+    done()
+}
