@@ -1,0 +1,405 @@
+//! The data folder: one process at a time, the node's identity, and the note that says where its
+//! HTTP interface is.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `lock` | locked while a node runs; its process id |
+//! | `identity` | 40-byte π identity and 32-byte seed, readable by its owner only |
+//! | `pool.redb` | everything the peer keeps, see [`crate::store`] |
+//! | `pool.mirror` | a copy of the pool's own table, for when the store is damaged |
+//! | `marker` | random bytes of the last start, also in the store: a restored store shows |
+//! | `api.json` | where the HTTP interface listens, while it does |
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use edge_base::{
+    Digest, IDENTITY_BYTES, IdentityError, NetworkTag, PiIdentity, Rng, SecretKey,
+    backup::{self, BackupError},
+};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::platform;
+
+const IDENTITY_FILE_BYTES: usize = IDENTITY_BYTES + 32;
+
+/// Why a data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// Another node runs on it: the caller's fault.
+    #[error("another node (process {pid}) runs on {path}")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// What the lock file says.
+        pid: String,
+    },
+    /// The environment's: no permission, no space, not a folder.
+    #[error("cannot use {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The identity file is damaged or of another program.
+    #[error("{path} is not an identity: {reason}")]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An identity would be overwritten: the caller's fault.
+    #[error("{path} already holds an identity, {existing}")]
+    IdentityExists {
+        /// The file.
+        path: PathBuf,
+        /// Whose.
+        existing: String,
+    },
+    /// A backup that does not open.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The operating system gave no randomness.
+    #[error("the operating system gives no randomness: {0}")]
+    Entropy(String),
+}
+
+/// 32 bytes from the operating system.
+///
+/// # Errors
+/// [`FolderError::Entropy`].
+pub fn entropy() -> Result<Zeroizing<[u8; 32]>, FolderError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).map_err(|error| FolderError::Entropy(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// A data folder that belongs to this process until it is dropped.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    lock: File,
+}
+
+/// Where the HTTP interface of a running node is: the file `api.json`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ApiNote {
+    /// `edge-net.api/1`.
+    pub schema: String,
+    /// `http://127.0.0.1:3141`.
+    pub url: String,
+    /// The node's process.
+    pub pid: u32,
+    /// The node, hexadecimal.
+    pub node: String,
+}
+
+impl Folder {
+    /// Makes the folder if there is none, private to its owner, and locks it.
+    ///
+    /// # Errors
+    /// [`FolderError::InUse`] and [`FolderError::Io`].
+    pub fn open(path: &Path) -> Result<Folder, FolderError> {
+        if !path.exists() {
+            std::fs::create_dir_all(path).map_err(io_at(path))?;
+            make_private(path).map_err(io_at(path))?;
+        }
+        let lock_path = path.join("lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(io_at(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                // Who it is helps; not knowing does not change the answer.
+                let _ = lock.read_to_string(&mut pid);
+                let pid = if pid.is_empty() { "unknown".to_owned() } else { pid };
+                return Err(FolderError::InUse { path: path.to_owned(), pid });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(FolderError::Io { path: lock_path, source });
+            }
+        }
+        let note = |lock: &mut File| -> io::Result<()> {
+            lock.set_len(0)?;
+            lock.rewind()?;
+            lock.write_all(std::process::id().to_string().as_bytes())
+        };
+        note(&mut lock).map_err(io_at(&lock_path))?;
+        Ok(Folder { path: path.to_owned(), lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The identity, made on the first call.
+    ///
+    /// # Errors
+    /// [`FolderError::Identity`] for a damaged file, [`FolderError::Io`], [`FolderError::Entropy`].
+    pub fn identity(&self) -> Result<SecretKey, FolderError> {
+        if let Some((_, key)) = read_identity(&self.path)? {
+            return Ok(key);
+        }
+        let key = SecretKey::from_seed(*entropy()?);
+        write_identity(&self.path, &key, NetworkTag::UNBOUND)?;
+        Ok(key)
+    }
+
+    /// Writes the pool's tag into the identity file.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn bind_identity(&self, key: &SecretKey, pool: &Digest) -> Result<(), FolderError> {
+        let network = NetworkTag::of_genesis(pool);
+        match read_identity(&self.path)? {
+            Some((identity, _)) if identity.network() == network => Ok(()),
+            _ => write_identity(&self.path, key, network),
+        }
+    }
+
+    /// Notes where the HTTP interface is.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn note_api(&self, note: &ApiNote) -> Result<(), FolderError> {
+        let path = self.path.join("api.json");
+        let text = serde_json::to_vec(note).expect("invariant: four plain fields serialise");
+        replace(&path, &text).map_err(io_at(&path))
+    }
+
+    /// Removes that note.
+    pub fn forget_api(&self) {
+        // Left behind, it names a port that answers nobody; readers try before they believe it.
+        let _ = std::fs::remove_file(self.path.join("api.json"));
+    }
+
+    /// Gives the folder back although handles to it remain: the node has ended.
+    pub(crate) fn release(&self) {
+        self.forget_api();
+        // The lock ends with the file anyway.
+        let _ = self.lock.unlock();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// Where the HTTP interface of the node on a folder listens, if one says so.
+pub fn read_api_note(folder: &Path) -> Option<ApiNote> {
+    serde_json::from_slice(&std::fs::read(folder.join("api.json")).ok()?).ok()
+}
+
+/// The identity in a folder, locked or not.
+///
+/// # Errors
+/// [`FolderError::Identity`] for a damaged file and [`FolderError::Io`].
+pub fn read_identity(folder: &Path) -> Result<Option<(PiIdentity, SecretKey)>, FolderError> {
+    let path = folder.join("identity");
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => Zeroizing::new(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(FolderError::Io { path, source }),
+    };
+    decode_identity(&bytes).map(Some).map_err(|reason| FolderError::Identity { path, reason })
+}
+
+/// Encrypts the identity of a folder under a password.
+///
+/// # Errors
+/// [`FolderError::Identity`] when there is none, [`FolderError::Backup`].
+pub fn export_identity(folder: &Path, password: &[u8]) -> Result<Vec<u8>, FolderError> {
+    let path = folder.join("identity");
+    let Some((identity, key)) = read_identity(folder)? else {
+        let reason = "there is none; `edge-net start` makes one".to_owned();
+        return Err(FolderError::Identity { path, reason });
+    };
+    let bytes = encode_identity(&identity, &key);
+    let salt = backup::Entropy::draw(&mut Rng::from_seed(*entropy()?));
+    Ok(backup::seal(&bytes, password, salt)?)
+}
+
+/// Restores an identity into a folder that has none. The folder must not be in use.
+///
+/// # Errors
+/// [`FolderError::IdentityExists`], [`FolderError::InUse`], [`FolderError::Backup`].
+pub fn import_identity(
+    folder: &Path,
+    file: &[u8],
+    password: &[u8],
+) -> Result<PiIdentity, FolderError> {
+    let opened = backup::open(file, password)?;
+    let folder = Folder::open(folder)?;
+    let path = folder.path.join("identity");
+    if let Some((existing, _)) = read_identity(&folder.path)? {
+        return Err(FolderError::IdentityExists { path, existing: existing.to_string() });
+    }
+    let (identity, key) =
+        decode_identity(&opened).map_err(|reason| FolderError::Identity { path, reason })?;
+    write_identity(&folder.path, &key, identity.network())?;
+    Ok(identity)
+}
+
+fn decode_identity(bytes: &[u8]) -> Result<(PiIdentity, SecretKey), String> {
+    if bytes.len() != IDENTITY_FILE_BYTES {
+        return Err(format!("{} bytes where {IDENTITY_FILE_BYTES} were expected", bytes.len()));
+    }
+    let (public, secret) = bytes.split_at(IDENTITY_BYTES);
+    let identity = PiIdentity::decode(public).map_err(|error: IdentityError| error.to_string())?;
+    let mut seed = [0; 32];
+    seed.copy_from_slice(secret);
+    let key = SecretKey::from_seed(seed);
+    seed.zeroize();
+    if key.node_id() != identity.node_id() {
+        return Err("the seed does not make the identity before it".to_owned());
+    }
+    Ok((identity, key))
+}
+
+fn encode_identity(identity: &PiIdentity, key: &SecretKey) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(IDENTITY_FILE_BYTES));
+    bytes.extend_from_slice(&identity.encode());
+    bytes.extend_from_slice(&*key.seed());
+    bytes
+}
+
+fn write_identity(folder: &Path, key: &SecretKey, network: NetworkTag) -> Result<(), FolderError> {
+    let path = folder.join("identity");
+    let identity = PiIdentity::new(key.node_id(), network)
+        .map_err(|error| FolderError::Identity { path: path.clone(), reason: error.to_string() })?;
+    replace(&path, &encode_identity(&identity, key)).map_err(io_at(&path))
+}
+
+/// Replaces a file by a private one, so that a crash leaves the old or the new one whole.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = platform::open_private(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), platform::sync_folder)
+}
+
+#[cfg(unix)]
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn make_private(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> FolderError + '_ {
+    move |source| FolderError::Io { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_node_a_folder() {
+        let temp = tempfile::tempdir().unwrap();
+        let first = Folder::open(temp.path()).unwrap();
+        match Folder::open(temp.path()) {
+            Err(FolderError::InUse { pid, .. }) => {
+                assert_eq!(pid, std::process::id().to_string());
+            }
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        Folder::open(temp.path()).unwrap();
+    }
+
+    #[test]
+    fn an_identity_is_made_once_and_private() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        let key = folder.identity().unwrap();
+        assert_eq!(folder.identity().unwrap().node_id(), key.node_id());
+        let pool = Digest::of(b"pool");
+        folder.bind_identity(&key, &pool).unwrap();
+        let (identity, again) = read_identity(temp.path()).unwrap().unwrap();
+        assert_eq!(identity.network(), NetworkTag::of_genesis(&pool));
+        assert_eq!(again.node_id(), key.node_id());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = |name| std::fs::metadata(name).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(temp.path().join("identity")), 0o600);
+            let made = temp.path().join("made");
+            let _folder = Folder::open(&made).unwrap();
+            assert_eq!(mode(made), 0o700);
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_of_the_identity_file_is_noticed() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        folder.identity().unwrap();
+        let path = temp.path().join("identity");
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(matches!(folder.identity(), Err(FolderError::Identity { .. })), "byte {at}");
+        }
+        std::fs::write(&path, &good[..71]).unwrap();
+        assert!(matches!(folder.identity(), Err(FolderError::Identity { .. })));
+    }
+
+    #[test]
+    fn an_identity_moves_by_backup_and_is_never_overwritten() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        assert!(export_identity(from.path(), b"password").is_err());
+        let key = Folder::open(from.path()).unwrap().identity().unwrap();
+        let file = export_identity(from.path(), b"password").unwrap();
+        assert!(matches!(
+            import_identity(to.path(), &file, b"passwore"),
+            Err(FolderError::Backup(BackupError::Password))
+        ));
+        let identity = import_identity(to.path(), &file, b"password").unwrap();
+        assert_eq!(identity.node_id(), key.node_id());
+        assert!(matches!(
+            import_identity(to.path(), &file, b"password"),
+            Err(FolderError::IdentityExists { .. })
+        ));
+    }
+
+    #[test]
+    fn the_api_note_goes_with_the_folder() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        let note = ApiNote {
+            schema: "edge-net.api/1".into(),
+            url: "http://127.0.0.1:3141".into(),
+            pid: 7,
+            node: "00".into(),
+        };
+        folder.note_api(&note).unwrap();
+        assert_eq!(read_api_note(temp.path()), Some(note));
+        drop(folder);
+        assert_eq!(read_api_note(temp.path()), None);
+    }
+}

@@ -1,0 +1,497 @@
+//! What people ask for, made of commands: embed, match, import, search.
+//!
+//! A job is a future over [`NodeHandle::call`]: dropping it abandons what is in flight. Nothing here
+//! decides about trust or money; a job splits work into tasks of good size, checks what a caller
+//! gave before anybody is paid for it, and decodes what comes back.
+
+mod import;
+
+use std::sync::{Arc, LazyLock};
+
+use edge_base::{Credits, Digest, Micros, RecordId, TaskId, TaskKind, shard::HITS_MAX};
+use edge_embed::Registry;
+use edge_swarm::{
+    Answer, Command, Refusal,
+    command::{Check, CollectionView, Priority, ShardSearchView, TaskRequest},
+};
+use edge_tasks::{
+    EmbeddingPayload, EmbeddingResult, Layout, MatchPayload, MatchResult, RecordBody, TaskError,
+    VectorQuery,
+};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::runtime::NodeHandle;
+
+pub use import::{ImportError, ImportOptions, ImportReport, Progress, Record, RecordError};
+
+/// Texts one embedding task takes.
+pub const TEXTS_PER_TASK: usize = 64;
+/// Bytes of text one embedding task takes, unless a single text is larger.
+pub const TEXT_BYTES_PER_TASK: usize = 512 << 10;
+/// The largest text that is taken.
+pub const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Labels a match takes.
+pub const LABELS_MAX: usize = 256;
+/// Embedding tasks in flight for one job.
+const TASKS_IN_FLIGHT: usize = 8;
+
+static MODELS: LazyLock<Registry> = LazyLock::new(Registry::builtin);
+
+/// The content hash of the model that is used when nobody says which.
+pub fn default_model() -> Digest {
+    MODELS.by_name("default").map(|model| model.id()).unwrap_or_default()
+}
+
+/// What a collection of texts is created with: the default model, compared by cosine.
+pub fn default_layout() -> Layout {
+    let model = default_model();
+    let dim = MODELS.get(&model).map_or(1, |model| model.dim());
+    Layout::texts(u32::try_from(dim).unwrap_or(u32::MAX), model)
+}
+
+/// How a job's tasks are to be carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaskOptions {
+    /// Urgency.
+    pub priority: Priority,
+    /// Give up after this long.
+    pub remaining: Micros,
+    /// The most one execution may cost.
+    pub price_max: Option<Credits>,
+}
+
+impl Default for TaskOptions {
+    fn default() -> Self {
+        let remaining = Micros::from_secs(60);
+        TaskOptions { priority: Priority::Normal, remaining, price_max: None }
+    }
+}
+
+/// How one task of a job was checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TaskCheck {
+    /// The task.
+    pub task: TaskId,
+    /// Who agreed and why it is believed.
+    pub check: Check,
+}
+
+/// Vectors of texts.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Embedded {
+    /// The model.
+    pub model: Digest,
+    /// Components of each vector.
+    pub dim: u32,
+    /// One for each text, in order.
+    pub vectors: Vec<Vec<f32>>,
+    /// The tasks that made them.
+    pub tasks: Vec<TaskCheck>,
+}
+
+/// A text against labels.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Matched {
+    /// Cosine similarity with each label, in order.
+    pub scores: Vec<f32>,
+    /// The index of the highest score, the lower one of equals.
+    pub best: usize,
+    /// The task.
+    pub task: TaskCheck,
+}
+
+/// One record found.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Hit {
+    /// The record.
+    pub id: RecordId,
+    /// Larger is better.
+    pub score: f32,
+    /// What was stored with it; `text` is the text it was made of, if it was.
+    pub payload: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What a search found, and how.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Best first.
+    pub hits: Vec<Hit>,
+    /// One line for each shard.
+    pub shards: Vec<ShardSearchView>,
+    /// The search effort that was used.
+    pub ef: u32,
+    /// The embedding of the question, when it was a text.
+    pub task: Option<TaskCheck>,
+}
+
+/// What a search asks for.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SearchOptions {
+    /// How many hits, 1 to [`HITS_MAX`].
+    pub k: u32,
+    /// Search effort; the collection's default without.
+    pub ef: Option<u32>,
+    /// A filter over payloads, JSON.
+    pub filter: Option<Vec<u8>>,
+    /// Give up after this long.
+    pub remaining: Micros,
+}
+
+impl Default for SearchOptions {
+    fn default() -> Self {
+        SearchOptions { k: 10, ef: None, filter: None, remaining: Micros::from_secs(30) }
+    }
+}
+
+/// The jobs of a node.
+#[derive(Clone, Debug)]
+pub struct Jobs {
+    node: NodeHandle,
+}
+
+impl Jobs {
+    /// Of this node.
+    pub fn new(node: NodeHandle) -> Self {
+        Jobs { node }
+    }
+
+    /// The node.
+    pub fn node(&self) -> &NodeHandle {
+        &self.node
+    }
+
+    /// Embeds texts with the built-in model, in tasks of at most [`TEXTS_PER_TASK`].
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for no text, an empty or a too large one; what the peer refuses.
+    pub async fn embed(&self, texts: &[String], options: TaskOptions) -> Result<Embedded, Refusal> {
+        self.embed_with(default_model(), texts, options).await
+    }
+
+    /// As [`Jobs::embed`], with a model of one's own choice.
+    ///
+    /// # Errors
+    /// As [`Jobs::embed`]; [`Refusal::NotFound`] for a model this program has not got.
+    pub async fn embed_with(
+        &self,
+        model: Digest,
+        texts: &[String],
+        options: TaskOptions,
+    ) -> Result<Embedded, Refusal> {
+        if texts.is_empty() {
+            return Err(Refusal::Invalid("no text to embed".into()));
+        }
+        if MODELS.get(&model).is_none() {
+            let known: Vec<&str> = MODELS.names().map(|(name, _)| name).collect();
+            let known = known.join(", ");
+            let model = model.short();
+            return Err(Refusal::NotFound(format!(
+                "there is no model {model}; there are: {known}"
+            )));
+        }
+        for (index, text) in texts.iter().enumerate() {
+            check_text(text).map_err(|why| Refusal::Invalid(format!("text {index}: {why}")))?;
+        }
+        let results: Vec<(EmbeddingResult, TaskCheck)> = stream::iter(groups(texts))
+            .map(|group| self.embed_task(model, group, options))
+            .buffered(TASKS_IN_FLIGHT)
+            .try_collect()
+            .await?;
+        let dim = results.first().map_or(0, |(result, _)| result.dim);
+        let mut embedded = Embedded { model, dim, vectors: Vec::new(), tasks: Vec::new() };
+        for (result, task) in results {
+            let rows = result.vectors.chunks_exact(result.dim.max(1) as usize);
+            embedded.vectors.extend(rows.map(<[f32]>::to_vec));
+            embedded.tasks.push(task);
+        }
+        Ok(embedded)
+    }
+
+    async fn embed_task(
+        &self,
+        model: Digest,
+        texts: &[String],
+        options: TaskOptions,
+    ) -> Result<(EmbeddingResult, TaskCheck), Refusal> {
+        let units = edge_tasks::embedding_units(&strs(texts));
+        let payload = EmbeddingPayload { model, texts: texts.to_vec() }.encode();
+        let (bytes, task) = self.task(TaskKind::Embedding, &model, payload, units, options).await?;
+        let result = EmbeddingResult::decode(&bytes).map_err(malformed)?;
+        if result.vectors.len() != texts.len() * result.dim as usize {
+            return Err(Refusal::Failed("the checked result has another shape".into()));
+        }
+        Ok((result, task))
+    }
+
+    /// Compares a text with labels.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for no, too many, empty or too large texts; what the peer refuses.
+    pub async fn match_labels(
+        &self,
+        text: &str,
+        labels: &[String],
+        options: TaskOptions,
+    ) -> Result<Matched, Refusal> {
+        if labels.is_empty() || labels.len() > LABELS_MAX {
+            let count = labels.len();
+            return Err(Refusal::Invalid(format!("1 to {LABELS_MAX} labels, not {count}")));
+        }
+        check_text(text).map_err(|why| Refusal::Invalid(format!("the text: {why}")))?;
+        for label in labels {
+            check_text(label).map_err(|why| Refusal::Invalid(format!("label {label:?}: {why}")))?;
+        }
+        let model = default_model();
+        let units = edge_tasks::match_units(text, labels);
+        let payload =
+            MatchPayload { model, text: text.to_owned(), labels: labels.to_vec() }.encode();
+        let (bytes, task) =
+            self.task(TaskKind::SemanticMatch, &model, payload, units, options).await?;
+        let result = MatchResult::decode(&bytes).map_err(malformed)?;
+        match result.best() {
+            Some(best) if result.scores.len() == labels.len() => {
+                Ok(Matched { scores: result.scores, best, task })
+            }
+            _ => Err(Refusal::Failed("the checked result has another shape".into())),
+        }
+    }
+
+    async fn task(
+        &self,
+        kind: TaskKind,
+        model: &Digest,
+        payload: Vec<u8>,
+        units: u64,
+        options: TaskOptions,
+    ) -> Result<(Arc<[u8]>, TaskCheck), Refusal> {
+        let TaskOptions { priority, remaining, price_max } = options;
+        let pin = edge_tasks::pin_of(model);
+        let payload = payload.into();
+        let request = TaskRequest { kind, payload, pin, units, priority, remaining, price_max };
+        match self.node.call(Command::Submit(request)).await? {
+            Answer::Task(result) => {
+                Ok((result.result, TaskCheck { task: result.task, check: result.check }))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Creates a collection for texts, with the built-in model.
+    ///
+    /// # Errors
+    /// What the peer refuses: a bad or taken name.
+    pub async fn create_collection(&self, name: &str) -> Result<CollectionView, Refusal> {
+        self.create_collection_with(name, &default_layout()).await
+    }
+
+    /// Creates a collection with a layout of one's own.
+    ///
+    /// # Errors
+    /// What the peer refuses: a bad or taken name.
+    pub async fn create_collection_with(
+        &self,
+        name: &str,
+        layout: &Layout,
+    ) -> Result<CollectionView, Refusal> {
+        let command = Command::CreateCollection { name: name.to_owned(), layout: layout.encode() };
+        match self.node.call(command).await? {
+            Answer::Collection(view) => Ok(view),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The collections that this node knows.
+    ///
+    /// # Errors
+    /// What the peer refuses.
+    pub async fn collections(&self) -> Result<Vec<CollectionView>, Refusal> {
+        match self.node.call(Command::ListCollections).await? {
+            Answer::Collections(views) => Ok(views),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// One collection with its layout.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] that names the existing ones.
+    pub async fn collection(&self, name: &str) -> Result<(CollectionView, Layout), Refusal> {
+        let views = self.collections().await?;
+        let names: Vec<String> = views.iter().map(|view| view.name.clone()).collect();
+        let view = views.into_iter().find(|view| view.name == name).ok_or_else(|| {
+            Refusal::NotFound(match names.as_slice() {
+                [] => format!("there is no collection {name:?}, nor any other"),
+                names => {
+                    format!("there is no collection {name:?}; there are: {}", names.join(", "))
+                }
+            })
+        })?;
+        let layout = Layout::decode(&view.layout).map_err(|error| {
+            Refusal::Failed(format!("collection {name:?} has a layout of another version: {error}"))
+        })?;
+        Ok((view, layout))
+    }
+
+    /// Searches a collection for what is nearest to a text.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] names the existing collections; [`Refusal::Invalid`] for a collection
+    /// of plain vectors or options out of range; what the peer refuses.
+    pub async fn search_text(
+        &self,
+        collection: &str,
+        text: &str,
+        options: &SearchOptions,
+    ) -> Result<Found, Refusal> {
+        let (view, layout) = self.collection(collection).await?;
+        if layout.model == Digest::default() {
+            return Err(Refusal::Invalid(format!(
+                "collection {collection:?} holds plain vectors: search it by a vector"
+            )));
+        }
+        let task = TaskOptions { remaining: options.remaining, ..TaskOptions::default() };
+        let embedded = self.embed_with(layout.model, &[text.to_owned()], task).await?;
+        let task = embedded.tasks.into_iter().next();
+        let vector = embedded.vectors.into_iter().next().unwrap_or_default();
+        let found = self.search(&view, &layout, vector, options).await?;
+        Ok(Found { task, ..found })
+    }
+
+    /// Searches a collection for what is nearest to a vector.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] names the existing collections; [`Refusal::Invalid`] for another
+    /// dimension, components that are not finite, options out of range; what the peer refuses.
+    pub async fn search_vector(
+        &self,
+        collection: &str,
+        vector: Vec<f32>,
+        options: &SearchOptions,
+    ) -> Result<Found, Refusal> {
+        let (view, layout) = self.collection(collection).await?;
+        self.search(&view, &layout, vector, options).await
+    }
+
+    async fn search(
+        &self,
+        view: &CollectionView,
+        layout: &Layout,
+        vector: Vec<f32>,
+        options: &SearchOptions,
+    ) -> Result<Found, Refusal> {
+        check_vector(&vector, layout.dim).map_err(Refusal::Invalid)?;
+        if options.k == 0 || options.k as usize > HITS_MAX {
+            return Err(Refusal::Invalid(format!("k is 1 to {HITS_MAX}, not {}", options.k)));
+        }
+        let ef = options.ef.unwrap_or(layout.ef);
+        let rows = view.shards.iter().map(|shard| shard.rows).max().unwrap_or(0);
+        let units = edge_tasks::search_units(rows, options.k);
+        let filter = options.filter.clone();
+        let query = VectorQuery { metric: layout.metric, vector, ef: options.ef, filter };
+        query.check().map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let command = Command::Search {
+            collection: view.name.clone(),
+            k: options.k,
+            query: query.encode(),
+            units,
+            remaining: options.remaining,
+        };
+        let found = match self.node.call(command).await? {
+            Answer::Found(found) => found,
+            other => return Err(unexpected(&other)),
+        };
+        let hits = found.hits.iter().map(|hit| {
+            let body = RecordBody::decode(&hit.body).map_err(malformed)?;
+            let payload = match body.payload.as_slice() {
+                [] => serde_json::Map::new(),
+                bytes => serde_json::from_slice(bytes)
+                    .map_err(|error| Refusal::Failed(format!("record {}: {error}", hit.id)))?,
+            };
+            Ok(Hit { id: hit.id, score: edge_tasks::score_from_key(hit.score), payload })
+        });
+        let hits = hits.collect::<Result<_, Refusal>>()?;
+        Ok(Found { hits, shards: found.shards, ef, task: None })
+    }
+}
+
+/// Whether a text can be embedded at all.
+fn check_text(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err("it is empty".into());
+    }
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(format!("{} bytes are over the limit of {TEXT_BYTES_MAX}", text.len()));
+    }
+    Ok(())
+}
+
+/// Whether a vector fits a collection.
+fn check_vector(vector: &[f32], dim: u32) -> Result<(), String> {
+    if vector.len() != dim as usize {
+        let got = vector.len();
+        return Err(format!("the collection has vectors of {dim} components, not {got}"));
+    }
+    match vector.iter().position(|component| !component.is_finite()) {
+        Some(at) => Err(format!("component {at} of the vector is not a finite number")),
+        None => Ok(()),
+    }
+}
+
+/// Slices of at most [`TEXTS_PER_TASK`] texts and [`TEXT_BYTES_PER_TASK`] bytes, at least one text.
+fn groups(texts: &[String]) -> Vec<&[String]> {
+    let mut groups = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (at, text) in texts.iter().enumerate() {
+        let full = at - start == TEXTS_PER_TASK || bytes + text.len() > TEXT_BYTES_PER_TASK;
+        if at > start && full {
+            groups.push(&texts[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += text.len();
+    }
+    if start < texts.len() {
+        groups.push(&texts[start..]);
+    }
+    groups
+}
+
+fn strs(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+fn malformed(error: TaskError) -> Refusal {
+    Refusal::Failed(format!("a checked result does not decode: {error}"))
+}
+
+fn unexpected(answer: &Answer) -> Refusal {
+    let text: String = format!("{answer:?}").chars().take(80).collect();
+    Refusal::Failed(format!("the peer answered something else: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_bounded_in_texts_and_bytes() {
+        let lengths = |texts: &[String]| groups(texts).iter().map(|g| g.len()).collect::<Vec<_>>();
+        let short = vec!["word".to_owned(); 130];
+        assert_eq!(lengths(&short), [64, 64, 2]);
+        assert_eq!(lengths(&short[..64]), [64]);
+        assert_eq!(lengths(&[]), [] as [usize; 0]);
+        let long = |bytes: usize| "x".repeat(bytes);
+        let mixed = [long(10), long(TEXT_BYTES_PER_TASK), long(TEXT_BYTES_MAX), long(10), long(10)];
+        assert_eq!(lengths(&mixed), [1, 1, 1, 2]);
+    }
+
+    #[test]
+    fn texts_and_vectors_that_cannot_work_are_refused_before_they_cost() {
+        assert!(check_text("a").is_ok());
+        assert!(check_text(" \n\t").is_err());
+        assert!(check_text(&"x".repeat(TEXT_BYTES_MAX + 1)).is_err());
+        assert!(check_vector(&[1.0, 2.0], 2).is_ok());
+        assert!(check_vector(&[1.0], 2).unwrap_err().contains("2 components, not 1"));
+        assert!(check_vector(&[1.0, f32::NAN], 2).unwrap_err().contains("component 1"));
+        assert!(check_vector(&[f32::INFINITY, 1.0], 2).unwrap_err().contains("component 0"));
+    }
+}

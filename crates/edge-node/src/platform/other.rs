@@ -1,0 +1,51 @@
+//! Systems without POSIX calls: Windows. Compiled, not tested.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{Facts, InputIdle};
+
+thread_local! {
+    static STARTED: Instant = Instant::now();
+}
+
+/// Wall time of the calling thread, the upper bound of its CPU time: the limit is then kept with
+/// something to spare.
+pub(crate) fn thread_cpu() -> Duration {
+    STARTED.with(Instant::elapsed)
+}
+
+/// Opens an empty file with the folder's permissions.
+pub(crate) fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).open(path)
+}
+
+/// Folders cannot be synced here; NTFS journals names by itself.
+pub(crate) fn sync_folder(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Nothing is known.
+pub(crate) fn facts(_path: &Path) -> io::Result<Facts> {
+    Ok(Facts::default())
+}
+
+/// Not known.
+pub(crate) fn input_idle() -> InputIdle {
+    InputIdle::Unknown
+}
+
+/// Left to the watch on standard input.
+pub(crate) fn die_with_parent() -> bool {
+    true
+}
+
+/// Resolves on Ctrl-C.
+pub(crate) async fn stop_signal() -> io::Result<&'static str> {
+    tokio::signal::ctrl_c().await?;
+    Ok("interrupted")
+}

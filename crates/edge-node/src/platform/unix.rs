@@ -1,0 +1,115 @@
+//! Linux, macOS and the BSDs.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use super::{Facts, InputIdle};
+
+/// CPU time of the calling thread (POSIX `CLOCK_THREAD_CPUTIME_ID`).
+pub(crate) fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Opens a file that only its owner may read, empty.
+pub(crate) fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// What tells this file from a copy.
+pub(crate) fn facts(path: &Path) -> io::Result<Facts> {
+    let meta = std::fs::metadata(path)?;
+    let line = |path: &str| {
+        std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    };
+    Ok(Facts {
+        device: meta.dev(),
+        inode: meta.ino(),
+        machine: line("/etc/machine-id"),
+        boot: line("/proc/sys/kernel/random/boot_id"),
+    })
+}
+
+/// How long no terminal was typed into, which is what `w` shows as IDLE: the kernel touches a
+/// terminal's access time when it is read. A graphical session shows nothing of its input to other
+/// programs, so with one the answer is not known; nor is it off Linux.
+pub(crate) fn input_idle() -> InputIdle {
+    if !cfg!(target_os = "linux") || graphical_session() != Some(false) {
+        return InputIdle::Unknown;
+    }
+    let mut newest = None;
+    for folder in ["/dev/pts", "/dev"] {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let console = |rest: &str| rest.bytes().all(|b| b.is_ascii_digit()) && !rest.is_empty();
+            let terminal = match folder {
+                "/dev/pts" => console(&name),
+                _ => name.strip_prefix("tty").is_some_and(console),
+            };
+            let accessed = entry.metadata().and_then(|meta| meta.accessed());
+            if let (true, Ok(accessed)) = (terminal, accessed) {
+                newest = newest.max(Some(accessed));
+            }
+        }
+    }
+    match newest {
+        // No terminal at all: nobody can type.
+        None => InputIdle::For(Duration::MAX),
+        Some(newest) => {
+            InputIdle::For(SystemTime::now().duration_since(newest).unwrap_or(Duration::ZERO))
+        }
+    }
+}
+
+/// Whether logind knows of a graphical session; `None` where there is no logind to ask.
+fn graphical_session() -> Option<bool> {
+    let Ok(sessions) = std::fs::read_dir("/run/systemd/sessions") else {
+        // No logind: a display server leaves its sockets here.
+        let display = std::fs::read_dir("/tmp/.X11-unix").is_ok_and(|mut d| d.next().is_some());
+        return Some(display);
+    };
+    let graphical = sessions.flatten().any(|session| {
+        std::fs::read_to_string(session.path())
+            .is_ok_and(|text| text.contains("TYPE=x11") || text.contains("TYPE=wayland"))
+    });
+    Some(graphical)
+}
+
+/// Asks the kernel to end this process when the thread that started it ends, where it can. `false`:
+/// the parent is already gone.
+pub(crate) fn die_with_parent() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let before = rustix::process::getppid();
+        // An error leaves the watch on standard input, which works everywhere.
+        let _ =
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+        return before.is_some() && rustix::process::getppid() == before;
+    }
+    #[cfg(not(target_os = "linux"))]
+    true
+}
+
+/// Resolves when the process is asked to stop: SIGINT or SIGTERM.
+pub(crate) async fn stop_signal() -> io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "interrupted",
+        _ = terminate.recv() => "terminated",
+    })
+}

@@ -1,0 +1,415 @@
+//! Starting a node: folder, identity, store, network, peer, workers, in this order.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use edge_base::{Credits, Digest, SecretKey, Verifier};
+use edge_ledger::{Genesis, GenesisError, Network};
+use edge_swarm::{Input, Peer, Settings, StartError, Stored, Ticket, Write};
+use edge_tasks::lie::Lie;
+use edge_transport::{
+    Limits, Transport, TransportConfig, TransportError, TransportEvent, TransportHandle,
+};
+use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
+
+use super::{
+    Gauges, Inner, NodeHandle,
+    calls::Calls,
+    now,
+    peer_loop::{PeerLoop, STORAGE_QUEUE, Sink},
+};
+use crate::{
+    activity::Activity,
+    config::Config,
+    events::EventLog,
+    execute::TaskExecutor,
+    folder::{Folder, FolderError, entropy},
+    store::{Commit as _, Finding, Pipeline, Store, StoreError},
+    workers::{Bounds, CpuShare, Workers},
+};
+
+/// Frames and commands that may wait for the peer.
+const INPUT_QUEUE: usize = 1_024;
+/// Pieces of work that may wait for workers; the peer hands out fewer.
+const WORK_QUEUE: usize = 16_384;
+/// How often bootstrap addresses are dialled while no peer is connected.
+const BOOTSTRAP_EVERY: Duration = Duration::from_secs(5);
+/// How often the CPU share is looked at.
+const ACTIVITY_EVERY: Duration = Duration::from_secs(2);
+/// Peers to whom frames may wait at once, for dividing the memory.
+const FLOWS: u64 = 16;
+
+/// Starts nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct Node;
+
+/// What a new pool begins with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// The founder's balance: every credit there will be.
+    pub grant: Credits,
+    /// A pool for trying or for keeping.
+    pub network: Network,
+}
+
+impl Default for Found {
+    /// A million rUv to keep.
+    fn default() -> Self {
+        let grant = Credits::from_whole(1_000_000).expect("invariant: a million fits");
+        Found { grant, network: Network::Main }
+    }
+}
+
+/// Which pool the node is of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StartMode {
+    /// A new one; an error when the data folder has one.
+    Found(Found),
+    /// That of the data folder, else a new one.
+    ResumeOrFound(Found),
+    /// That of a ticket; an error when the data folder has another one.
+    Join(Ticket),
+    /// That of the data folder.
+    Resume,
+}
+
+/// What no configuration file should say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NodeOptions {
+    /// Lie about results of others' tasks, with choices from this seed. For the demonstration.
+    pub lie: Option<(Lie, u64)>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The network: an address that is taken or is none.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// What was stored.
+    #[error(transparent)]
+    Peer(#[from] StartError),
+    /// The new pool's record.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
+    /// A pool is to be founded where there is one: the caller's fault.
+    #[error("{path} already belongs to pool {pool}")]
+    PoolExists {
+        /// The folder.
+        path: PathBuf,
+        /// Its pool.
+        pool: Digest,
+    },
+    /// A ticket of one pool for a folder of another: the caller's fault. Pools do not merge.
+    #[error(
+        "{path} belongs to pool {pool}, the ticket is for pool {ticket}; pools do not merge: start a \
+         second node with `edge-net start --data-dir OTHER_FOLDER --join TICKET`"
+    )]
+    OtherPool {
+        /// The folder.
+        path: PathBuf,
+        /// Its pool.
+        pool: Digest,
+        /// The ticket's.
+        ticket: Digest,
+    },
+}
+
+impl Node {
+    /// Starts an honest node on the current tokio runtime.
+    ///
+    /// # Errors
+    /// Every [`NodeError`]. Nothing runs on after an error.
+    pub async fn start(config: Config, mode: StartMode) -> Result<NodeHandle, NodeError> {
+        Node::start_with(config, mode, NodeOptions::default()).await
+    }
+
+    /// As [`Node::start`], with options.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_with(
+        config: Config,
+        mode: StartMode,
+        options: NodeOptions,
+    ) -> Result<NodeHandle, NodeError> {
+        let folder = Folder::open(&config.data_dir)?;
+        let key = folder.identity()?;
+        let (store, findings) = Store::open(&folder, config.memory.0 / 2)?;
+        for finding in &findings {
+            match finding {
+                Finding::Created => tracing::info!("{finding}"),
+                other => tracing::warn!("{other}"),
+            }
+        }
+        let stored = enter_pool(&store, &folder, &config, &key, mode)?;
+        let parts = Parts::ready(config, folder, key, store, stored).await?;
+        Ok(parts.run(options, &findings))
+    }
+}
+
+/// Everything that is ready when the threads start.
+pub(super) struct Parts {
+    config: Config,
+    pool: Digest,
+    folder: Folder,
+    store: Store,
+    transport: TransportHandle,
+    network: mpsc::Receiver<TransportEvent>,
+    addresses: Vec<String>,
+    peer: Peer,
+}
+
+impl Parts {
+    /// Binds the network and makes the peer.
+    pub(super) async fn ready(
+        config: Config,
+        folder: Folder,
+        key: SecretKey,
+        store: Store,
+        stored: Stored,
+    ) -> Result<Parts, NodeError> {
+        let pool = Peer::pool_of(&stored).ok_or(StartError::NoPool)?;
+        folder.bind_identity(&key, &pool)?;
+        let (transport, network) = start_transport(&config, &key, pool)?;
+        let addresses = transport.listen_addresses().await?;
+        let settings = Settings {
+            addresses: addresses.clone(),
+            pins: edge_tasks::pins(),
+            works: config.works,
+            exposure_max: config.exposure,
+            agent: concat!("edge-net/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..Settings::default()
+        };
+        let seed = *entropy()?;
+        let mut peer = Peer::new(key.clone(), settings, stored, Verifier::strict(), seed, now())?;
+        if !store.may_vote() {
+            peer.may_vote(false);
+        }
+        Ok(Parts { config, pool, folder, store, transport, network, addresses, peer })
+    }
+
+    pub(super) fn run(self, options: NodeOptions, findings: &[Finding]) -> NodeHandle {
+        let Parts { config, pool, folder, store, transport, network, addresses, peer } = self;
+        let (folder, store) = (Arc::new(folder), Arc::new(store));
+        let (inputs, input_receiver) = mpsc::channel(INPUT_QUEUE);
+        let (completed, completions) = mpsc::unbounded_channel();
+        let (stop, stop_receiver) = watch::channel(false);
+        let (ended_sender, ended) = watch::channel(None);
+        let (calls, events) = (Arc::new(Calls::default()), Arc::new(EventLog::default()));
+        let gauges = Arc::new(Gauges::default());
+
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = Arc::new(CpuShare::new(config.cpu, cores, Instant::now()));
+        let bounds =
+            Bounds { threads: config.workers, pieces: WORK_QUEUE, bytes: config.memory.0 / 4 };
+        let executor = Arc::new(TaskExecutor::new(options.lie));
+        let results = completed.clone();
+        let workers = Workers::start(bounds, Arc::clone(&share), executor, move |work, outcome| {
+            // The peer's thread stops the workers before it goes: a result after that is unwanted.
+            let _ = results.send(Input::Executed { work, outcome });
+        });
+
+        let sink = Sink {
+            transport: transport.clone(),
+            calls: Arc::clone(&calls),
+            events: Arc::clone(&events),
+            store: Arc::clone(&store),
+            completions: completed.clone(),
+        };
+        let pipeline =
+            Pipeline::start(Arc::clone(&store), STORAGE_QUEUE, move |effect| sink.release(effect));
+
+        for finding in findings.iter().filter(|finding| **finding != Finding::Created) {
+            events.push(edge_swarm::Event::Note { text: finding.to_string() });
+        }
+        let inner = Inner {
+            node: peer.node_id(),
+            pool,
+            addresses,
+            started: Instant::now(),
+            inputs: inputs.clone(),
+            calls: Arc::clone(&calls),
+            events,
+            transport: transport.clone(),
+            store,
+            workers: Arc::clone(workers.stats()),
+            share: Arc::clone(&share),
+            folder: Arc::clone(&folder),
+            gauges: Arc::clone(&gauges),
+            stop,
+            ended: ended.clone(),
+            config: config.clone(),
+        };
+        let peer_loop = PeerLoop {
+            peer,
+            inputs: input_receiver,
+            completions,
+            completed,
+            stop: stop_receiver,
+            pipeline,
+            workers,
+            transport: transport.clone(),
+            calls,
+            gauges,
+            folder,
+        };
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name("peer".into())
+            .spawn(move || runtime.block_on(peer_loop.run(ended_sender)))
+            .expect("invariant: a thread can be started while the node starts");
+        tokio::spawn(carry_network(network, inputs, transport.clone()));
+        tokio::spawn(watch_activity(Activity::new(&config), share, ended.clone()));
+        if !config.bootstrap.is_empty() {
+            tokio::spawn(bootstrap(config.bootstrap, transport, ended));
+        }
+        NodeHandle(Arc::new(inner))
+    }
+}
+
+/// Makes the store belong to the pool that the mode says, or refuses.
+pub(super) fn enter_pool(
+    store: &Store,
+    folder: &Folder,
+    config: &Config,
+    key: &SecretKey,
+    mode: StartMode,
+) -> Result<Stored, NodeError> {
+    let stored = store.load_all()?;
+    let path = || folder.path().to_owned();
+    let writes: Vec<Write> = match (Peer::pool_of(&stored), mode) {
+        (Some(pool), StartMode::Found(_)) => {
+            return Err(NodeError::PoolExists { path: path(), pool });
+        }
+        (Some(pool), StartMode::Join(ticket)) if ticket.pool != pool => {
+            return Err(NodeError::OtherPool { path: path(), pool, ticket: ticket.pool });
+        }
+        (Some(_), StartMode::Join(_) | StartMode::Resume | StartMode::ResumeOrFound(_)) => {
+            return Ok(stored);
+        }
+        (None, StartMode::Found(found) | StartMode::ResumeOrFound(found)) => {
+            let Found { grant, network } = found;
+            let nonce = *entropy()?;
+            let name = config.namespace.as_str();
+            Peer::found(&Genesis::new(network, key.node_id(), grant, name, nonce)?)
+        }
+        (None, StartMode::Join(ticket)) => Peer::join(&ticket),
+        (None, StartMode::Resume) => return Err(StartError::NoPool.into()),
+    };
+    store.commit(&writes.iter().collect::<Vec<_>>())?;
+    Ok(store.load_all()?)
+}
+
+fn start_transport(
+    config: &Config,
+    key: &SecretKey,
+    pool: Digest,
+) -> Result<(TransportHandle, mpsc::Receiver<TransportEvent>), TransportError> {
+    let seed: Zeroizing<[u8; 32]> = key.seed();
+    let per_peer = usize::try_from(config.memory.0 / 4 / FLOWS).unwrap_or(usize::MAX);
+    let defaults = Limits::default();
+    let limits = Limits {
+        // Two of the largest frames must fit, or nothing large would ever leave.
+        outgoing_bytes_per_peer: per_peer.max(2 * defaults.message_bytes),
+        ..defaults
+    };
+    Transport::start(TransportConfig {
+        listen: config.listen.clone(),
+        mdns: config.mdns,
+        limits,
+        ..TransportConfig::new(*seed, pool.0)
+    })
+}
+
+/// Brings what the network reports to the peer, at the peer's speed.
+async fn carry_network(
+    mut network: mpsc::Receiver<TransportEvent>,
+    inputs: mpsc::Sender<Input>,
+    transport: TransportHandle,
+) {
+    while let Some(event) = network.recv().await {
+        let input = match event {
+            TransportEvent::Connected { node, address, rtt } => {
+                tracing::debug!(node = %node.short(), address, ?rtt, "connected");
+                Input::Connected { node }
+            }
+            TransportEvent::Disconnected { node } => {
+                tracing::debug!(node = %node.short(), "disconnected");
+                Input::Disconnected { node }
+            }
+            TransportEvent::Message { from, frame } => Input::Frame { from, bytes: frame },
+            TransportEvent::Published { frame } => Input::Published { bytes: frame },
+            TransportEvent::DiscoveredByMdns { node, addresses } => {
+                // A connection, not a membership: that takes a ticket. Asked for once at each
+                // discovery; members are kept connected by the peer.
+                if let Err(error) = transport.dial(Some(node), addresses) {
+                    tracing::debug!(%error, "cannot dial a discovered node");
+                }
+                continue;
+            }
+            TransportEvent::DialFailed { node, addresses, error } => {
+                let node = node.map(|node| node.short());
+                tracing::debug!(node, ?addresses, error, "cannot connect");
+                continue;
+            }
+            TransportEvent::Listening { addresses } => {
+                tracing::info!(?addresses, "listening");
+                continue;
+            }
+            _ => continue,
+        };
+        if inputs.send(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Dials the configured addresses for as long as nobody is connected.
+async fn bootstrap(
+    addresses: Vec<String>,
+    transport: TransportHandle,
+    ended: watch::Receiver<Option<super::Ended>>,
+) {
+    let mut every = tokio::time::interval(BOOTSTRAP_EVERY);
+    while ended.borrow().is_none() {
+        every.tick().await;
+        if transport.stats().connections > 0 {
+            continue;
+        }
+        for address in &addresses {
+            if let Err(error) = transport.dial(None, vec![address.clone()]) {
+                tracing::warn!(address, %error, "cannot use a bootstrap address");
+            }
+        }
+    }
+}
+
+/// Sets the CPU share that fits what the machine is used for.
+async fn watch_activity(
+    mut activity: Activity,
+    share: Arc<CpuShare>,
+    ended: watch::Receiver<Option<super::Ended>>,
+) {
+    let mut every = tokio::time::interval(ACTIVITY_EVERY);
+    while ended.borrow().is_none() {
+        every.tick().await;
+        let now = Instant::now();
+        let chosen = activity.look(now);
+        if chosen != share.get() {
+            tracing::info!(per_mille = chosen.per_mille(), "CPU share");
+            share.set(chosen, now);
+        }
+    }
+}

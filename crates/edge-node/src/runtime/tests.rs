@@ -1,0 +1,238 @@
+use std::sync::atomic::Ordering;
+
+use edge_base::{Credits, Digest};
+use edge_ledger::Network;
+use edge_swarm::Ticket;
+use futures::stream;
+
+use super::*;
+use crate::{
+    config::{FileLayer, Layers},
+    jobs::{ImportOptions, Jobs, Record, SearchOptions},
+    store::disk::disk,
+};
+use start::{Parts, enter_pool};
+
+fn config(folder: &std::path::Path) -> Config {
+    let flag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let flags = vec![
+        flag("data-dir", &folder.display().to_string()),
+        flag("listen", "/ip4/127.0.0.1/tcp/0"),
+        flag("mdns", "off"),
+        flag("cpu", "100%"),
+        flag("cpu-idle", "100%"),
+    ];
+    Config::load(&Layers { file: FileLayer::Nothing, environment: Vec::new(), flags }).unwrap()
+}
+
+fn found() -> Found {
+    Found { grant: Credits::from_whole(1_000).unwrap(), network: Network::Test }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn start(folder: &std::path::Path) -> NodeHandle {
+    Node::start(config(folder), StartMode::ResumeOrFound(found())).await.unwrap()
+}
+
+fn texts(texts: &[&str]) -> Vec<Result<Record, String>> {
+    let record = |text: &&str| Ok(Record { text: Some((*text).to_owned()), ..Record::default() });
+    texts.iter().map(record).collect()
+}
+
+const CORPUS: [&str; 5] = [
+    "set a read timeout on a TCP stream",
+    "parse a JSON document from a string",
+    "sort a vector of integers in place",
+    "compress bytes with deflate",
+    "open a window and draw a triangle",
+];
+
+/// The main job on one machine, with nobody else there; then everything again after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_embeds_imports_searches_matches_and_keeps_it() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path()).await;
+    let jobs = Jobs::new(node.clone());
+
+    let embedded = jobs.embed(&["hello world".to_owned()], Default::default()).await.unwrap();
+    assert_eq!((embedded.vectors.len(), embedded.vectors[0].len()), (1, embedded.dim as usize));
+    assert!(embedded.tasks[0].check.self_checked, "with nobody else there it says so");
+
+    let labels = ["cooking".to_owned(), "networking sockets".to_owned()];
+    let matched = jobs.match_labels("tcp connection timeout", &labels, Default::default());
+    assert_eq!(matched.await.unwrap().best, 1);
+
+    jobs.create_collection("docs").await.unwrap();
+    let mut seen = Vec::new();
+    let broken = vec![Err("line 7 is not JSON".to_owned())];
+    let records = stream::iter(texts(&CORPUS).into_iter().chain(broken).chain(texts(&[" "])));
+    let report = jobs
+        .import("docs", records, ImportOptions::default(), |progress| seen.push(*progress))
+        .await
+        .unwrap();
+    assert_eq!((report.counts.read, report.counts.stored, report.counts.failed), (7, 5, 2));
+    assert_eq!(report.errors[0].index, 5);
+    assert_eq!(report.errors[0].reason, "line 7 is not JSON");
+    assert_eq!(seen.last(), Some(&report.counts));
+
+    let found = jobs.search_text("docs", "how do I set a timeout on a tcp connection", &k(2)).await;
+    let found = found.unwrap();
+    assert_eq!(found.hits.len(), 2);
+    assert_eq!(found.hits[0].payload["text"], CORPUS[0]);
+    assert!(found.hits[0].score >= found.hits[1].score);
+
+    // Again: everything is known, nothing is embedded.
+    let again = jobs.import("docs", stream::iter(texts(&CORPUS)), ImportOptions::default(), |_| {});
+    let again = again.await.unwrap();
+    assert_eq!((again.counts.known, again.counts.embedded, again.counts.stored), (5, 0, 0));
+
+    let missing = jobs.search_text("dosc", "x", &k(2)).await.unwrap_err();
+    assert_eq!(
+        missing,
+        Refusal::NotFound("there is no collection \"dosc\"; there are: docs".into())
+    );
+    let vector = jobs.search_vector("docs", vec![f32::NAN; 256], &k(2)).await.unwrap_err();
+    assert!(matches!(vector, Refusal::Invalid(_)), "{vector:?}");
+
+    let id = node.node();
+    node.shutdown(PATIENCE).await.unwrap();
+    let refused = jobs.embed(&["x".to_owned()], Default::default()).await.unwrap_err();
+    assert!(matches!(refused, Refusal::Failed(_)));
+    drop((node, jobs));
+
+    let node = start(temp.path()).await;
+    assert_eq!(node.node(), id);
+    assert!(node.may_vote(), "a clean restart is no reason to doubt the votes");
+    let jobs = Jobs::new(node.clone());
+    let found = jobs.search_text("docs", "draw shapes", &k(1)).await.unwrap();
+    assert_eq!(found.hits[0].payload["text"], CORPUS[4]);
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
+fn k(k: u32) -> SearchOptions {
+    SearchOptions { k, ..SearchOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn modes_refuse_what_would_mix_pools() {
+    let temp = tempfile::tempdir().unwrap();
+    let resume = Node::start(config(temp.path()), StartMode::Resume).await.unwrap_err();
+    assert!(matches!(resume, NodeError::Peer(edge_swarm::StartError::NoPool)));
+    let node = Node::start(config(temp.path()), StartMode::Found(found())).await.unwrap();
+
+    let second = Node::start(config(temp.path()), StartMode::Resume).await.unwrap_err();
+    assert!(second.to_string().contains("another node (process"), "{second}");
+
+    let command = Command::Invite { owner: false, credits: Credits::ZERO };
+    let Ok(Answer::Ticket(own)) = node.call(command).await else { panic!("no ticket") };
+    let own: Ticket = own.parse().unwrap();
+    assert_eq!((own.pool, own.inviter), (node.pool(), node.node()));
+    node.shutdown(PATIENCE).await.unwrap();
+    drop(node);
+
+    let again = Node::start(config(temp.path()), StartMode::Found(found())).await.unwrap_err();
+    assert!(matches!(again, NodeError::PoolExists { .. }));
+    let other = Ticket { pool: Digest::of(b"other"), ..own.clone() };
+    let other = Node::start(config(temp.path()), StartMode::Join(other)).await.unwrap_err();
+    assert!(other.to_string().contains("--data-dir"), "{other}");
+    // The pool it is of already: a restart with the same command line.
+    let node = Node::start(config(temp.path()), StartMode::Join(own)).await.unwrap();
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_is_taken_is_named() {
+    let temp = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
+    let mut config = config(temp.path());
+    config.listen = vec![address.clone()];
+    let error = Node::start(config, StartMode::Found(found())).await.unwrap_err();
+    assert!(error.to_string().contains(&address), "{error}");
+}
+
+/// Two nodes, a ticket, and a result that both agree on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_node_joins_by_ticket_and_works() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let founder = start(one.path()).await;
+    let mut events = founder.events();
+    let command = Command::Invite { owner: false, credits: Credits::from_whole(10).unwrap() };
+    let Ok(Answer::Ticket(ticket)) = founder.call(command).await else { panic!("no ticket") };
+    let ticket = ticket.parse().unwrap();
+    let joiner = Node::start(config(two.path()), StartMode::Join(ticket)).await.unwrap();
+    assert_eq!(joiner.pool(), founder.pool());
+    let admitted = async {
+        loop {
+            let event = events.receiver.recv().await.unwrap();
+            if matches!(event.event, Event::MemberKnown { .. }) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, admitted).await.unwrap();
+
+    let jobs = Jobs::new(founder.clone());
+    let agreed_by_both = async {
+        loop {
+            let texts = [format!("text {}", founder.event_count())];
+            let embedded = jobs.embed(&texts, Default::default()).await.unwrap();
+            if embedded.tasks[0].check.agreed.contains(&joiner.node()) {
+                return embedded;
+            }
+        }
+    };
+    let embedded = tokio::time::timeout(PATIENCE, agreed_by_both).await.unwrap();
+    assert!(!embedded.tasks[0].check.self_checked);
+    let bytes = founder.transport_stats().peers[&joiner.node()].sent_bytes;
+    assert!(bytes > 0);
+    assert!(joiner.worker_stats().executed.load(Ordering::Relaxed) > 0);
+    joiner.shutdown(PATIENCE).await.unwrap();
+    founder.shutdown(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_dropped_leaves_no_trace() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path()).await;
+    for _ in 0..100 {
+        let call = node.call(Command::Status);
+        let _ = futures::poll!(std::pin::pin!(call));
+    }
+    assert!(node.call(Command::Status).await.is_ok());
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
+/// The disk fills up while the node runs: what was not made durable is not acknowledged, and the
+/// node says why it stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_ends_the_node_and_acknowledges_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let config = config(temp.path());
+    let folder = Folder::open(temp.path()).unwrap();
+    let key = folder.identity().unwrap();
+    let (store, full, _) = disk(Duration::from_millis(1));
+    let store = Arc::into_inner(store).unwrap();
+    let stored = enter_pool(&store, &folder, &config, &key, StartMode::Found(found())).unwrap();
+    let parts = Parts::ready(config, folder, key, store, stored).await.unwrap();
+    let node = parts.run(NodeOptions::default(), &[]);
+    let jobs = Jobs::new(node.clone());
+    jobs.create_collection("before").await.unwrap();
+    full.store(true, Ordering::SeqCst);
+    let refused = jobs.create_collection("after").await.unwrap_err();
+    assert!(refused.to_string().contains("no space left"), "{refused}");
+    let reason = node.wait_ended().await.unwrap_err();
+    assert!(reason.contains("free some, then start the node again"), "{reason}");
+    Folder::open(temp.path()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_twice_is_fine() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path()).await;
+    assert_eq!(node.ended(), None);
+    node.shutdown(PATIENCE).await.unwrap();
+    assert_eq!(node.ended(), Some(Ok(())));
+    assert_eq!(node.shutdown(PATIENCE).await, Ok(()));
+}

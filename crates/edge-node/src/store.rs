@@ -1,0 +1,407 @@
+//! What the node keeps: one table of an embedded database (redb) for each table of the peer.
+//!
+//! A commit is durable when it returns. Beyond that, the store knows when it must not be believed:
+//! a witness that votes with an old vote log could vote twice for one block number, so a database
+//! that was copied, restored, repaired, damaged or lost says [`Store::may_vote`] = false, for good.
+//!
+//! How a copy is told: the database holds the number of its own file on its device, the machine's
+//! id, and random bytes that every start draws anew and also writes to the file `marker`. Moving
+//! the folder keeps all of them; `cp`, `tar`, a backup or an older database file beside a newer
+//! marker do not. A snapshot of a whole virtual machine that is rolled back keeps them too; nothing
+//! inside the machine could tell.
+
+#[cfg(test)]
+pub(crate) mod disk;
+mod meta;
+mod pipeline;
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use edge_base::{Digest, codec};
+use edge_swarm::{Stored, Table, Write};
+use redb::{
+    Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError,
+    TableDefinition, TableError,
+};
+
+use crate::folder::{Folder, replace};
+
+pub use pipeline::{Batch, Commit, Pipeline, Stopped};
+
+/// The version of the layout below. A newer one is refused.
+pub const SCHEMA: u32 = 1;
+
+const DATABASE: &str = "pool.redb";
+const MIRROR: &str = "pool.mirror";
+
+/// Why storage failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process has the database open: the caller's fault.
+    #[error("another process uses {0}")]
+    InUse(PathBuf),
+    /// Written by a newer edge-net: the caller's fault.
+    #[error("{path} has layout {found}, this edge-net knows {SCHEMA}: use the newer program")]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its layout.
+        found: u32,
+    },
+    /// The file system's: no space.
+    #[error("no space left for {0}: free some, then start the node again")]
+    Full(PathBuf),
+    /// The file system's.
+    #[error("cannot use {path}: {reason}")]
+    Io {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The database is damaged and was found to be so while running.
+    #[error("{path} is damaged ({reason}): start the node again, it will set it aside")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+}
+
+/// Something unusual that opening found. Each but `Created` takes the right to vote.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Finding {
+    /// There was no database and never had been one.
+    Created,
+    /// The database is a copy or was restored; says what gave it away.
+    Copied(String),
+    /// The database was damaged and is a new one now; the old one was moved.
+    Damaged {
+        /// Where the damaged one is.
+        moved_to: PathBuf,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The database was damaged and could be repaired, perhaps to an older state.
+    Repaired,
+    /// The database is gone; other files say there was one.
+    Lost,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let no_vote = "this node will not vote as a witness again with it";
+        match self {
+            Finding::Created => f.write_str("made a new database"),
+            Finding::Copied(what) => write!(f, "the database is a copy ({what}); {no_vote}"),
+            Finding::Damaged { moved_to, reason } => write!(
+                f,
+                "the database was damaged ({reason}) and is now {}; identity and pool are kept, \
+                 the rest is fetched from others; {no_vote}",
+                moved_to.display()
+            ),
+            Finding::Repaired => write!(f, "the database was damaged and repaired; {no_vote}"),
+            Finding::Lost => write!(f, "the database is gone; {no_vote}"),
+        }
+    }
+}
+
+/// Counters of a store.
+#[derive(Debug, Default)]
+pub struct StoreStats {
+    /// Transactions made durable.
+    pub commits: AtomicU64,
+    /// Values written or removed.
+    pub writes: AtomicU64,
+    /// Their bytes, keys included.
+    pub bytes: AtomicU64,
+    /// Microseconds spent in commits.
+    pub commit_us: AtomicU64,
+}
+
+/// An open database.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    path: PathBuf,
+    may_vote: bool,
+    /// Whether there is a folder to mirror the pool's table into.
+    mirrored: bool,
+    stats: StoreStats,
+}
+
+type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+fn definition(table: Table) -> Definition {
+    Definition::new(table.name())
+}
+
+impl Store {
+    /// Opens the database of a folder, or makes one; says what was unusual about it. `cache_bytes`
+    /// bounds what is kept in memory.
+    ///
+    /// # Errors
+    /// Every [`StoreError`] but `Damaged`: damage found here is a [`Finding`].
+    pub fn open(folder: &Folder, cache_bytes: u64) -> Result<(Store, Vec<Finding>), StoreError> {
+        let path = folder.path().join(DATABASE);
+        let cache = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
+        let before = path.exists();
+        let mut findings = Vec::new();
+        let known_before = meta::marker_exists(folder.path()) || mirror_path(&path).exists();
+        if !before {
+            findings.push(if known_before { Finding::Lost } else { Finding::Created });
+        }
+        let opened =
+            Store::open_checked(&path, || Database::builder().set_cache_size(cache).create(&path));
+        let (database, clean) = match opened {
+            Ok(opened) => opened,
+            Err(StoreError::Damaged { reason, .. }) => {
+                let moved_to = set_aside(&path).map_err(|error| io_error(&path, &error))?;
+                findings.push(Finding::Damaged { moved_to, reason });
+                Store::open_checked(&path, || {
+                    Database::builder().set_cache_size(cache).create(&path)
+                })?
+            }
+            Err(error) => return Err(error),
+        };
+        if !clean {
+            findings.push(Finding::Repaired);
+        }
+        let fresh = !before || findings.iter().any(|f| matches!(f, Finding::Damaged { .. }));
+        let stats = StoreStats::default();
+        let mut store = Store { database, path, may_vote: true, mirrored: true, stats };
+        if fresh && known_before {
+            store.restore_mirror()?;
+        }
+        if let Some(reason) = store.meet(folder.path(), fresh)? {
+            findings.push(Finding::Copied(reason));
+        }
+        if findings.iter().any(|finding| *finding != Finding::Created) {
+            store.forbid_votes(&findings)?;
+        }
+        store.may_vote = store.votes_forbidden()?.is_none();
+        Ok((store, findings))
+    }
+
+    /// A database on any backend, with nothing remembered about its surroundings.
+    #[cfg(test)]
+    pub(crate) fn on_backend(backend: impl redb::StorageBackend) -> Result<Store, StoreError> {
+        let path = PathBuf::from("backend");
+        let (database, _) =
+            Store::open_checked(&path, || Database::builder().create_with_backend(backend))?;
+        let stats = StoreStats::default();
+        Ok(Store { database, path, may_vote: true, mirrored: false, stats })
+    }
+
+    fn open_checked(
+        path: &Path,
+        open: impl FnOnce() -> Result<Database, DatabaseError>,
+    ) -> Result<(Database, bool), StoreError> {
+        // A damaged file may lead the library astray; that is damage, not a reason to end.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let mut database = open()?;
+            let clean = database.check_integrity()?;
+            Ok((database, clean))
+        }));
+        match opened {
+            Ok(Ok(opened)) => Ok(opened),
+            Ok(Err(error)) => Err(database_error(path, &error)),
+            Err(_) => Err(StoreError::Damaged {
+                path: path.to_owned(),
+                reason: "its structure makes no sense".into(),
+            }),
+        }
+    }
+
+    /// Whether votes found here are all that were ever cast.
+    pub fn may_vote(&self) -> bool {
+        self.may_vote
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Counters since it was opened.
+    pub fn stats(&self) -> &StoreStats {
+        &self.stats
+    }
+
+    /// Everything but the log batches.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn load_all(&self) -> Result<Stored, StoreError> {
+        let mut stored = Stored::default();
+        for table in Table::ALL.into_iter().filter(|table| *table != Table::Log) {
+            stored.rows.insert(table, self.rows(table)?);
+        }
+        Ok(stored)
+    }
+
+    /// Every row of a table, by key.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn rows(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let table = match transaction.open_table(definition(table)) {
+                Ok(table) => table,
+                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(error.into()),
+            };
+            let mut rows = Vec::new();
+            for row in table.iter()? {
+                let (key, value) = row?;
+                rows.push((key.value().to_vec(), value.value().to_vec()));
+            }
+            Ok(rows)
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    /// One value.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn load(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            match transaction.open_table(definition(table)) {
+                Ok(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
+                Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    fn apply(&self, writes: &[&Write]) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        for table in Table::ALL {
+            let mut of_table = writes.iter().filter(|write| write.table == table).peekable();
+            if of_table.peek().is_none() {
+                continue;
+            }
+            let mut open = transaction.open_table(definition(table))?;
+            for write in of_table {
+                match &write.value {
+                    Some(value) => drop(open.insert(write.key.as_slice(), value.as_slice())?),
+                    None => drop(open.remove(write.key.as_slice())?),
+                }
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Copies the pool's own table to a file beside the database: with it a node whose database
+    /// is damaged still knows its pool.
+    fn write_mirror(&self) -> Result<(), StoreError> {
+        let rows = codec::encode(&self.rows(Table::Pool)?);
+        let mut file = Digest::of(&rows).0.to_vec();
+        file.extend_from_slice(&rows);
+        let path = mirror_path(&self.path);
+        replace(&path, &file).map_err(|error| io_error(&path, &error))
+    }
+
+    fn restore_mirror(&self) -> Result<(), StoreError> {
+        let path = mirror_path(&self.path);
+        let file = match std::fs::read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(io_error(&path, &error)),
+        };
+        let Some((digest, rows)) = file.split_at_checked(32) else { return Ok(()) };
+        // A damaged mirror is no mirror: the node then has to be given a ticket again.
+        if Digest::of(rows).0 != digest {
+            return Ok(());
+        }
+        let Ok(rows) = codec::decode::<Vec<(Vec<u8>, Vec<u8>)>>(rows) else { return Ok(()) };
+        let writes: Vec<Write> = rows
+            .into_iter()
+            .map(|(key, value)| Write { table: Table::Pool, key, value: Some(value) })
+            .collect();
+        let writes: Vec<&Write> = writes.iter().collect();
+        self.apply(&writes).map_err(|error| self.error(error))
+    }
+
+    fn error(&self, error: redb::Error) -> StoreError {
+        let path = &self.path;
+        match error {
+            redb::Error::Io(error) => io_error(path, &error),
+            redb::Error::Corrupted(reason) => StoreError::Damaged { path: path.clone(), reason },
+            redb::Error::DatabaseAlreadyOpen => StoreError::InUse(path.clone()),
+            other => StoreError::Io { path: path.clone(), reason: other.to_string() },
+        }
+    }
+}
+
+impl Commit for Store {
+    fn commit(&self, writes: &[&Write]) -> Result<(), StoreError> {
+        let started = std::time::Instant::now();
+        self.apply(writes).map_err(|error| self.error(error))?;
+        let bytes: usize = writes
+            .iter()
+            .map(|write| write.key.len() + write.value.as_ref().map_or(0, Vec::len))
+            .sum();
+        let add = |counter: &AtomicU64, n: u64| counter.fetch_add(n, Ordering::Relaxed);
+        add(&self.stats.commits, 1);
+        add(&self.stats.writes, writes.len() as u64);
+        add(&self.stats.bytes, bytes as u64);
+        add(&self.stats.commit_us, u64::try_from(started.elapsed().as_micros()).unwrap_or(0));
+        if self.mirrored && writes.iter().any(|write| write.table == Table::Pool) {
+            self.write_mirror()?;
+        }
+        Ok(())
+    }
+}
+
+fn mirror_path(database: &Path) -> PathBuf {
+    database.with_file_name(MIRROR)
+}
+
+/// Moves a damaged database to the first free `NAME.corrupt-N`.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let free = (1..=u32::MAX)
+        .map(|n| path.with_file_name(format!("{name}.corrupt-{n}")))
+        .find(|candidate| !candidate.exists())
+        .ok_or_else(|| io::Error::other("too many damaged databases"))?;
+    std::fs::rename(path, &free)?;
+    Ok(free)
+}
+
+fn database_error(path: &Path, error: &DatabaseError) -> StoreError {
+    let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => StoreError::InUse(path.to_owned()),
+        DatabaseError::Storage(StorageError::Io(error)) => match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => damaged(error.to_string()),
+            _ => io_error(path, error),
+        },
+        DatabaseError::Storage(StorageError::Corrupted(reason)) => damaged(reason.clone()),
+        other => damaged(other.to_string()),
+    }
+}
+
+fn io_error(path: &Path, error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            StoreError::Full(path.to_owned())
+        }
+        _ => StoreError::Io { path: path.to_owned(), reason: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use redb::backends::InMemoryBackend;
+
+use super::{disk::disk, *};
+
+fn write(table: Table, key: &[u8], value: Option<&[u8]>) -> Write {
+    Write { table, key: key.to_vec(), value: value.map(<[u8]>::to_vec) }
+}
+
+fn open(path: &Path) -> (Folder, Store, Vec<Finding>) {
+    let folder = Folder::open(path).unwrap();
+    let (store, findings) = Store::open(&folder, 16 << 20).unwrap();
+    (folder, store, findings)
+}
+
+fn put(store: &Store, table: Table, key: &[u8], value: &[u8]) {
+    store.commit(&[&write(table, key, Some(value))]).unwrap();
+}
+
+#[test]
+fn what_was_committed_is_there_again() {
+    let temp = tempfile::tempdir().unwrap();
+    {
+        let (_folder, store, findings) = open(temp.path());
+        assert_eq!(findings, [Finding::Created]);
+        for table in Table::ALL {
+            put(&store, table, b"kept", table.name().as_bytes());
+            put(&store, table, b"gone", b"x");
+        }
+        let removals: Vec<Write> = Table::ALL.map(|table| write(table, b"gone", None)).into();
+        store.commit(&removals.iter().collect::<Vec<_>>()).unwrap();
+    }
+    let (_folder, store, findings) = open(temp.path());
+    assert_eq!(findings, []);
+    assert!(store.may_vote());
+    let stored = store.load_all().unwrap();
+    assert_eq!(stored.rows.len(), Table::ALL.len() - 1);
+    assert!(!stored.rows.contains_key(&Table::Log));
+    for (table, rows) in &stored.rows {
+        assert_eq!(rows, &[(b"kept".to_vec(), table.name().as_bytes().to_vec())]);
+    }
+    assert_eq!(store.load(Table::Log, b"kept").unwrap().as_deref(), Some(b"log".as_slice()));
+    assert_eq!(store.load(Table::Log, b"gone").unwrap(), None);
+}
+
+#[test]
+fn the_same_key_written_twice_in_a_batch_has_the_later_value() {
+    let store = Store::on_backend(InMemoryBackend::new()).unwrap();
+    let writes = [
+        write(Table::Tasks, b"k", Some(b"1")),
+        write(Table::Tasks, b"k", None),
+        write(Table::Tasks, b"k", Some(b"2")),
+    ];
+    store.commit(&writes.iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!(store.load(Table::Tasks, b"k").unwrap().as_deref(), Some(b"2".as_slice()));
+}
+
+#[test]
+fn a_second_process_is_refused_by_name() {
+    let temp = tempfile::tempdir().unwrap();
+    let (folder, store, _) = open(temp.path());
+    assert!(matches!(Folder::open(temp.path()), Err(crate::folder::FolderError::InUse { .. })));
+    // Without the lock file, the database's own lock says it.
+    let refused = Store::open(&folder, 1 << 20).unwrap_err();
+    assert_eq!(refused, StoreError::InUse(store.path().to_owned()));
+}
+
+/// A process that was killed leaves an unclean file and no unlock: its votes count all the same.
+#[test]
+fn a_crash_does_not_take_the_right_to_vote() {
+    let temp = tempfile::tempdir().unwrap();
+    let (folder, store, _) = open(temp.path());
+    put(&store, Table::Votes, b"vote", b"1");
+    let crashed = temp.path().join("crashed");
+    std::fs::copy(store.path(), &crashed).unwrap();
+    drop(store);
+    // The bytes of the crash, in the file that was there.
+    let bytes = std::fs::read(&crashed).unwrap();
+    let path = folder.path().join(DATABASE);
+    std::fs::write(&path, bytes).unwrap();
+    drop(folder);
+    let (_folder, store, findings) = open(temp.path());
+    assert_eq!(findings, []);
+    assert!(store.may_vote());
+    assert_eq!(store.load(Table::Votes, b"vote").unwrap().as_deref(), Some(b"1".as_slice()));
+}
+
+#[test]
+fn a_moved_folder_may_vote_and_a_copied_one_never_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let (first, moved, copy) =
+        (temp.path().join("first"), temp.path().join("moved"), temp.path().join("copy"));
+    {
+        let (_folder, store, _) = open(&first);
+        put(&store, Table::Votes, b"vote", b"1");
+    }
+    std::fs::rename(&first, &moved).unwrap();
+    let (folder, store, findings) = open(&moved);
+    assert_eq!((findings, store.may_vote()), (vec![], true));
+    drop((folder, store));
+
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(&moved).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    for _ in 0..2 {
+        let (_folder, store, _) = open(&copy);
+        assert!(!store.may_vote(), "a copy stays a copy");
+    }
+    let (_folder, store, findings) = open(&moved);
+    assert_eq!((findings, store.may_vote()), (vec![], true), "the original is still the original");
+}
+
+#[test]
+fn an_older_database_beside_a_newer_marker_is_a_restore() {
+    let temp = tempfile::tempdir().unwrap();
+    let database = temp.path().join(DATABASE);
+    let backup = {
+        let (_folder, _store, _) = open(temp.path());
+        drop((_folder, _store));
+        std::fs::read(&database).unwrap()
+    };
+    for _ in 0..2 {
+        let (_folder, store, findings) = open(temp.path());
+        assert_eq!(findings, []);
+        put(&store, Table::Votes, b"vote", b"later");
+    }
+    // Written into the same file: its number does not change.
+    std::fs::write(&database, backup).unwrap();
+    let (_folder, store, findings) = open(temp.path());
+    assert!(matches!(findings.as_slice(), [Finding::Copied(_)]), "{findings:?}");
+    assert!(!store.may_vote());
+}
+
+#[test]
+fn a_damaged_database_is_set_aside_and_the_pool_is_kept() {
+    for (damage, at) in [("header", 0), ("inside", 4_096 * 3)] {
+        let temp = tempfile::tempdir().unwrap();
+        {
+            let (_folder, store, _) = open(temp.path());
+            put(&store, Table::Pool, b"genesis", b"the pool");
+            for n in 0..500u32 {
+                put(&store, Table::Certificates, &n.to_be_bytes(), &[7; 100]);
+            }
+        }
+        let path = temp.path().join(DATABASE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for byte in &mut bytes[at..] {
+            *byte ^= 0x5a;
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let (_folder, store, findings) = open(temp.path());
+        let [Finding::Damaged { moved_to, reason }] = findings.as_slice() else {
+            panic!("{damage}: {findings:?}");
+        };
+        assert!(moved_to.ends_with("pool.redb.corrupt-1") && moved_to.exists());
+        assert!(!reason.is_empty());
+        assert!(!store.may_vote());
+        let pool = store.rows(Table::Pool).unwrap();
+        assert_eq!(pool, [(b"genesis".to_vec(), b"the pool".to_vec())], "{damage}");
+        assert_eq!(store.rows(Table::Votes).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_flipped_byte_in_a_value_is_found_at_the_next_start() {
+    let temp = tempfile::tempdir().unwrap();
+    {
+        let (_folder, store, _) = open(temp.path());
+        put(&store, Table::Votes, b"vote", b"a value that is easy to find");
+    }
+    let path = temp.path().join(DATABASE);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let needle = b"a value that is easy to find";
+    let places: Vec<usize> = bytes
+        .windows(needle.len())
+        .enumerate()
+        .filter_map(|(at, window)| (window == needle).then_some(at))
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let (_folder, store, findings) = open(temp.path());
+    assert!(!findings.is_empty());
+    assert!(!store.may_vote());
+}
+
+#[test]
+fn a_database_that_vanished_was_there_once() {
+    let temp = tempfile::tempdir().unwrap();
+    {
+        let (_folder, store, _) = open(temp.path());
+        put(&store, Table::Pool, b"genesis", b"the pool");
+    }
+    std::fs::remove_file(temp.path().join(DATABASE)).unwrap();
+    let (_folder, store, findings) = open(temp.path());
+    assert_eq!(findings, [Finding::Lost]);
+    assert!(!store.may_vote());
+    assert_eq!(store.rows(Table::Pool).unwrap().len(), 1);
+}
+
+#[test]
+fn a_newer_layout_is_refused_and_left_alone() {
+    let temp = tempfile::tempdir().unwrap();
+    {
+        let (_folder, store, _) = open(temp.path());
+        store.put_meta("schema", &(SCHEMA + 1).to_le_bytes()).unwrap();
+    }
+    for _ in 0..2 {
+        let folder = Folder::open(temp.path()).unwrap();
+        let refused = Store::open(&folder, 1 << 20).unwrap_err();
+        assert!(matches!(refused, StoreError::Newer { found, .. } if found == SCHEMA + 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_released_before_its_write_is_durable() {
+    let (store, _, syncs) = disk(Duration::from_millis(5));
+    let released = Arc::new(Mutex::new(Vec::new()));
+    let (seen, check, counter) = (Arc::clone(&released), Arc::clone(&store), Arc::clone(&syncs));
+    let pipeline = Pipeline::start(Arc::clone(&store), 64, move |n: u32| {
+        // Every write up to and including this batch's own is there, and was synced.
+        let key = n.to_be_bytes();
+        assert!(check.load(Table::Tasks, &key)?.is_some() || n % 3 == 2, "{n}");
+        assert!(counter.load(Ordering::SeqCst) > 0);
+        seen.lock().unwrap().push(n);
+        Ok(())
+    });
+    for n in 0..300u32 {
+        // Every third batch has no write of its own, and still must not overtake.
+        let writes = match n % 3 {
+            2 => Vec::new(),
+            _ => vec![write(Table::Tasks, &n.to_be_bytes(), Some(b"x"))],
+        };
+        pipeline.push(Batch { writes, then: vec![n] }).await.unwrap();
+    }
+    tokio::task::spawn_blocking(|| pipeline.close()).await.unwrap().unwrap();
+    assert_eq!(*released.lock().unwrap(), (0..300).collect::<Vec<_>>());
+    let commits = store.stats().commits.load(Ordering::Relaxed);
+    assert!((1..200).contains(&commits), "200 batches were grouped into {commits} commits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_without_writes_cost_no_commit() {
+    let (store, _, _) = disk(Duration::ZERO);
+    let (released, receiver) = mpsc::channel();
+    let pipeline = Pipeline::start(Arc::clone(&store), 4, move |n: u32| {
+        released.send(n).unwrap();
+        Ok(())
+    });
+    for n in 0..10 {
+        pipeline.push(Batch { writes: Vec::new(), then: vec![n, n + 100] }).await.unwrap();
+    }
+    tokio::task::spawn_blocking(|| pipeline.close()).await.unwrap().unwrap();
+    assert_eq!(receiver.iter().count(), 20);
+    assert_eq!(store.stats().commits.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_stops_releases_and_says_so() {
+    let (store, full, _) = disk(Duration::ZERO);
+    let (released, receiver) = mpsc::channel();
+    let pipeline = Pipeline::start(Arc::clone(&store), 4, move |n: u32| {
+        released.send(n).unwrap();
+        Ok(())
+    });
+    let batch = |n: u32| Batch {
+        writes: vec![write(Table::Tasks, &n.to_be_bytes(), Some(&[0; 10_000]))],
+        then: vec![n],
+    };
+    pipeline.push(batch(0)).await.unwrap();
+    assert_eq!(receiver.recv_timeout(Duration::from_secs(10)), Ok(0));
+    full.store(true, Ordering::SeqCst);
+    let mut n = 1;
+    while pipeline.push(batch(n)).await.is_ok() {
+        n += 1;
+    }
+    assert_eq!(pipeline.failure(), Some(&StoreError::Full("backend".into())));
+    assert_eq!(receiver.try_iter().count(), 0, "nothing after the failure was released");
+    let failed = tokio::task::spawn_blocking(|| pipeline.close()).await.unwrap();
+    assert_eq!(failed, Err(StoreError::Full("backend".into())));
+}
