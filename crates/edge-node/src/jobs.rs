@@ -192,8 +192,13 @@ impl Jobs {
         for (index, text) in texts.iter().enumerate() {
             check_text(text).map_err(|why| Refusal::Invalid(format!("text {index}: {why}")))?;
         }
-        let results: Vec<(EmbeddingResult, TaskCheck)> = stream::iter(groups(texts))
-            .map(|group| self.embed_task(model, group, options))
+        // Owned parts: a future that borrows the texts is not `Send` for every lifetime.
+        let groups: Vec<Vec<String>> = groups(texts).into_iter().map(<[String]>::to_vec).collect();
+        let results: Vec<(EmbeddingResult, TaskCheck)> = stream::iter(groups)
+            .map(|group| {
+                let jobs = self.clone();
+                async move { jobs.embed_task(model, &group, options).await }
+            })
             .buffered(TASKS_IN_FLIGHT)
             .try_collect()
             .await?;

@@ -252,7 +252,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn rows(&self, table: Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn rows(&self, table: Table) -> Result<Vec<edge_swarm::Row>, StoreError> {
         let read = || -> Result<_, redb::Error> {
             let transaction = self.database.begin_read()?;
             let table = match transaction.open_table(definition(table)) {

@@ -161,9 +161,11 @@ impl Jobs {
         report: &mut ImportReport,
     ) -> Result<(), Refusal> {
         let (_, layout) = self.collection(collection).await?;
-        let layout = &layout;
-        let groups = grouped(records).map(|group| async move {
-            self.prepare(collection, layout, group, options.tasks).await
+        // Owned parts: futures that borrow them are not `Send` for every lifetime.
+        let (jobs, name) = (self.clone(), collection.to_owned());
+        let groups = grouped(records).map(|group| {
+            let (jobs, name) = (jobs.clone(), name.clone());
+            async move { jobs.prepare(&name, &layout, group, options.tasks).await }
         });
         let mut groups = std::pin::pin!(groups.buffered(GROUPS_IN_FLIGHT));
         let mut waiting: Vec<Change> = Vec::new();
@@ -171,7 +173,8 @@ impl Jobs {
         let mut more = true;
         loop {
             while let Some(batch) = next_batch(&mut waiting, !more) {
-                appends.push(self.append(collection, batch));
+                let (jobs, name) = (jobs.clone(), name.clone());
+                appends.push(async move { jobs.append(&name, batch).await });
             }
             if !more && appends.is_empty() {
                 return Ok(());

@@ -90,16 +90,17 @@ fn graphical_session() -> Option<bool> {
 
 /// Asks the kernel to end this process when the thread that started it ends, where it can. `false`:
 /// the parent is already gone.
+#[cfg(target_os = "linux")]
 pub(crate) fn die_with_parent() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        let before = rustix::process::getppid();
-        // An error leaves the watch on standard input, which works everywhere.
-        let _ =
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
-        return before.is_some() && rustix::process::getppid() == before;
-    }
-    #[cfg(not(target_os = "linux"))]
+    let before = rustix::process::getppid();
+    // An error leaves the watch on standard input, which works everywhere.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
+    before.is_some() && rustix::process::getppid() == before
+}
+
+/// Other kernels do not offer it; the watch on standard input works everywhere.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn die_with_parent() -> bool {
     true
 }
 
