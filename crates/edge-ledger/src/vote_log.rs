@@ -157,6 +157,7 @@ impl VoteLog {
                 }
             }
         }
+        log.forget_ended();
         Ok(log)
     }
 
@@ -210,7 +211,7 @@ impl VoteLog {
     pub fn promise_end(&mut self, version: u64) -> Record {
         let through = self.ended.map_or(version, |ended| ended.max(version));
         self.ended = Some(through);
-        self.votes.retain(|(set_version, _), _| *set_version > through);
+        self.forget_ended();
         record(&Key::Ended, &Value::Ended { through })
     }
 
@@ -256,6 +257,11 @@ impl VoteLog {
         }
         let record = self.promise_end(set.version);
         Ok((Signed::seal(handover, key, &ledger.pool()), record))
+    }
+
+    fn forget_ended(&mut self) {
+        let ended = self.ended;
+        self.votes.retain(|(set_version, _), _| ended.is_none_or(|through| *set_version > through));
     }
 
     fn remember(&mut self, cast: Cast) -> Result<(), RestoreError> {

@@ -150,6 +150,7 @@ fn a_promise_ends_votes_for_ever() {
     log.promise_end(1);
     for mut log in [log, restored.unwrap()] {
         assert!(log.has_ended(1) && log.has_ended(2) && !log.has_ended(3));
+        assert_eq!(log.last_vote(2, &id(0)), None);
         let refused = log.vote(&world.ledger, &claims, &first, me, &mut verifier);
         assert_eq!(refused, Err(Refusal::Ended(2)));
     }
