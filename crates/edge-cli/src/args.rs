@@ -1,0 +1,489 @@
+//! The command line: every command, every flag, and the help texts with their examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// A pool of machines that embed, search and match for each other, and check each other's answers.
+#[derive(Debug, Parser)]
+#[command(name = "edge-net", version, propagate_version = false, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  edge-net demo                                  see the whole thing work, here and now
+  edge-net start                                 found a pool on this machine
+  edge-net identity invite                       print a ticket for another machine
+  edge-net start --join TICKET                   join with it, over there
+  edge-net collection import notes ./notes       embed and index a folder
+  edge-net search 'how do I reset it' -c notes   ask
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 no node to talk to, 4 not found, 5 refused (policy or
+credits), 6 timed out, 130 interrupted.")]
+pub(crate) struct Cli {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Print one JSON object with a `schema` field
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results and errors only
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// When to use colour (NO_COLOR is respected)
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub(crate) color: When,
+    /// The node's HTTP interface [default: what the data folder says]
+    #[arg(long, global = true, value_name = "URL", env = "EDGE_NET_API", hide_env_values = true)]
+    pub(crate) api: Option<String>,
+    /// Give up after this long: 30, 90s, 5m
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<std::time::Duration>,
+    /// Read settings from this file
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// The node's data folder
+    #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a node: found a pool, join one, or go on with the one of the data folder
+    #[command(after_help = "\
+Examples:
+  edge-net start                       found a pool, or go on with the one of the data folder
+  edge-net start --join TICKET         join the pool that `edge-net identity invite` was run in
+  edge-net start --detach              in the background; `edge-net stop` ends it
+  edge-net --data-dir ./b start --port 0 --join TICKET
+                                       a second node on the same machine")]
+    Start(Start),
+    /// Stop the node: finish what was promised, then end
+    Stop,
+    /// Show who and how this node is
+    Status,
+    /// Show, back up, restore and invite identities
+    #[command(subcommand, arg_required_else_help = true)]
+    Identity(Identity),
+    /// Make, fill, list and remove collections
+    #[command(subcommand, arg_required_else_help = true)]
+    Collection(Collection),
+    /// Turn texts into vectors
+    #[command(after_help = "\
+Examples:
+  edge-net embed 'a text'
+  edge-net embed 'one' 'another' --json
+  cat lines.txt | edge-net embed -         one text a line")]
+    Embed(Embed),
+    /// Find what is nearest to a text
+    #[command(after_help = "\
+Examples:
+  edge-net search 'how do I set a timeout on a tcp connection' -c docs
+  edge-net search 'timeout' -c docs -k 3 --json")]
+    Search(Search),
+    /// Say which label fits a text best
+    #[command(after_help = "\
+Example:
+  edge-net match 'the parcel never arrived' --labels complaint,praise,question")]
+    Match(Match),
+    /// List, show, cancel and explain tasks
+    #[command(subcommand, arg_required_else_help = true)]
+    Task(Task),
+    /// Look at the other members
+    #[command(subcommand, arg_required_else_help = true)]
+    Peer(Peer),
+    /// Look at credits, check the ledger, hand over the witness duty
+    #[command(subcommand, arg_required_else_help = true)]
+    Ledger(Ledger),
+    /// Show settings
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(Config),
+    /// See four nodes answer, a liar named and a killed node survived, on this machine
+    #[command(after_help = "\
+Starts four nodes as processes of their own, imports documentation, asks questions; half way a
+fifth node joins and lies, and one honest node is killed. At the end the parent checks everything
+from outside and prints a summary, then the nodes stay up for you to try.
+
+Examples:
+  edge-net demo                       the documentation of the packages edge-net is built from
+  edge-net demo --docs ./notes        your own text, Markdown, source or JSON Lines
+  edge-net demo --exit --json         for scripts: one JSON object at the end
+  edge-net demo --honest              nobody lies, and nobody may be named")]
+    Demo(Demo),
+    /// Print the version and what this build can do
+    Version,
+    /// Print completions for a shell
+    #[command(after_help = "\
+Example:
+  edge-net completions bash > ~/.local/share/bash-completion/completions/edge-net")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `start`.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Start {
+    /// Join the pool of this ticket
+    #[arg(long, value_name = "TICKET")]
+    pub(crate) join: Option<String>,
+    /// Run in the background
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Port of the HTTP interface; 0 is any free one [default: 3141 or the next free one]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Multiaddress to listen on; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Vec<String>,
+    /// Multiaddress of a peer to connect to; may be given several times
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) bootstrap: Vec<String>,
+    /// Share of the CPU that work may take: 50%
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) cpu: Option<String>,
+    /// Execute nothing for others
+    #[arg(long)]
+    pub(crate) no_worker: bool,
+    /// Do not look for peers on the local network
+    #[arg(long)]
+    pub(crate) no_mdns: bool,
+    /// What to log: error, warn, info, debug, or a filter
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// Lie about results of others' tasks (demonstration only)
+    #[arg(long, value_name = "KIND:SEED", hide = true)]
+    pub(crate) lie: Option<String>,
+    /// End when the parent process ends
+    #[arg(long, hide = true)]
+    pub(crate) exit_with_parent: bool,
+    /// Found a pool whose credits are not meant to be kept
+    #[arg(long, hide = true)]
+    pub(crate) test_pool: bool,
+}
+
+/// `identity`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Identity {
+    /// Show this node's identity
+    Show,
+    /// Write an encrypted backup of the identity
+    #[command(after_help = "\
+The password is read from the file --password-file names, from EDGE_NET_PASSWORD, or from the
+terminal. Ledger and records are not in the backup; the pool has them.
+
+Example:
+  edge-net identity export me.backup")]
+    Export {
+        /// Where to write it
+        file: PathBuf,
+        /// Read the password from this file
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Restore an identity into a data folder that has none
+    #[command(after_help = "\
+Example:
+  edge-net --data-dir ./restored identity import me.backup")]
+    Import {
+        /// The backup
+        file: PathBuf,
+        /// Read the password from this file
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Print a one-time ticket with which another node joins this pool
+    #[command(after_help = "\
+Examples:
+  edge-net identity invite                  for a stranger: its results are always checked
+  edge-net identity invite --owner          for another machine of yours
+  edge-net identity invite --credits 100    with something to spend")]
+    Invite {
+        /// The newcomer is yours: its results are trusted and audited
+        #[arg(long)]
+        owner: bool,
+        /// rUv granted when it joins
+        #[arg(long, value_name = "RUV", default_value = "0")]
+        credits: String,
+    },
+}
+
+/// `collection`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Collection {
+    /// Make an empty collection for texts
+    Create {
+        /// Its name
+        name: String,
+    },
+    /// Embed and index a folder or a file
+    #[command(after_help = "\
+Reads text and Markdown (paragraphs), source code (comment blocks) and JSON Lines (one object with
+`text`, perhaps `id`, a line). A collection that does not exist is made. The id of a passage is the
+hash of its text, so what is stored already is skipped: after an interruption, run the same command
+again. Files that cannot be read are skipped and named.
+
+Examples:
+  edge-net collection import notes ./notes
+  edge-net collection import tickets tickets.jsonl")]
+    Import(Import),
+    /// List collections
+    Ls,
+    /// Remove a collection, everywhere
+    Rm {
+        /// Its name
+        name: String,
+    },
+}
+
+/// `collection import`.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The collection
+    pub(crate) name: String,
+    /// A folder or a file
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// Keep at most this many passages: those with the smallest ids
+    #[arg(long, value_name = "N")]
+    pub(crate) max_documents: Option<usize>,
+}
+
+/// How urgent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Priority {
+    /// At twice the price.
+    High,
+    /// Never starves.
+    Normal,
+}
+
+impl Priority {
+    /// As the HTTP interface writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Priority::High => "high",
+            Priority::Normal => "normal",
+        }
+    }
+}
+
+/// `embed`.
+#[derive(Debug, Args)]
+pub(crate) struct Embed {
+    /// The texts, or `-` for one a line from standard input
+    #[arg(required = true, value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+    /// High is served first, at twice the price
+    #[arg(long, value_name = "HOW", default_value = "normal", hide_default_value = true)]
+    pub(crate) priority: Priority,
+}
+
+/// `search`.
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// What to look for
+    pub(crate) query: String,
+    /// Where
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) collection: String,
+    /// How many hits
+    #[arg(short, value_name = "N", default_value_t = 10)]
+    pub(crate) k: u32,
+    /// Search effort: candidates kept [default: the collection's]
+    #[arg(long, value_name = "N")]
+    pub(crate) ef: Option<u32>,
+    /// A filter over payloads, JSON
+    #[arg(long, value_name = "JSON")]
+    pub(crate) filter: Option<String>,
+}
+
+/// `match`.
+#[derive(Debug, Args)]
+pub(crate) struct Match {
+    /// The text
+    pub(crate) text: String,
+    /// The labels, separated by commas
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', required = true)]
+    pub(crate) labels: Vec<String>,
+    /// High is served first, at twice the price
+    #[arg(long, value_name = "HOW", default_value = "normal", hide_default_value = true)]
+    pub(crate) priority: Priority,
+}
+
+/// `task`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// List this node's tasks, newest first
+    Ls {
+        /// At most this many
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Show one task
+    Show {
+        /// The task, or the beginning of its id
+        id: String,
+    },
+    /// Stop a task that is not decided yet
+    Cancel {
+        /// The task, or the beginning of its id
+        id: String,
+    },
+    /// Say who bid, who declined and why, who agreed, and what was paid
+    Explain {
+        /// The task, or the beginning of its id
+        id: String,
+    },
+}
+
+/// `peer`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Peer {
+    /// List the members this node knows
+    Ls,
+}
+
+/// `ledger`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Show a balance
+    Balance {
+        /// The account [default: this node's]
+        account: Option<String>,
+    },
+    /// Show an account's blocks, oldest first
+    History {
+        /// The account [default: this node's]
+        account: Option<String>,
+        /// At most this many, the newest
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Check every certificate again and add up
+    Verify,
+    /// Hand the founder's witness duty to a set of 4, 7 ... 31, this node among them
+    #[command(after_help = "\
+Example (the ids stand in `edge-net peer ls`):
+  edge-net ledger handover ID ID ID")]
+    Handover {
+        /// The other witnesses: identities, ids or their beginnings
+        #[arg(required = true, value_name = "ID")]
+        witnesses: Vec<String>,
+    },
+}
+
+/// `config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Show every setting
+    Show {
+        /// Also where each value comes from
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+/// `demo`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Demo {
+    /// Index this folder or file instead
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) docs: Option<PathBuf>,
+    /// Keep at most this many passages: those with the smallest ids
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(crate) max_documents: usize,
+    /// Run without the liar
+    #[arg(long)]
+    pub(crate) honest: bool,
+    /// End after the summary
+    #[arg(long)]
+    pub(crate) exit: bool,
+    /// Keep the nodes' folders
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// What is drawn (queries, samples, the kind of lie) follows from this number
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// `30`, `90s`, `5m`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| "not a time: write 30, 90s or 5m".to_owned())?;
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return Err("not a time: write 30, 90s or 5m".to_owned()),
+    };
+    let seconds = number.checked_mul(factor).filter(|s| (1..=86_400).contains(s));
+    seconds.map(std::time::Duration::from_secs).ok_or_else(|| "between 1s and 24h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every help text in one snapshot: a flag that changes shows.
+    #[test]
+    fn help_texts() {
+        fn walk(command: &mut clap::Command, path: &str, out: &mut String) {
+            let name = format!("{path} {}", command.get_name());
+            let help = command.render_long_help().to_string();
+            out.push_str(&format!("===={name}\n{help}\n"));
+            for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+                walk(sub, &name, out);
+            }
+        }
+        let mut out = String::new();
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        walk(&mut command, "", &mut out);
+        insta::assert_snapshot!(out);
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(duration("30").unwrap().as_secs(), 30);
+        assert_eq!(duration("5m").unwrap().as_secs(), 300);
+        for bad in ["", "0", "-1", "5x", "25h", "99999999999999999999"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The commands, each a request to a node and a way to print the answer.
+
+mod ask;
+mod collection;
+mod config;
+mod identity;
+mod ledger;
+pub(crate) mod node;
+mod task;
+
+use clap::CommandFactory as _;
+use edge_node::config::{Config, ConfigError, Layers};
+use serde_json::{Value, json};
+
+use crate::{
+    args::{Cli, Command, Global, Peer},
+    client::Client,
+    demo,
+    failure::{Exit, Failure, Outcome},
+    output::Output,
+};
+
+pub(crate) use ask::shortened;
+pub(crate) use collection::{ensure_collection, import_passages};
+
+/// What every command needs.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) output: Output,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Self {
+        let output = Output::new(&global);
+        Context { global, output }
+    }
+
+    /// The settings, with these flags on top.
+    pub(crate) fn config(&self, mut flags: Vec<(String, String)>) -> Outcome<Config> {
+        if let Some(folder) = &self.global.data_dir {
+            flags.push(("data-dir".to_owned(), folder.to_string_lossy().into_owned()));
+        }
+        let layers = Layers::of_process(self.global.config.clone(), flags);
+        Config::load(&layers).map_err(|error| bad_settings(&error))
+    }
+
+    /// A client of the node that is meant.
+    pub(crate) fn client(&self) -> Outcome<Client> {
+        let config = self.config(Vec::new())?;
+        match &self.global.api {
+            Some(url) => Ok(Client::new(url, config.token, self.global.timeout)),
+            None => Client::of_folder(&config.data_dir, config.token, self.global.timeout),
+        }
+    }
+
+    /// Prints an answer: as it is with `--json`, else by this.
+    pub(crate) fn show(&self, answer: &Value, people: impl FnOnce(&Output, &Value)) {
+        if self.output.json {
+            self.output.object(answer);
+        } else {
+            people(&self.output, answer);
+        }
+    }
+}
+
+/// Settings that cannot be used.
+pub(crate) fn bad_settings(error: &ConfigError) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        "the settings cannot be used",
+        error,
+        "see what is set and where with `edge-net config show --origin`",
+    )
+}
+
+/// Runs a command.
+pub(crate) fn run(context: &Context, command: Command) -> Outcome {
+    match command {
+        Command::Start(start) => node::start(context, &start),
+        Command::Stop => node::stop(context),
+        Command::Status => node::status(context),
+        Command::Identity(identity) => identity::run(context, identity),
+        Command::Collection(collection) => collection::run(context, collection),
+        Command::Embed(embed) => ask::embed(context, &embed),
+        Command::Search(search) => ask::search(context, &search),
+        Command::Match(question) => ask::match_labels(context, &question),
+        Command::Task(task) => task::run(context, task),
+        Command::Peer(Peer::Ls) => node::peers(context),
+        Command::Ledger(ledger) => ledger::run(context, ledger),
+        Command::Config(config) => config::run(context, config),
+        Command::Demo(demo) => demo::run(context, &demo),
+        Command::Version => {
+            version(context);
+            Ok(())
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "edge-net", &mut script);
+            context.output.line(String::from_utf8_lossy(&script).trim_end());
+            Ok(())
+        }
+    }
+}
+
+fn version(context: &Context) {
+    use edge_embed::Model as _;
+    let model = edge_embed::StaticModel::builtin();
+    let answer = json!({
+        "schema": "edge-net.version/1",
+        "version": env!("CARGO_PKG_VERSION"),
+        "canon": edge_tasks::CANON,
+        "simd": edge_kernels::active().name(),
+        "model": { "name": model.name(), "id": model.id().to_hex(), "dim": model.dim() },
+    });
+    context.show(&answer, |output, answer| {
+        output.line(format!("edge-net {}", env!("CARGO_PKG_VERSION")));
+        output.line(format!(
+            "arithmetic {}, kernels {}",
+            text(answer, "canon"),
+            text(answer, "simd")
+        ));
+        let model = &answer["model"];
+        output.line(format!("model {} ({})", text(model, "name"), short(&text(model, "id"))));
+    });
+}
+
+/// A field as text for people; `?` where it is missing.
+pub(crate) fn text(value: &Value, field: &str) -> String {
+    plain(&value[field])
+}
+
+/// A value as text for people.
+pub(crate) fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "?".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// The beginning of a long id.
+pub(crate) fn short(id: &str) -> String {
+    let hex = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if hex { id[..8].to_owned() } else { id.to_owned() }
+}
+
+/// A node's id as people see it.
+pub(crate) fn node_name(value: &Value) -> String {
+    match value.as_str() {
+        Some(id) if id.len() == 64 => format!("π:{}", &id[..8]),
+        _ => plain(value),
+    }
+}
+
+/// The elements of a list, none where there is no list.
+pub(crate) fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value[field].as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,188 @@
+//! `embed`, `search` and `match`.
+
+use std::io::BufRead as _;
+
+use serde_json::{Value, json};
+
+use super::{Context, list, node_name, plain, short, text};
+use crate::{
+    args::{Embed, Match, Search},
+    client::escaped,
+    failure::{Exit, Failure, Outcome},
+    output::Output,
+};
+
+/// Lines of standard input that are read.
+const LINES_MAX: usize = 100_000;
+
+pub(super) fn embed(context: &Context, embed: &Embed) -> Outcome {
+    let texts = match embed.texts.as_slice() {
+        [dash] if dash == "-" => lines()?,
+        texts => texts.to_vec(),
+    };
+    if texts.is_empty() {
+        return Err(Failure::new(Exit::Usage, "nothing to embed", "no text was given", ""));
+    }
+    let body = json!({ "texts": texts, "priority": embed.priority.name() });
+    let answer = context.client()?.post("/api/v1/embed", &body)?;
+    context.show(&answer, |output, answer| {
+        for (text, vector) in texts.iter().zip(list(answer, "vectors")) {
+            let components = vector.as_array().map_or(&[][..], Vec::as_slice);
+            let head: Vec<String> = components
+                .iter()
+                .take(6)
+                .map(|c| format!("{:+.4}", c.as_f64().unwrap_or(f64::NAN)))
+                .collect();
+            output.line(format!(
+                "{}\n  {} dimensions: {} ...",
+                output.bold(&shortened(text, 80)),
+                components.len(),
+                head.join(" ")
+            ));
+        }
+        tasks(output, answer);
+    });
+    Ok(())
+}
+
+fn lines() -> Outcome<Vec<String>> {
+    let mut out = Vec::new();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|error| {
+            Failure::new(Exit::Usage, "standard input cannot be read", error, "give UTF-8 text")
+        })?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        if out.len() == LINES_MAX {
+            let why = format!("more than {LINES_MAX} lines");
+            let next = "import them: `edge-net collection import NAME FILE`";
+            return Err(Failure::new(Exit::Usage, "too much to embed at once", why, next));
+        }
+        out.push(line);
+    }
+    Ok(out)
+}
+
+pub(super) fn search(context: &Context, search: &Search) -> Outcome {
+    let mut body = json!({ "text": search.query, "k": search.k });
+    if let Some(ef) = search.ef {
+        body["ef"] = ef.into();
+    }
+    if let Some(filter) = &search.filter {
+        body["filter"] = serde_json::from_str(filter).map_err(|error| {
+            let next = "write JSON, for example '{\"file\": \"guide.md\"}'";
+            Failure::new(Exit::Usage, "the filter is not JSON", error, next)
+        })?;
+    }
+    let path = format!("/api/v1/collections/{}/search", escaped(&search.collection));
+    let answer = context.client()?.post(&path, &body)?;
+    context.show(&answer, hits);
+    Ok(())
+}
+
+/// Hits with score, file, line and text; then how each shard was searched.
+pub(crate) fn hits(output: &Output, answer: &Value) {
+    let found = list(answer, "hits");
+    if found.is_empty() {
+        output.line("nothing found");
+    }
+    for (place, hit) in found.iter().enumerate() {
+        let payload = &hit["payload"];
+        let place_of = match (payload["file"].as_str(), payload["line"].as_u64()) {
+            (Some(file), Some(line)) => format!("{file}:{line}"),
+            (Some(file), None) => file.to_owned(),
+            (None, _) => short(&text(hit, "id")),
+        };
+        let score = hit["score"].as_f64().unwrap_or(f64::NAN);
+        output.line(format!("{:>2}. {score:.4}  {}", place + 1, output.bold(&place_of)));
+        if let Some(text) = payload["text"].as_str() {
+            output.line(format!("            {}", shortened(text, 160)));
+        }
+    }
+    if !output.quiet {
+        for shard in list(answer, "shards") {
+            output.line(output.dim(&shard_line(shard)));
+        }
+    }
+}
+
+fn shard_line(shard: &Value) -> String {
+    let mode = shard["mode"].as_str().unwrap_or("?");
+    let names = |field: &str| {
+        let names: Vec<String> = list(shard, field).iter().map(node_name).collect();
+        names.join(", ")
+    };
+    let mut line = format!(
+        "shard {}: mode={mode}, {} of {} rows visited, answered by {}",
+        short(&text(shard, "shard")),
+        text(shard, "rows_visited"),
+        text(shard, "rows"),
+        names("answered"),
+    );
+    for (field, what) in [("silent", "silent"), ("faulty", "answered falsely")] {
+        if !list(shard, field).is_empty() {
+            line.push_str(&format!("; {what}: {}", names(field)));
+        }
+    }
+    if shard["below_factor"] == true {
+        line.push_str("; below its replication factor");
+    }
+    line
+}
+
+pub(super) fn match_labels(context: &Context, question: &Match) -> Outcome {
+    let labels: Vec<&str> =
+        question.labels.iter().map(|label| label.trim()).filter(|l| !l.is_empty()).collect();
+    let body =
+        json!({ "text": question.text, "labels": labels, "priority": question.priority.name() });
+    let answer = context.client()?.post("/api/v1/match", &body)?;
+    context.show(&answer, matched);
+    Ok(())
+}
+
+/// The best label, then all of them with their scores.
+pub(crate) fn matched(output: &Output, answer: &Value) {
+    output.line(output.bold(&text(answer, "label")));
+    if !output.quiet {
+        for score in list(answer, "scores") {
+            let value = score["score"].as_f64().unwrap_or(f64::NAN);
+            output.line(format!("  {value:+.4}  {}", text(score, "label")));
+        }
+        tasks(output, answer);
+    }
+}
+
+/// How the tasks of an answer were checked.
+fn tasks(output: &Output, answer: &Value) {
+    if output.quiet {
+        return;
+    }
+    let single = answer["task"].is_object().then(|| &answer["task"]);
+    for task in list(answer, "tasks").iter().chain(single) {
+        let check = &task["check"];
+        let by: Vec<String> = list(check, "agreed").iter().map(node_name).collect();
+        let how = if check["self_checked"] == true {
+            "self-checked: no other node was there".to_owned()
+        } else {
+            format!("agreed by {}", by.join(", "))
+        };
+        output.line(output.dim(&format!("task {}: {how}", short(&text(task, "task")))));
+    }
+}
+
+/// The first characters of a text, on one line.
+pub(crate) fn shortened(text: &str, limit: usize) -> String {
+    let flat = edge_tasks::normalised(text);
+    if flat.chars().count() <= limit {
+        return flat;
+    }
+    let head: String = flat.chars().take(limit).collect();
+    let cut = head.rfind(' ').unwrap_or(head.len());
+    format!("{} ...", &head[..cut])
+}
+
+/// A value on one line, for tables.
+pub(super) fn cell(value: &Value) -> String {
+    shortened(&plain(value), 60)
+}

@@ -1,0 +1,222 @@
+//! `collection`: create, import, list, remove.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use serde_json::{Map, Value, json};
+
+use super::{Context, list, node_name, text};
+use crate::{
+    args::{Collection, Import},
+    client::{Client, escaped},
+    failure::{Exit, Failure, Outcome},
+    passages::{Documents, Passage},
+    progress::{Progress, Shown},
+};
+
+/// Records of one request.
+const BATCH: usize = 128;
+/// Requests in flight.
+const IN_FLIGHT: usize = 4;
+
+pub(super) fn run(context: &Context, command: Collection) -> Outcome {
+    match command {
+        Collection::Create { name } => {
+            let answer = context.client()?.post("/api/v1/collections", &json!({ "name": name }))?;
+            context.show(&answer, |output, _| output.line(format!("made {name}")));
+        }
+        Collection::Import(import) => return run_import(context, &import),
+        Collection::Ls => {
+            let answer = context.client()?.get("/api/v1/collections")?;
+            context.show(&answer, |output, answer| {
+                let rows: Vec<Vec<String>> =
+                    list(answer, "collections").iter().map(|view| row(view)).collect();
+                if rows.is_empty() {
+                    output.line("no collections; make one: edge-net collection import NAME PATH");
+                } else {
+                    output.table(&["NAME", "ROWS", "SHARDS", "REPLICAS", "OWNER"], &rows);
+                }
+            });
+        }
+        Collection::Rm { name } => {
+            let path = format!("/api/v1/collections/{}", escaped(&name));
+            let answer = context.client()?.delete(&path)?;
+            let answer = if answer.is_null() {
+                json!({ "schema": "edge-net.removed/1", "name": name })
+            } else {
+                answer
+            };
+            context.show(&answer, |output, _| output.line(format!("removed {name}")));
+        }
+    }
+    Ok(())
+}
+
+fn row(view: &Value) -> Vec<String> {
+    let shards = list(view, "shards");
+    let held = |shard: &Value| list(shard, "replicas").len();
+    let fewest = shards.iter().map(held).min().unwrap_or(0);
+    let wanted = shards.iter().filter_map(|shard| shard["wanted"].as_u64()).max().unwrap_or(0);
+    vec![
+        text(view, "name"),
+        text(view, "rows"),
+        shards.len().to_string(),
+        format!("{fewest} of {wanted}"),
+        node_name(&view["owner"]),
+    ]
+}
+
+fn run_import(context: &Context, import: &Import) -> Outcome {
+    let client = context.client()?;
+    let limit = import.max_documents.unwrap_or(usize::MAX);
+    let documents = Documents::read(&import.path, limit).map_err(|error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::NotFound => Exit::NotFound,
+            _ => Exit::Failed,
+        };
+        let what = format!("{} cannot be read", import.path.display());
+        Failure::new(exit, what, error, "name a folder or a file")
+    })?;
+    for skipped in &documents.skipped {
+        context.output.remark(format!("skipped {}: {}", skipped.file, skipped.reason));
+    }
+    if documents.passages.is_empty() {
+        let why = format!(
+            "{} files read, {} skipped, {} of other kinds, and no passage of 5 tokens or more",
+            documents.files,
+            documents.skipped.len(),
+            documents.other
+        );
+        let next = "give text, Markdown, source code or JSON Lines";
+        return Err(Failure::new(Exit::NotFound, "there is nothing to import", why, next));
+    }
+    ensure_collection(&client, &import.name)?;
+    let total = documents.passages.len();
+    let shown = if context.output.quiet { Shown::Never } else { Shown::OnTerminal };
+    let mut progress = Progress::new("importing", total as u64, shown);
+    let report =
+        import_passages(&client, &import.name, &documents.passages, &mut |done| progress.at(done));
+    progress.finish();
+    let report = report?;
+    let answer = json!({
+        "schema": "edge-net.import/1",
+        "collection": import.name,
+        "files": documents.files,
+        "passages": total,
+        "stored": report.stored,
+        "known": report.known,
+        "failed": report.failed,
+        "errors": report.errors,
+        "skipped": documents.skipped,
+    });
+    context.show(&answer, |output, _| {
+        output.line(format!(
+            "{} of {total} passages stored, {} were there already, {} failed",
+            report.stored, report.known, report.failed
+        ));
+        for error in &report.errors {
+            output.remark(format!("failed: {error}"));
+        }
+    });
+    if report.failed > 0 {
+        let why = format!("{} of {total} were refused", report.failed);
+        let next = "see the reasons above; what was stored stays";
+        return Err(Failure::failed("some passages were not stored", why, next));
+    }
+    Ok(())
+}
+
+/// Makes the collection unless it is there.
+pub(crate) fn ensure_collection(client: &Client, name: &str) -> Outcome {
+    match client.get(&format!("/api/v1/collections/{}", escaped(name))) {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.exit == Exit::NotFound => {
+            client.post("/api/v1/collections", &json!({ "name": name })).map(drop)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What became of an import.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) stored: u64,
+    pub(crate) known: u64,
+    pub(crate) failed: u64,
+    pub(crate) errors: Vec<String>,
+}
+
+/// Sends passages in batches, several in flight; `done` hears how many were answered.
+///
+/// # Errors
+/// The first failure that is not about single records. What was acknowledged stays, and the same
+/// import run again skips it.
+pub(crate) fn import_passages(
+    client: &Client,
+    collection: &str,
+    passages: &[Passage],
+    done: &mut dyn FnMut(u64),
+) -> Outcome<Report> {
+    let path = format!("/api/v1/collections/{}/records", escaped(collection));
+    let batches: Mutex<VecDeque<&[Passage]>> = Mutex::new(passages.chunks(BATCH).collect());
+    let (answered, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let work = || -> Outcome<Report> {
+        let mut report = Report::default();
+        while !stop.load(Ordering::Relaxed) {
+            let batch = batches.lock().unwrap_or_else(|p| p.into_inner()).pop_front();
+            let Some(batch) = batch else { break };
+            let records: Vec<Value> = batch.iter().map(record).collect();
+            let answer = client.post(&path, &records).inspect_err(|_| {
+                stop.store(true, Ordering::Relaxed);
+            })?;
+            report.take(&answer);
+            answered.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        }
+        Ok(report)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..IN_FLIGHT).map(|_| scope.spawn(work)).collect();
+        while threads.iter().any(|thread| !thread.is_finished()) {
+            done(answered.load(Ordering::Relaxed));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        done(answered.load(Ordering::Relaxed));
+        let mut whole = Report::default();
+        for thread in threads {
+            let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            whole.stored += part.stored;
+            whole.known += part.known;
+            whole.failed += part.failed;
+            whole.errors.extend(part.errors);
+        }
+        whole.errors.truncate(20);
+        Ok(whole)
+    })
+}
+
+impl Report {
+    fn take(&mut self, answer: &Value) {
+        let count = |field: &str| answer[field].as_u64().unwrap_or(0);
+        self.stored += count("stored");
+        self.known += count("known");
+        self.failed += count("failed");
+        let errors = list(answer, "errors").iter().map(|e| text(e, "why"));
+        self.errors.extend(errors);
+    }
+}
+
+fn record(passage: &Passage) -> Value {
+    let mut payload: Map<String, Value> = passage.fields.clone().unwrap_or_default();
+    payload.entry("file").or_insert_with(|| passage.file.clone().into());
+    payload.entry("line").or_insert_with(|| passage.line.into());
+    let mut record = json!({ "text": passage.text, "payload": payload });
+    if let Some(key) = &passage.key {
+        record["id"] = key.clone().into();
+    }
+    record
+}

@@ -1,0 +1,169 @@
+//! `identity`: show, export, import, invite.
+
+use std::path::Path;
+
+use edge_base::{Credits, backup::BackupError};
+use edge_node::folder::{FolderError, export_identity, import_identity, read_identity};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{Context, text};
+use crate::{
+    args::Identity,
+    failure::{Exit, Failure, Outcome},
+};
+
+/// The largest password that is read.
+const PASSWORD_BYTES_MAX: usize = 4_096;
+
+pub(super) fn run(context: &Context, command: Identity) -> Outcome {
+    match command {
+        Identity::Show => show(context),
+        Identity::Export { file, password_file } => {
+            export(context, &file, password_file.as_deref())
+        }
+        Identity::Import { file, password_file } => {
+            import(context, &file, password_file.as_deref())
+        }
+        Identity::Invite { owner, credits } => {
+            let credits: Credits = credits.parse().map_err(|error| {
+                let what = format!("{credits:?} is no amount");
+                Failure::new(Exit::Usage, what, error, "for example --credits 12.5")
+            })?;
+            let body = json!({ "owner": owner, "credits": credits.as_ruv() });
+            let answer = context.client()?.post("/api/v1/identity/invite", &body)?;
+            context.show(&answer, |output, answer| {
+                output.line(text(answer, "ticket"));
+                output.remark(
+                    "\nIt works once. On the other machine:\n  edge-net start --join TICKET",
+                );
+            });
+            Ok(())
+        }
+    }
+}
+
+fn show(context: &Context) -> Outcome {
+    let folder = context.config(Vec::new())?.data_dir;
+    let found = read_identity(&folder).map_err(|error| of_folder(&error))?;
+    let Some((identity, _)) = found else {
+        let what = format!("{} holds no identity", folder.display());
+        let next = "make one with `edge-net start`, or restore one with `edge-net identity import`";
+        return Err(Failure::new(Exit::NotFound, what, "no node was ever started there", next));
+    };
+    let node = identity.node_id();
+    let answer = json!({
+        "schema": "edge-net.identity/1",
+        "identity": identity.to_string(),
+        "node": node.to_hex(),
+        "network": identity.network().to_string(),
+        "folder": folder,
+    });
+    context.show(&answer, |output, answer| {
+        output.line(output.bold(&node.short()));
+        if !output.quiet {
+            output.line(format!("  identity  {}", text(answer, "identity")));
+            output.line(format!("  node id   {}", text(answer, "node")));
+            output.line(format!("  network   {}", text(answer, "network")));
+            output.line(format!("  folder    {}", text(answer, "folder")));
+        }
+    });
+    Ok(())
+}
+
+fn export(context: &Context, file: &Path, password_file: Option<&Path>) -> Outcome {
+    let folder = context.config(Vec::new())?.data_dir;
+    if file.exists() {
+        let what = format!("{} is there already", file.display());
+        return Err(Failure::new(
+            Exit::Refused,
+            what,
+            "a backup is never overwritten",
+            "name another",
+        ));
+    }
+    let password = password(password_file, true)?;
+    let bytes = export_identity(&folder, &password).map_err(|error| of_folder(&error))?;
+    std::fs::write(file, &bytes).map_err(|error| {
+        let what = format!("{} cannot be written", file.display());
+        Failure::failed(what, error, "name a file in a folder that you may write to")
+    })?;
+    let answer = json!({
+        "schema": "edge-net.backup/1", "file": file, "bytes": bytes.len(),
+    });
+    context.show(&answer, |output, _| {
+        output.line(format!("wrote {}; without the password it is worthless", file.display()));
+    });
+    Ok(())
+}
+
+fn import(context: &Context, file: &Path, password_file: Option<&Path>) -> Outcome {
+    let folder = context.config(Vec::new())?.data_dir;
+    let bytes = std::fs::read(file).map_err(|error| {
+        let what = format!("{} cannot be read", file.display());
+        Failure::new(Exit::NotFound, what, error, "name the file `identity export` wrote")
+    })?;
+    let password = password(password_file, false)?;
+    let identity =
+        import_identity(&folder, &bytes, &password).map_err(|error| of_folder(&error))?;
+    let answer = json!({
+        "schema": "edge-net.identity/1",
+        "identity": identity.to_string(),
+        "node": identity.node_id().to_hex(),
+        "folder": folder,
+    });
+    context.show(&answer, |output, _| {
+        output.line(format!("{} is now in {}", identity.short(), folder.display()));
+    });
+    Ok(())
+}
+
+/// From a file, the environment, or a line of standard input.
+fn password(file: Option<&Path>, new: bool) -> Outcome<Zeroizing<Vec<u8>>> {
+    let usage = |what: String, why: String| {
+        Failure::new(Exit::Usage, what, why, "use --password-file FILE or EDGE_NET_PASSWORD")
+    };
+    let text = if let Some(path) = file {
+        let bytes = std::fs::read(path).map_err(|error| {
+            usage(format!("{} cannot be read", path.display()), error.to_string())
+        })?;
+        Zeroizing::new(bytes)
+    } else if let Some(value) = std::env::var_os("EDGE_NET_PASSWORD") {
+        Zeroizing::new(value.to_string_lossy().into_owned().into_bytes())
+    } else {
+        eprintln!("password (shown as you type; one line):");
+        let mut line = Zeroizing::new(String::new());
+        std::io::stdin()
+            .read_line(&mut line)
+            .map_err(|error| usage("no password".into(), error.to_string()))?;
+        Zeroizing::new(line.as_bytes().to_vec())
+    };
+    let end = text.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |at| at + 1);
+    let password = Zeroizing::new(text[..end].to_vec());
+    if password.is_empty() || password.len() > PASSWORD_BYTES_MAX {
+        return Err(usage("no usable password".into(), "it is empty or longer than 4 KiB".into()));
+    }
+    if new && password.len() < 8 {
+        let why = "a backup can be guessed at for ever: use 8 characters or more".to_owned();
+        return Err(usage("the password is too short".into(), why));
+    }
+    Ok(password)
+}
+
+/// What a data folder refused.
+pub(super) fn of_folder(error: &FolderError) -> Failure {
+    let (exit, next) = match error {
+        FolderError::InUse { .. } => {
+            (Exit::Refused, "stop that node with `edge-net stop`, or use another --data-dir")
+        }
+        FolderError::IdentityExists { .. } => {
+            (Exit::Refused, "restore into an empty folder: --data-dir FOLDER")
+        }
+        FolderError::Backup(BackupError::Password) => {
+            (Exit::Refused, "try the password again, or another copy of the file")
+        }
+        FolderError::Identity { .. } => (Exit::NotFound, "restore one: `edge-net identity import`"),
+        _ => (Exit::Failed, "check the folder's permissions and free space"),
+    };
+    Failure::new(exit, "the identity cannot be used", error, next)
+}

@@ -1,0 +1,131 @@
+//! `ledger`: balance, history, verify, handover.
+
+use edge_base::PiIdentity;
+use serde_json::{Value, json};
+
+use super::{Context, list, node_name, short, task::one_beginning_with, text};
+use crate::{
+    args::Ledger,
+    client::Client,
+    failure::{Exit, Failure, Outcome},
+};
+
+pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
+    let client = context.client()?;
+    match command {
+        Ledger::Balance { account } => {
+            let query = query_of(&client, account.as_deref(), "?")?;
+            let answer = client.get(&format!("/api/v1/ledger/balance{query}"))?;
+            context.show(&answer, |output, answer| {
+                output.line(format!("{} rUv", output.bold(&text(answer, "balance"))));
+                if !output.quiet {
+                    for (field, what) in [
+                        ("incoming", "certified, not yet credited"),
+                        ("escrowed", "held by open escrows"),
+                        ("vouchers", "promised by requesters, not yet settled"),
+                    ] {
+                        output.line(format!("  {:>14} rUv  {what}", text(answer, field)));
+                    }
+                    if answer["frozen"] == true {
+                        output.line(output.red("  frozen: two blocks at one number were seen"));
+                    }
+                }
+            });
+        }
+        Ledger::History { account, limit } => {
+            let query = query_of(&client, account.as_deref(), "&")?;
+            let answer = client.get(&format!("/api/v1/ledger/history?limit={limit}{query}"))?;
+            context.show(&answer, |output, answer| {
+                let rows: Vec<Vec<String>> = list(answer, "blocks")
+                    .iter()
+                    .map(|block| {
+                        vec![
+                            text(block, "seq"),
+                            text(block, "kind"),
+                            short(&text(block, "hash")),
+                            text(block, "balance_after"),
+                            text(block, "text"),
+                        ]
+                    })
+                    .collect();
+                if rows.is_empty() {
+                    output.line("no blocks yet");
+                } else {
+                    output.table(&["SEQ", "KIND", "HASH", "BALANCE", "WHAT"], &rows);
+                }
+            });
+        }
+        Ledger::Verify => {
+            let answer = client.get("/api/v1/ledger/verify")?;
+            context.show(&answer, |output, answer| {
+                let conserved = answer["conserved"] == true;
+                output.line(if conserved {
+                    output.green("the ledger adds up")
+                } else {
+                    output.red("the ledger does not add up")
+                });
+                if !output.quiet {
+                    output.line(format!(
+                        "  {} certificates of {} accounts, {} signatures verified again",
+                        text(answer, "certificates"),
+                        text(answer, "accounts"),
+                        text(answer, "signatures_verified"),
+                    ));
+                    let witnesses: Vec<String> =
+                        list(answer, "witnesses").iter().map(node_name).collect();
+                    let version = text(answer, "set_version");
+                    output.line(format!("  witness set {version}: {}", witnesses.join(", ")));
+                }
+            });
+            if answer["conserved"] != true {
+                let next = "keep the data folder and report it: this must never happen";
+                return Err(Failure::failed("credits are not conserved", "", next));
+            }
+        }
+        Ledger::Handover { witnesses } => {
+            let witnesses = witnesses
+                .iter()
+                .map(|witness| node_id(&client, witness))
+                .collect::<Outcome<Vec<String>>>()?;
+            let body = json!({ "witnesses": witnesses });
+            let answer = client.post("/api/v1/ledger/handover", &body)?;
+            context.show(&answer, |output, answer| {
+                let members: Vec<String> =
+                    list(answer, "witnesses").iter().map(node_name).collect();
+                output.line(format!("handed over to {}", members.join(", ")));
+            });
+        }
+    }
+    Ok(())
+}
+
+fn query_of(client: &Client, account: Option<&str>, separator: &str) -> Outcome<String> {
+    match account {
+        None => Ok(String::new()),
+        Some(account) => Ok(format!("{separator}account={}", node_id(client, account)?)),
+    }
+}
+
+/// The hexadecimal id of a node, from a written identity, an id or the beginning of one.
+fn node_id(client: &Client, name: &str) -> Outcome<String> {
+    if name.starts_with("pi") {
+        return match name.parse::<PiIdentity>() {
+            Ok(identity) => Ok(identity.node_id().to_hex()),
+            Err(error) => Err(Failure::new(
+                Exit::Usage,
+                format!("{name:?} is no identity"),
+                error,
+                "copy it from `edge-net identity show`",
+            )),
+        };
+    }
+    let beginning = name.trim_start_matches("π:").to_ascii_lowercase();
+    if beginning.len() == 64 {
+        return Ok(beginning);
+    }
+    let (peers, own) = (client.get("/api/v1/peers")?, client.get("/api/v1/status")?);
+    let mut ids: Vec<&str> =
+        list(&peers, "peers").iter().filter_map(|peer: &Value| peer["node"].as_str()).collect();
+    ids.extend(own["node"].as_str());
+    one_beginning_with(&ids, &beginning, "member", "edge-net peer ls")
+}

@@ -1,0 +1,353 @@
+//! `start`, `stop`, `status` and `peer ls`.
+
+use std::{
+    fs::OpenOptions,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use edge_node::{
+    Ended, Found, Node, NodeError, NodeOptions, StartMode,
+    config::Config,
+    folder::FolderError,
+    lifeline::{self, Lifeline},
+    logging,
+};
+use edge_tasks::Lie;
+use serde_json::{Value, json};
+
+use super::{Context, bad_settings, identity, list, node_name, short, text};
+use crate::{
+    args::Start,
+    client::Client,
+    failure::{Exit, Failure, Outcome},
+    output::Output,
+};
+
+/// How long a node may take to finish what it promised.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+/// How long a node in the background may take to answer.
+const DETACHED_START: Duration = Duration::from_secs(30);
+
+pub(super) fn start(context: &Context, start: &Start) -> Outcome {
+    let mut flags = Vec::new();
+    let mut flag = |key: &str, value: String| flags.push((key.to_owned(), value));
+    if let Some(port) = start.port {
+        flag("port", port.to_string());
+    }
+    if !start.listen.is_empty() {
+        flag("listen", start.listen.join(","));
+    }
+    if !start.bootstrap.is_empty() {
+        flag("bootstrap", start.bootstrap.join(","));
+    }
+    if let Some(share) = &start.cpu {
+        flag("cpu", share.clone());
+        flag("cpu-idle", share.clone());
+    }
+    if start.no_worker {
+        flag("works", "false".to_owned());
+    }
+    if start.no_mdns {
+        flag("mdns", "false".to_owned());
+    }
+    if let Some(filter) = &start.log {
+        flag("log", filter.clone());
+    }
+    let config = context.config(flags)?;
+    if start.detach {
+        return detach(context, &config);
+    }
+    let mode = mode(start)?;
+    let options = NodeOptions { lie: start.lie.as_deref().map(lie).transpose()? };
+    logging::start(&config).map_err(|error| bad_settings(&error))?;
+    let lifeline = start.exit_with_parent.then(Lifeline::hold);
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+        Failure::failed("the node did not start", error, "close other programs and try again")
+    })?;
+    runtime.block_on(run(context, config, mode, options, lifeline))
+}
+
+async fn run(
+    context: &Context,
+    config: Config,
+    mode: StartMode,
+    options: NodeOptions,
+    lifeline: Option<Lifeline>,
+) -> Outcome {
+    let node =
+        Node::start_with(config, mode, options).await.map_err(|error| not_started(&error))?;
+    let server = match edge_api::serve(node.clone()).await {
+        Ok(server) => server,
+        Err(error) => {
+            // Why the interface is missing matters more than how the node went down.
+            let _ = node.shutdown(SHUTDOWN).await;
+            return Err(Failure::failed(
+                "the HTTP interface did not start",
+                error,
+                "choose another port with --port, or 0 for any free one",
+            ));
+        }
+    };
+    let started = json!({
+        "schema": "edge-net.started/1",
+        "node": node.node().to_hex(),
+        "pool": node.pool().to_hex(),
+        "api": server.url(),
+        "addresses": node.addresses(),
+        "data_dir": node.config().data_dir,
+        "pid": std::process::id(),
+    });
+    context.show(&started, |output, started| {
+        let node = node_name(&started["node"]);
+        output.line(format!("{} runs; HTTP at {}", output.bold(&node), server.url()));
+        if !output.quiet {
+            output.line(format!("  pool     {}", short(&text(started, "pool"))));
+            output.line(format!("  data     {}", text(started, "data_dir")));
+            output.line("  invite   edge-net identity invite");
+            output.line("  stop     Ctrl-C, or edge-net stop");
+        }
+    });
+    let ended: Ended = tokio::select! {
+        why = lifeline::stop_requested(lifeline) => {
+            tracing::info!(why, "stopping");
+            node.shutdown(SHUTDOWN).await
+        }
+        () = server.stop_requested() => node.shutdown(SHUTDOWN).await,
+        ended = node.wait_ended() => ended,
+    };
+    ended.map_err(|reason| {
+        Failure::failed("the node stopped by itself", reason, "start it again once that is mended")
+    })
+}
+
+fn mode(start: &Start) -> Outcome<StartMode> {
+    if let Some(ticket) = &start.join {
+        return ticket.parse().map(StartMode::Join).map_err(|error| {
+            let next = "make one on a member with `edge-net identity invite`";
+            Failure::new(Exit::Usage, "this is no ticket", error, next)
+        });
+    }
+    let mut found = Found::default();
+    if start.test_pool {
+        found.network = edge_ledger::Network::Test;
+    }
+    Ok(StartMode::ResumeOrFound(found))
+}
+
+fn lie(text: &str) -> Outcome<(Lie, u64)> {
+    let parsed = text
+        .split_once(':')
+        .and_then(|(kind, seed)| Some((kind.parse::<Lie>().ok()?, seed.parse().ok()?)));
+    parsed.ok_or_else(|| {
+        let next = "for example --lie flip-bit:1";
+        Failure::new(Exit::Usage, format!("{text:?} is no lie"), "KIND:SEED is expected", next)
+    })
+}
+
+/// Why a node did not start.
+fn not_started(error: &NodeError) -> Failure {
+    let what = "the node did not start";
+    match error {
+        NodeError::Folder(folder @ FolderError::InUse { .. }) => {
+            Failure { what: what.to_owned(), ..identity::of_folder(folder) }
+        }
+        NodeError::OtherPool { .. } => Failure::new(
+            Exit::Refused,
+            "pools do not merge",
+            error,
+            "start a second node: edge-net --data-dir OTHER_FOLDER start --join TICKET",
+        ),
+        NodeError::Transport(_) => {
+            Failure::failed(what, error, "choose other addresses with --listen")
+        }
+        NodeError::Store(_) | NodeError::Folder(_) => {
+            Failure::failed(what, error, "check the data folder, or name another with --data-dir")
+        }
+        _ => Failure::failed(what, error, "see `edge-net config show --origin`"),
+    }
+}
+
+/// Starts this very command again without `--detach`, and waits until it answers.
+fn detach(context: &Context, config: &Config) -> Outcome {
+    let failed = |why: &dyn std::fmt::Display| {
+        Failure::failed("the node did not start", why, "run it without --detach to see more")
+    };
+    let folder = &config.data_dir;
+    std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+    let log = folder.join("node.log");
+    let file =
+        OpenOptions::new().create(true).append(true).open(&log).map_err(|error| failed(&error))?;
+    let errors = file.try_clone().map_err(|error| failed(&error))?;
+    let program = std::env::current_exe().map_err(|error| failed(&error))?;
+    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--detach");
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(file).stderr(errors);
+    #[cfg(unix)]
+    {
+        // Ctrl-C in this terminal is not meant for the node.
+        use std::os::unix::process::CommandExt as _;
+        command.process_group(0);
+    }
+    let mut child = command.spawn().map_err(|error| failed(&error))?;
+    let began = Instant::now();
+    let note = loop {
+        if let Some(status) = child.try_wait().map_err(|error| failed(&error))? {
+            return Err(failed(&format!("it ended with {status}: {}", last_line(&log))));
+        }
+        let note = edge_node::folder::read_api_note(folder).filter(|note| note.pid == child.id());
+        if let Some(note) = note
+            && Client::new(&note.url, config.token.clone(), None).is_up("/healthz")
+        {
+            break note;
+        }
+        if began.elapsed() > DETACHED_START {
+            let why = format!("it does not answer; see {}", log.display());
+            return Err(Failure::new(
+                Exit::TimedOut,
+                "the node is slow to start",
+                why,
+                "wait, or look",
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let answer = json!({
+        "schema": "edge-net.started/1",
+        "node": note.node,
+        "api": note.url,
+        "pid": note.pid,
+        "data_dir": folder,
+        "log": log,
+    });
+    context.show(&answer, |output, answer| {
+        let node = node_name(&answer["node"]);
+        output.line(format!("{} runs in the background; HTTP at {}", node, note.url));
+        output.remark(format!("  log   {}\n  stop  edge-net stop", log.display()));
+    });
+    Ok(())
+}
+
+fn last_line(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(4).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}
+
+pub(super) fn stop(context: &Context) -> Outcome {
+    let client = context.client()?;
+    let answer = client.post("/api/v1/stop", &json!({}))?;
+    let began = Instant::now();
+    while client.is_up("/healthz") {
+        if began.elapsed() > SHUTDOWN + Duration::from_secs(5) {
+            let next = "wait, or end its process";
+            return Err(Failure::new(Exit::TimedOut, "the node still runs", "", next));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    context.show(&answer, |output, _| output.line("stopped"));
+    Ok(())
+}
+
+pub(super) fn status(context: &Context) -> Outcome {
+    let client = context.client()?;
+    let answer = client.get("/api/v1/status")?;
+    context.show(&answer, |output, answer| show_status(output, answer, client.base()));
+    Ok(())
+}
+
+fn show_status(output: &Output, status: &Value, api: &str) {
+    let line = |label: &str, value: String| output.line(format!("{label:>10}  {value}"));
+    output.line(format!("{} at {api}", output.bold(&node_name(&status["node"]))));
+    if output.quiet {
+        return;
+    }
+    line(
+        "pool",
+        format!("{}, founded by {}", short(&text(status, "pool")), node_name(&status["founder"])),
+    );
+    line(
+        "members",
+        format!("{} known, {} connected", text(status, "members"), text(status, "connected")),
+    );
+    let (reachable, quorum) = (&status["witnesses_reachable"], &status["quorum"]);
+    let slack =
+        if reachable == quorum && status["witnesses"] != *reachable { ": no slack" } else { "" };
+    line(
+        "witnesses",
+        format!("{} of {} reachable, {quorum} needed{slack}", reachable, text(status, "witnesses")),
+    );
+    line("balance", format!("{} rUv", text(&status["balance"], "balance")));
+    line(
+        "own tasks",
+        format!(
+            "{} verified, {} failed, {} running; {} results rejected",
+            text(status, "tasks_verified"),
+            text(status, "tasks_failed"),
+            text(status, "own_tasks"),
+            text(status, "results_rejected"),
+        ),
+    );
+    line(
+        "for others",
+        format!(
+            "{} executed, {} now",
+            text(status, "executed_for_others"),
+            text(status, "working")
+        ),
+    );
+    let faulty: Vec<String> = list(status, "faulty").iter().map(node_name).collect();
+    if !faulty.is_empty() {
+        line("faulty", output.red(&faulty.join(", ")));
+    }
+    for note in list(status, "notes") {
+        line("note", super::plain(note));
+    }
+}
+
+pub(super) fn peers(context: &Context) -> Outcome {
+    let answer = context.client()?.get("/api/v1/peers")?;
+    context.show(&answer, |output, answer| {
+        let flag = |value: &Value, name: &str| {
+            if *value == true { name.to_owned() } else { String::new() }
+        };
+        let rows: Vec<Vec<String>> = list(answer, "peers")
+            .iter()
+            .map(|peer| {
+                let roles = [
+                    flag(&peer["witness"], "witness"),
+                    flag(&peer["same_owner"], "yours"),
+                    if peer["faults"].as_u64() > Some(0) { "faulty".into() } else { String::new() },
+                ];
+                let roles = roles.into_iter().filter(|r| !r.is_empty()).collect::<Vec<_>>();
+                let bytes = |field: &str| peer[field].as_u64().map_or("-".into(), human_bytes);
+                vec![
+                    text(peer, "node"),
+                    text(peer, "connected"),
+                    roles.join(" "),
+                    text(peer, "checked"),
+                    text(peer, "load"),
+                    bytes("sent_bytes"),
+                    bytes("received_bytes"),
+                ]
+            })
+            .collect();
+        if rows.is_empty() {
+            output.line("no other members; make a ticket with `edge-net identity invite`");
+        } else {
+            let heading = ["NODE", "CONNECTED", "ROLES", "CHECKED", "LOAD", "SENT", "RECEIVED"];
+            output.table(&heading, &rows);
+        }
+    });
+    Ok(())
+}
+
+/// Bytes for people.
+pub(crate) fn human_bytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

@@ -1,0 +1,87 @@
+//! What went wrong, in three parts, and the exit code that follows.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+/// Exit codes are a contract.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// It failed.
+    Failed = 1,
+    /// It was asked for in a way that cannot be.
+    Usage = 2,
+    /// There is no node to talk to.
+    Unreachable = 3,
+    /// What was named is not there.
+    NotFound = 4,
+    /// Policy or credits forbid it.
+    Refused = 5,
+    /// It took too long.
+    TimedOut = 6,
+    /// Somebody pressed Ctrl-C.
+    Interrupted = 130,
+}
+
+/// A failure a person can act on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Failure {
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// What failed.
+    pub(crate) what: String,
+    /// Why.
+    pub(crate) why: String,
+    /// What to do next.
+    pub(crate) next: String,
+}
+
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(
+        exit: Exit,
+        what: impl Into<String>,
+        why: impl fmt::Display,
+        next: impl Into<String>,
+    ) -> Self {
+        Failure { exit, what: what.into(), why: why.to_string(), next: next.into() }
+    }
+
+    /// [`Exit::Failed`].
+    pub(crate) fn failed(
+        what: impl Into<String>,
+        why: impl fmt::Display,
+        next: impl Into<String>,
+    ) -> Self {
+        Failure::new(Exit::Failed, what, why, next)
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Failure::new(Exit::Interrupted, "interrupted", "Ctrl-C was pressed", "")
+    }
+
+    /// As the JSON object of `--json`.
+    pub(crate) fn json(&self) -> Value {
+        let Failure { exit, what, why, next } = self;
+        json!({
+            "schema": "edge-net.error/1",
+            "error": { "what": what, "why": why, "next": next },
+            "exit": *exit as u8,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what)?;
+        if !self.why.is_empty() {
+            write!(f, "\n  why:  {}", self.why)?;
+        }
+        if !self.next.is_empty() {
+            write!(f, "\n  next: {}", self.next)?;
+        }
+        Ok(())
+    }
+}

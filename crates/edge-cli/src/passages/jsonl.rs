@@ -1,0 +1,89 @@
+//! JSON Lines: one object a line with `text`, perhaps `id`, and whatever else belongs to it.
+
+use std::io::BufRead;
+
+use edge_embed::Tokenizer;
+use serde_json::{Map, Value};
+
+use super::{Collector, Passage, TOKENS_MIN, folder::Skipped, split};
+
+/// The longest line that is read.
+const LINE_BYTES_MAX: u64 = 2 << 20;
+/// The most lines named as skipped; beyond it they are only counted.
+const NAMED_MAX: usize = 20;
+
+/// Reads every line of a file; lines that are no record are skipped and named.
+pub(crate) fn read(
+    file: &str,
+    mut reader: impl BufRead,
+    collector: &mut Collector,
+    skipped: &mut Vec<Skipped>,
+) {
+    let mut bad = 0usize;
+    let mut name = |line: u32, reason: String, skipped: &mut Vec<Skipped>| {
+        bad += 1;
+        if bad <= NAMED_MAX {
+            skipped.push(Skipped { file: format!("{file}:{line}"), reason });
+        } else if bad == NAMED_MAX + 1 {
+            let reason = "and more lines like these".to_owned();
+            skipped.push(Skipped { file: file.to_owned(), reason });
+        }
+    };
+    for line in 1u32.. {
+        let mut bytes = Vec::new();
+        let mut limited = std::io::Read::take(&mut reader, LINE_BYTES_MAX);
+        match limited.read_until(b'\n', &mut bytes) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => {
+                name(line, error.to_string(), skipped);
+                break;
+            }
+        }
+        if bytes.last() != Some(&b'\n') && bytes.len() as u64 == LINE_BYTES_MAX {
+            name(
+                line,
+                "a line of more than 2 MiB; the rest of the file is not read".into(),
+                skipped,
+            );
+            break;
+        }
+        if bytes.trim_ascii().is_empty() {
+            continue;
+        }
+        match record(file, line, &bytes) {
+            Ok(Some(passage)) => collector.add(passage),
+            Ok(None) => {}
+            Err(reason) => name(line, reason, skipped),
+        }
+    }
+}
+
+/// One record; `None` for one without text to speak of.
+fn record(file: &str, line: u32, bytes: &[u8]) -> Result<Option<Passage>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
+    let mut fields: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))?;
+    let text = match fields.remove("text") {
+        Some(Value::String(text)) => split::normalise(&text),
+        Some(_) => return Err("`text` is not a string".to_owned()),
+        None => return Err("no `text`".to_owned()),
+    };
+    let key = match fields.remove("id") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(key)) => Some(key),
+        Some(Value::Number(key)) => Some(key.to_string()),
+        Some(_) => return Err("`id` is neither a string nor a number".to_owned()),
+    };
+    // A record that somebody named stays, however short; the model reads its first 512 tokens.
+    let short = key.is_none() && Tokenizer::builtin().count(&text) < TOKENS_MIN;
+    if text.is_empty() || short {
+        return Ok(None);
+    }
+    let id = match &key {
+        Some(key) => edge_tasks::record_id_for_key(key),
+        None => edge_tasks::record_id_for_text(&text),
+    };
+    let fields = (!fields.is_empty()).then_some(fields);
+    Ok(Some(Passage { id, text, file: file.to_owned(), line, fields, key }))
+}

@@ -1,0 +1,188 @@
+use std::path::{Path, PathBuf};
+
+use edge_base::Digest;
+use edge_embed::Tokenizer;
+
+use super::{
+    Collector, Documents, TOKENS_MAX, TOKENS_MIN,
+    comments::{self, Language},
+    corpus::{Corpus, Package, packages_of, registry_folders},
+    markdown, split,
+};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn shown(blocks: Vec<super::Block>) -> Vec<(u32, String)> {
+    blocks.into_iter().map(|b| (b.line, split::normalise(&b.text))).collect()
+}
+
+#[test]
+fn rust_documentation_is_found_and_strings_are_not() {
+    let source = r####"//! Crate words here.
+//! Second line.
+
+/// One item,
+/// two lines.
+fn a<'a>(x: &'a str) -> char { '"' }
+//// not documentation
+// nor this
+/// Apart from the first.
+
+/// Blank line above.
+const S: &str = "/// in a string";
+const R: &str = r##"
+/// in a raw "string"#
+"##;
+/** Bracketed
+ * with stars. */
+fn b() { let _ = '\''; /* /* nested */ /// gone */ }
+/*! Inner. */
+/*** decoration ***/
+"####;
+    let expected = [
+        (1, "Crate words here. Second line."),
+        (4, "One item, two lines."),
+        (9, "Apart from the first."),
+        (11, "Blank line above."),
+        (16, "Bracketed with stars."),
+        (19, "Inner."),
+    ];
+    let expected: Vec<_> = expected.map(|(line, text)| (line, text.to_owned())).into();
+    assert_eq!(shown(comments::blocks(Language::Rust, source)), expected);
+}
+
+#[test]
+fn examples_lose_fences_and_hidden_lines_but_no_line_numbers() {
+    let source =
+        "/// Adds.\n/// ```\n/// # use hidden;\n/// add(1, 2);\n/// ```\nfn add() {}\n/// Next.\n";
+    let blocks = shown(comments::blocks(Language::Rust, source));
+    assert_eq!(blocks, [(1, "Adds. add(1, 2);".to_owned()), (7, "Next.".to_owned())]);
+}
+
+#[test]
+fn comments_of_other_languages() {
+    let c = "int x; // trailing words\n// more\nchar *s = \"// no\";\n/* block\n * two */\n";
+    let expected = [(1, "trailing words more".to_owned()), (4, "block two".to_owned())];
+    assert_eq!(shown(comments::blocks(Language::C, c)), expected);
+    let py = "#!/usr/bin/env python3\n# one\n# two\ndef f():\n    \"\"\"Says\n    this.\"\"\"\n";
+    let expected = [(5, "Says this.".to_owned()), (2, "one two".to_owned())];
+    assert_eq!(shown(comments::blocks(Language::Hash, py)), expected);
+}
+
+#[test]
+fn paragraphs_stand_under_their_heading() {
+    let source = "[![badge](x)](y)\n# Title\n\nFirst words\ngo on.\n\n<img src=x>\n\nSecond\n------\n\
+                  Under it.\n```\ncode here\n```\n[link]: https://example.org\n";
+    let expected =
+        [(4, "Title: First words go on."), (11, "Second: Under it."), (13, "Second: code here")];
+    let expected: Vec<_> = expected.map(|(line, text)| (line, text.to_owned())).into();
+    assert_eq!(shown(markdown::blocks(source)), expected);
+}
+
+#[test]
+fn passages_have_5_to_512_tokens_and_long_ones_are_cut_at_sentences() {
+    let tokenizer = Tokenizer::builtin();
+    assert!(split::passages(tokenizer, "too short").is_empty());
+    assert!(split::passages(tokenizer, " \n\t").is_empty());
+    let text = "\n  This is  just\nenough. ";
+    assert_eq!(split::passages(tokenizer, text), [(1, "This is just enough.".to_owned())]);
+    let long: String =
+        (0..200).map(|n| format!("Sentence number {n} is about apples.\n")).collect();
+    let cut = split::passages(tokenizer, &long);
+    assert!(cut.len() > 1);
+    let mut rebuilt = Vec::new();
+    for (line, text) in &cut {
+        let tokens = tokenizer.count(text);
+        assert!((TOKENS_MIN..=TOKENS_MAX).contains(&tokens), "{tokens}");
+        assert!(text.starts_with(&format!("Sentence number {line} ")), "{line}: {text}");
+        assert!(text.ends_with('.'));
+        rebuilt.push(text.as_str());
+    }
+    assert_eq!(rebuilt.join(" "), split::normalise(&long));
+    let endless = "word ".repeat(3_000);
+    let cut = split::passages(tokenizer, &endless);
+    assert!(cut.iter().all(|(_, text)| tokenizer.count(text) <= TOKENS_MAX));
+    assert_eq!(cut.iter().map(|(_, t)| t.split(' ').count()).sum::<usize>(), 3_000);
+}
+
+#[test]
+fn the_id_is_the_hash_of_the_text_and_the_smallest_stay() {
+    let texts: Vec<String> =
+        (0..100).map(|n| format!("the passage with the number {n} says this")).collect();
+    let collect = |order: &mut dyn Iterator<Item = &String>, limit| {
+        let mut collector = Collector::new(limit);
+        for text in order {
+            collector.take("f", vec![super::Block { line: 1, text: text.clone() }]);
+        }
+        collector
+    };
+    let all = collect(&mut texts.iter(), usize::MAX).finish();
+    assert_eq!(all.len(), 100);
+    assert!(all.iter().all(|p| p.id.0 == Digest::of(p.text.as_bytes())));
+    let some = collect(&mut texts.iter().rev().chain(&texts), 10);
+    assert_eq!(some.seen(), 200);
+    let ids = |passages: &[super::Passage]| passages.iter().map(|p| p.id).collect::<Vec<_>>();
+    assert_eq!(ids(&some.finish()), ids(&all[..10]));
+}
+
+#[test]
+fn a_folder_of_everything() {
+    let documents = Documents::read(&fixtures().join("documents"), 1_000).unwrap();
+    let shown: Vec<String> =
+        documents.passages.iter().map(|p| format!("{}:{} {}", p.file, p.line, p.text)).collect();
+    let mut sorted = shown.clone();
+    sorted.sort();
+    insta::assert_snapshot!(sorted.join("\n"));
+    assert_eq!(documents.other, 1);
+    let skipped: Vec<&str> = documents.skipped.iter().map(|s| s.file.as_str()).collect();
+    assert_eq!(skipped, ["latin1.txt", "records.jsonl:3", "records.jsonl:4"]);
+    let named = documents.passages.iter().find(|p| p.key.as_deref() == Some("7")).unwrap();
+    assert_eq!(named.id, edge_tasks::record_id_for_key("7"));
+    assert_eq!(named.fields.as_ref().unwrap()["colour"], "red");
+}
+
+#[test]
+fn too_large_files_are_named_and_not_read() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("huge.txt");
+    let file = std::fs::File::create(&path).unwrap();
+    // Sparse: a gigabyte that takes no space.
+    file.set_len(1 << 30).unwrap();
+    std::fs::write(temp.path().join("empty.md"), "").unwrap();
+    let documents = Documents::read(temp.path(), 10).unwrap();
+    assert_eq!(documents.passages.len(), 0);
+    assert_eq!(documents.skipped.len(), 1);
+    assert_eq!(documents.skipped[0].file, "huge.txt");
+    assert_eq!(documents.skipped[0].reason, "1024 MiB, over the limit of 8 MiB");
+    assert!(Documents::read(&temp.path().join("absent"), 10).is_err());
+}
+
+#[test]
+fn locked_packages_are_found_below_cargo_home() {
+    let lock = std::fs::read_to_string(fixtures().join("locked.toml")).unwrap();
+    let packages = packages_of(&lock);
+    let package =
+        |name: &str, version: &str| Package { name: name.to_owned(), version: version.to_owned() };
+    assert_eq!(packages, [package("absent", "2.0.0"), package("sample", "1.2.3")]);
+    let folders = registry_folders(&fixtures().join("cargo-home"));
+    assert_eq!(folders.len(), 1);
+    let corpus = Corpus::read(&folders, &packages, 100);
+    assert_eq!((corpus.packages, corpus.missing), (1, 1));
+    let mut found: Vec<_> = corpus
+        .documents
+        .passages
+        .iter()
+        .map(|p| (p.file.as_str(), p.line, p.text.as_str()))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            ("sample-1.2.3/README.md", 3, "Sample: A package with one paragraph of text."),
+            ("sample-1.2.3/src/lib.rs", 1, "Sets the timeout of a connection."),
+        ]
+    );
+    assert!(super::locked_packages().len() > 100, "the workspace's own lock file");
+}
