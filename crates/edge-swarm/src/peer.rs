@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod bank;
+mod bounds;
 mod collections;
 mod content;
 mod escrow;
@@ -31,6 +32,7 @@ mod start;
 mod task;
 mod view;
 
+pub use bounds::Holding;
 pub use faults::FaultRecord;
 pub use start::{Row, StartError, Stored};
 pub use task::{TaskRecord, WorkerRecord};

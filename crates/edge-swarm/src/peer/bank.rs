@@ -58,6 +58,12 @@ struct Pending {
 }
 
 impl Bank {
+    /// What grows here, with its bounds.
+    pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        add("certificates that wait", self.waiting.len(), WAITING_MAX);
+        add("own blocks that wait", self.queue.len(), QUEUE_MAX);
+    }
+
     pub(crate) fn new(genesis: Genesis) -> Self {
         let ledger = Ledger::new(genesis).expect("invariant: the genesis record was validated");
         Bank {

@@ -118,6 +118,21 @@ struct AppendCall {
 }
 
 impl Shards {
+    /// What grows here, with its bounds.
+    pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        add("collections", self.collections.len(), COLLECTIONS_MAX);
+        add("copies", self.replicas.len(), super::replica::REPLICAS_MAX);
+        add("calls that wait for logs", self.waiting.len(), WAITING_MAX);
+        let own = self.collections.values().flat_map(|c| c.shards.values());
+        let batches = own.clone().filter_map(|s| s.own.as_ref()).map(|o| o.inflight.len());
+        add("batches of a shard under way", batches.max().unwrap_or(0), INFLIGHT_MAX);
+        add("heads of a shard", own.map(|s| s.heads.len()).max().unwrap_or(0), HEADS_MAX);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len() + self.replicas.len()
+    }
+
     /// Who may write to a collection.
     pub(crate) fn owner_of(&self, collection: &CollectionId) -> Option<NodeId> {
         self.collections.get(collection).map(|c| c.spec.signer)

@@ -53,6 +53,16 @@ pub(crate) struct Content {
 }
 
 impl Content {
+    /// What grows here, with its bounds.
+    pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        add("bytes of content", self.bytes, KEPT_BYTES_MAX);
+        add("fetches", self.fetches.len(), FETCHES_MAX);
+    }
+
+    pub(crate) fn fetches(&self) -> usize {
+        self.fetches.len()
+    }
+
     pub(crate) fn get(&self, content: &Digest) -> Option<Arc<[u8]>> {
         self.kept.get(content).cloned()
     }

@@ -57,6 +57,12 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
+    /// What grows here, with its bounds.
+    pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        add("open fault reports", self.open.len(), OPEN_MAX);
+        add("judged fault reports", self.judged.len(), JUDGED_MAX);
+    }
+
     /// Whether a verified fault names the node.
     pub(crate) fn names(&self, node: &NodeId) -> bool {
         self.named.contains(node)

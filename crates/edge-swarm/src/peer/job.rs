@@ -66,6 +66,16 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
+    /// What grows here, with its bounds.
+    pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        add("tasks of others", self.all.len(), JOBS_MAX);
+        add("requesters that owe", self.unpaid.len(), super::membership::MEMBERS_MAX);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
     /// Tasks that wait or run.
     pub(crate) fn load(&self) -> u32 {
         u32::try_from(self.active).unwrap_or(u32::MAX)

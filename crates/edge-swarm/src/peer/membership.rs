@@ -83,6 +83,12 @@ struct Reputation {
 }
 
 impl Members {
+    /// What grows here, with its bounds.
+    pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        add("members", self.all.len(), MEMBERS_MAX + 1);
+        add("invitations", self.invites.len(), INVITES_MAX);
+    }
+
     pub(crate) fn is_member(&self, node: &NodeId) -> bool {
         self.all.contains_key(node)
     }

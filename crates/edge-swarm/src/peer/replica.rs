@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Copies one node holds, at most.
-const REPLICAS_MAX: usize = 4_096;
+pub(crate) const REPLICAS_MAX: usize = 4_096;
 /// Batches kept in memory while an earlier one is missing.
 const BUFFER_MAX: usize = 64;
 /// Roots of recent positions kept to answer tasks that are repeated.

@@ -88,6 +88,14 @@ pub(crate) struct Searches {
 }
 
 impl Searches {
+    /// What grows here, with its bounds.
+    pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        add("searches", self.all.len(), SEARCHES_MAX);
+        add("ended searches", self.recent.len(), RECENT_MAX);
+        let parts: usize = self.all.values().map(|search| search.shards.len()).sum();
+        add("searched shards", self.by_task.len(), parts);
+    }
+
     /// The parts of every search under way.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Part>> {
         self.all.values().flat_map(|s| s.shards.iter().map(|p| &p.parts))

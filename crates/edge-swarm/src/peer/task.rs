@@ -229,6 +229,15 @@ pub(crate) struct Tasks {
     outstanding: BTreeMap<NodeId, u32>,
 }
 
+impl Tasks {
+    /// What grows here, with its bounds.
+    pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        // Batches of own shards begin tasks of their own beside those of callers.
+        add("own tasks", self.all.len(), 2 * TASKS_MAX + DECIDED_MAX);
+        add("decided tasks", self.decided.len(), DECIDED_MAX);
+    }
+}
+
 impl Peer {
     pub(super) fn submit(&mut self, call: CallId, request: TaskRequest) {
         if matches!(request.kind, TaskKind::VectorInsert | TaskKind::VectorSearch) {

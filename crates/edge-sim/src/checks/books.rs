@@ -1,0 +1,202 @@
+//! Books: certificates, escrows, conservation.
+
+use std::sync::Arc;
+
+use edge_base::{Credits, NodeId, codec};
+use edge_ledger::{BlockKind, Certificate, Ledger};
+use edge_swarm::Table;
+
+use super::Checks;
+use crate::{node::Node, outcome::Escrows, queue::Instant};
+
+impl Checks {
+    /// A node verified a certificate and stores it.
+    pub(super) fn on_stored_certificate(&mut self, now: Instant, key: &[u8], value: &[u8]) {
+        if self.stored.get(key).is_some_and(|known| known == value) {
+            return;
+        }
+        match codec::decode::<Certificate>(value) {
+            Ok(certificate) => {
+                self.stored.insert(key.to_vec(), value.to_vec());
+                self.on_certificate(now, certificate);
+            }
+            Err(error) => {
+                let text = format!("a stored certificate does not decode: {error}");
+                self.violation(now, "books", text);
+            }
+        }
+    }
+
+    /// Somebody shows a certificate: it counts if its votes hold.
+    pub(super) fn on_shown_certificate(&mut self, now: Instant, certificate: Certificate) {
+        let Some(set) = self.sets.get(&certificate.set_version) else { return };
+        if certificate.check_votes(set, &self.pool, &mut self.verifier).is_ok() {
+            self.on_certificate(now, certificate);
+        }
+    }
+
+    fn on_certificate(&mut self, now: Instant, certificate: Certificate) {
+        let id = certificate.id();
+        if self.certificates.contains_key(&id) {
+            return;
+        }
+        let body = certificate.body();
+        let (account, seq) = (body.account, body.seq);
+        if let Some(other) = self.places.insert((account, seq), id) {
+            let text = format!(
+                "two certificates of {} at {seq}: {} and {}",
+                account.short(),
+                other.short(),
+                id.short()
+            );
+            self.violation(now, "one-certificate", text);
+        }
+        if let BlockKind::Escrow { .. } = &body.kind {
+            self.opened.insert(edge_base::EscrowId(id), account);
+        }
+        if let Some(escrow) = body.kind.ends() {
+            let ends = self.ended.entry(escrow).or_default();
+            ends.push(id);
+            if ends.len() > 1 {
+                let text =
+                    format!("the escrow {} of {} ended twice", escrow.short(), account.short());
+                self.violation(now, "escrow-ends-once", text);
+            }
+        }
+        if let BlockKind::Settle { escrow, payments, .. } = &body.kind {
+            for payment in payments.clone() {
+                let key = (*escrow, payment.worker);
+                let (paid, worker) = (payment.amount.micro(), payment.worker.short());
+                let earned = self.earned.get(&key).copied().unwrap_or(0);
+                if paid > earned {
+                    let who = if self.liars.contains(&payment.worker) { "liar" } else { "worker" };
+                    let text = format!(
+                        "the {who} {worker} was paid {paid} of the escrow {}, its true results \
+                         are worth {earned}",
+                        escrow.short()
+                    );
+                    self.violation(now, "paid-for-truth", text);
+                }
+                let promised = self.promised.get(&key).copied().unwrap_or(0);
+                if paid < promised {
+                    let text = format!(
+                        "{worker} was promised {promised} of the escrow {} and paid {paid}",
+                        escrow.short()
+                    );
+                    self.violation(now, "vouchers-honoured", text);
+                }
+            }
+        }
+        self.certificates.insert(id, certificate);
+    }
+
+    /// An escrow that is open although its owner is there, or one promised something that a
+    /// refund did not pay.
+    pub(crate) fn open_escrow(&self, nodes: &[Node]) -> Option<String> {
+        let open = self.opened.iter().find(|(escrow, owner)| {
+            !self.ended.contains_key(escrow) && self.is_answerable(nodes, owner)
+        });
+        open.map(|(escrow, owner)| {
+            format!("the escrow {} of {} is open", escrow.short(), owner.short())
+        })
+    }
+
+    /// Whether the owner of an account is there and can end its escrows.
+    fn is_answerable(&self, nodes: &[Node], owner: &NodeId) -> bool {
+        let there = nodes.iter().any(|n| n.id == *owner && n.peer.is_some() && !n.lost_disk);
+        there && !self.frozen.contains(owner)
+    }
+
+    pub(super) fn escrows(&self) -> Escrows {
+        let mut counts = Escrows::default();
+        for (escrow, owner) in &self.opened {
+            let end = self.ended.get(escrow).and_then(|ends| ends.first());
+            let kind = end.and_then(|id| self.certificates.get(id)).map(|c| &c.body().kind);
+            match kind {
+                Some(BlockKind::Settle { .. }) => counts.settled += 1,
+                Some(BlockKind::Refund { .. }) => counts.refunded += 1,
+                _ if self.frozen.contains(owner) => counts.frozen += 1,
+                _ if self.gone.contains(owner) => counts.abandoned += 1,
+                _ => counts.open += 1,
+            }
+        }
+        counts
+    }
+
+    /// Folds what lies on a node's disk: it must add up at any moment.
+    pub(super) fn look_at_ledger(&mut self, now: Instant, node: &Node, number: usize) {
+        let Ok(mut ledger) = Ledger::new(self.genesis.clone()) else { return };
+        let handover = node.disk.read(Table::Pool, b"handover");
+        if let Some(handover) = handover.and_then(|bytes| codec::decode(&bytes).ok())
+            && let Err(error) = ledger.apply_handover(Arc::new(handover), &mut self.verifier)
+        {
+            let text = format!("the handover on the disk of node {number}: {error}");
+            self.violation(now, "conservation", text);
+        }
+        let rows = node.disk.rows(Table::Certificates);
+        let decoded = rows.into_iter().filter_map(|(_, value)| codec::decode(value).ok());
+        let certificates: Vec<Arc<Certificate>> = decoded.map(Arc::new).collect();
+        let merged = ledger.merge(certificates, &mut self.verifier);
+        if let Some(refused) = merged.refused.first() {
+            let text = format!("a certificate on the disk of node {number}: {}", refused.error);
+            self.violation(now, "conservation", text);
+        }
+        let totals = ledger.totals();
+        if !totals.conserved() {
+            let text = format!("credits on the disk of node {number}: {totals:?}");
+            self.violation(now, "conservation", text);
+        }
+        // Added up once more, from the accounts.
+        let accounts = ledger.accounts().map(|(_, view)| {
+            Credits::sum([view.balance, view.incoming, view.escrowed]).unwrap_or_default()
+        });
+        let again = Credits::sum(accounts.chain([totals.burned]));
+        if again != Ok(self.genesis.grant) {
+            let text = format!("accounts on the disk of node {number} add up to {again:?}");
+            self.violation(now, "conservation", text);
+        }
+    }
+
+    pub(super) fn books_at_the_end(&mut self, now: Instant, nodes: &[Node]) {
+        self.gone =
+            nodes.iter().filter(|n| n.peer.is_none() || n.lost_disk).map(|n| n.id).collect();
+        if let Some(text) = self.open_escrow(nodes) {
+            self.violation(now, "escrow-ends-once", text);
+        }
+        // Equal sets of certificates are folded once.
+        let mut seen = Vec::new();
+        for (number, node) in nodes.iter().enumerate() {
+            let print = node.disk.fingerprint(Table::Certificates);
+            if !seen.contains(&print) {
+                seen.push(print);
+                self.look_at_ledger(now, node, number);
+            }
+        }
+        if seen.len() > 1 {
+            let text = format!("{} different ledgers at the end", seen.len());
+            self.violation(now, "convergence", text);
+        }
+        // A refund pays nobody: nobody may have been promised anything.
+        let promised: Vec<(edge_base::EscrowId, NodeId, u64)> =
+            self.promised.iter().map(|((e, w), p)| (*e, *w, *p)).collect();
+        for (escrow, worker, amount) in promised {
+            let end = self.ended.get(&escrow).and_then(|ends| ends.first()).copied();
+            let kind = end.and_then(|id| self.certificates.get(&id)).map(|c| c.body().kind.clone());
+            let paid = match kind {
+                Some(BlockKind::Settle { payments, .. }) => {
+                    payments.iter().any(|p| p.worker == worker)
+                }
+                Some(_) => false,
+                None => continue,
+            };
+            if !paid {
+                let text = format!(
+                    "{} was promised {amount} of the escrow {} and is not among those paid",
+                    worker.short(),
+                    escrow.short()
+                );
+                self.violation(now, "vouchers-honoured", text);
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! One node: the product's peer, its disk, its clock, its workers and, perhaps, its lies.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use edge_base::shard::LogBatch;
+use edge_base::{Digest, Micros, NodeId, Rng, SecretKey, TaskKind, VerifierStats, Work, codec};
+use edge_swarm::{Answer, CallId, Counters, Peer, Refusal, Settings, Urgency, WorkId};
+use edge_tasks::{Executor, Liar};
+
+use crate::{clock::Clock, disk::Disk, queue::Instant};
+
+/// Executions that run at the same time on one node.
+const WORKERS: usize = 2;
+/// One piece of work in this many is taken from the least urgent that waits.
+const SHARE_OF_LOW: u64 = 8;
+
+/// Something that leaves when everything persisted before it is durable.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Send { to: NodeId, frame: Vec<u8> },
+    Publish { frame: Arc<[u8]> },
+    Answer { call: CallId, answer: Box<Result<Answer, Refusal>> },
+}
+
+/// Work that waits for a worker.
+#[derive(Debug)]
+struct Waiting {
+    work: WorkId,
+    what: Work,
+}
+
+/// What an execution came to.
+pub(crate) type Outcome = Result<Vec<u8>, String>;
+
+/// A result that was not the truth, as the boundary saw it.
+pub(crate) struct LieTold {
+    /// The content digest of the payload.
+    pub(crate) payload: Digest,
+    /// The content digest of what was said.
+    pub(crate) told: Digest,
+}
+
+/// An execution that begins: what it gives and how long it takes.
+pub(crate) struct Started {
+    pub(crate) work: WorkId,
+    pub(crate) takes: Micros,
+    pub(crate) lie: Option<LieTold>,
+}
+
+/// A node of the simulation.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) key: SecretKey,
+    pub(crate) settings: Settings,
+    pub(crate) disk: Disk,
+    pub(crate) clock: Clock,
+    /// Counts processes; events of an earlier one are void.
+    pub(crate) life: u32,
+    pub(crate) peer: Option<Peer>,
+    pub(crate) wake: Option<Instant>,
+    pub(crate) held: VecDeque<(u64, Held)>,
+    /// Whether this node may vote (its vote log is whole).
+    pub(crate) may_vote: bool,
+    /// Executions of a liar go through this.
+    pub(crate) liar: Option<Liar>,
+    /// Its disk was lost.
+    pub(crate) lost_disk: bool,
+    executor: Executor,
+    queues: [VecDeque<Waiting>; 3],
+    running: BTreeMap<WorkId, Outcome>,
+    taken: u64,
+    speed: u64,
+    past: Counters,
+    past_verifier: VerifierStats,
+    /// Executions made.
+    pub(crate) executions: u64,
+}
+
+impl Node {
+    pub(crate) fn new(key: SecretKey, settings: Settings, disk: Disk, rng: &mut Rng) -> Self {
+        Node {
+            id: key.node_id(),
+            key,
+            settings,
+            disk,
+            clock: Clock::new(0, 0, rng),
+            life: 0,
+            peer: None,
+            wake: None,
+            held: VecDeque::new(),
+            may_vote: true,
+            liar: None,
+            lost_disk: false,
+            executor: Executor::new(),
+            queues: Default::default(),
+            running: BTreeMap::new(),
+            taken: 0,
+            speed: 1 + rng.below(4),
+            past: Counters::default(),
+            past_verifier: VerifierStats::default(),
+            executions: 0,
+        }
+    }
+
+    /// The process ends: all that is in memory is gone.
+    pub(crate) fn stop(&mut self) {
+        self.past = self.counters();
+        self.past_verifier = self.verifier_stats();
+        self.life += 1;
+        self.peer = None;
+        self.wake = None;
+        self.held.clear();
+        self.executor = Executor::new();
+        self.queues = Default::default();
+        self.running.clear();
+    }
+
+    /// Counters of all lives.
+    pub(crate) fn counters(&self) -> Counters {
+        let now = self.peer.as_ref().map(Peer::counters).unwrap_or_default();
+        let past = self.past;
+        Counters {
+            inputs_decoded: past.inputs_decoded + now.inputs_decoded,
+            inputs_refused: past.inputs_refused + now.inputs_refused,
+            tasks_verified: past.tasks_verified + now.tasks_verified,
+            tasks_failed: past.tasks_failed + now.tasks_failed,
+            results_rejected: past.results_rejected + now.results_rejected,
+            own_executions: past.own_executions + now.own_executions,
+            executed_for_others: past.executed_for_others + now.executed_for_others,
+            faults_verified: past.faults_verified + now.faults_verified,
+            faults_refuted: past.faults_refuted + now.faults_refuted,
+        }
+    }
+
+    /// Verifications of all lives.
+    pub(crate) fn verifier_stats(&self) -> VerifierStats {
+        let now = self.peer.as_ref().map(Peer::verifier_stats).unwrap_or_default();
+        let past = self.past_verifier;
+        VerifierStats {
+            asked: past.asked + now.asked,
+            remembered: past.remembered + now.remembered,
+            computed: past.computed + now.computed,
+        }
+    }
+
+    // Work.
+
+    pub(crate) fn enqueue(&mut self, work: WorkId, what: Work, urgency: Urgency) {
+        let queue = match urgency {
+            Urgency::High => 0,
+            Urgency::Normal => 1,
+            Urgency::Background => 2,
+        };
+        self.queues[queue].push_back(Waiting { work, what });
+    }
+
+    pub(crate) fn cancel(&mut self, work: WorkId) {
+        for queue in &mut self.queues {
+            queue.retain(|waiting| waiting.work != work);
+        }
+    }
+
+    /// How much waits or runs.
+    pub(crate) fn work_load(&self) -> usize {
+        self.running.len() + self.queues.iter().map(VecDeque::len).sum::<usize>()
+    }
+
+    /// Begins the next execution, if a worker is free. It is computed here, for real, on this
+    /// node's own executor; its outcome comes when its time has passed.
+    pub(crate) fn start_work(&mut self, rng: &mut Rng) -> Option<Started> {
+        if self.running.len() >= WORKERS {
+            return None;
+        }
+        self.taken += 1;
+        let low_first = self.taken.is_multiple_of(SHARE_OF_LOW);
+        let order = if low_first { [2, 1, 0] } else { [0, 1, 2] };
+        let mut found = None;
+        for queue in order {
+            found = self.queues[queue].pop_front();
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(Waiting { work, what }) = found else {
+            self.taken -= 1;
+            return None;
+        };
+        self.executions += 1;
+        let (outcome, lie) = self.execute(&what);
+        let takes = Micros(cost(&what) * self.speed * (50 + rng.below(100)) / 100);
+        self.running.insert(work, outcome);
+        Some(Started { work, takes, lie })
+    }
+
+    /// The outcome of an execution whose time has passed.
+    pub(crate) fn end_work(&mut self, work: WorkId) -> Option<Outcome> {
+        self.running.remove(&work)
+    }
+
+    fn execute(&mut self, what: &Work) -> (Outcome, Option<LieTold>) {
+        let run = |work: &Work| self.executor.execute(work).map_err(|error| error.to_string());
+        let Some(liar) = &mut self.liar else { return (run(what), None) };
+        let plan = liar.plan(what);
+        let instead = Liar::work(&plan, what);
+        let found = run(instead);
+        // Only searches and matches are replaced: executing the truth too changes nothing.
+        let truth = if instead == what { found.clone() } else { run(what) };
+        let told = found.map(|found| liar.tell(&plan, what, found));
+        let (Ok(told), Ok(truth)) = (&told, truth) else { return (told, None) };
+        let lie = match payload_of(what) {
+            Some(payload) if *told != truth => {
+                Some(LieTold { payload: Digest::of(payload), told: Digest::of(told) })
+            }
+            Some(_) | None => None,
+        };
+        (Ok(told.clone()), lie)
+    }
+}
+
+/// The payload of work that is a task's.
+fn payload_of(what: &Work) -> Option<&[u8]> {
+    match what {
+        Work::Run { payload, .. } | Work::Append { payload } | Work::Search { payload } => {
+            Some(payload)
+        }
+        Work::CheckAnswer { .. } | Work::Replay { .. } | Work::Drop { .. } => None,
+    }
+}
+
+/// Virtual microseconds of a piece of work on a machine of speed 1.
+fn cost(what: &Work) -> u64 {
+    match what {
+        Work::Run { kind: TaskKind::SemanticMatch, payload } => 800 + payload.len() as u64,
+        Work::Run { payload, .. } => 500 + payload.len() as u64,
+        Work::Append { payload } => {
+            let entries = codec::decode::<LogBatch>(payload).map_or(1, |b| b.entries.len() as u64);
+            500 + 300 * entries
+        }
+        Work::Search { .. } => 1_500,
+        Work::CheckAnswer { .. } => 400,
+        Work::Replay { history, .. } => 300 + history.len() as u64 / 64,
+        Work::Drop { .. } => 50,
+    }
+}

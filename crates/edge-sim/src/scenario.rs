@@ -1,0 +1,208 @@
+//! Scenarios as data.
+
+use edge_base::Micros;
+
+use crate::network::Weather;
+
+/// How the pool comes into being.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Setup {
+    /// Memberships, grants and the handover are on every disk at the start.
+    Ready,
+    /// The founder starts alone; the others join by tickets, then it hands over.
+    Tickets,
+}
+
+/// What is asked of the pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Workload {
+    /// Nodes that submit tasks.
+    pub requesters: usize,
+    /// Embedding tasks of all requesters together.
+    pub embeddings: usize,
+    /// Match tasks of all requesters together.
+    pub matches: usize,
+    /// Collections, each of a requester.
+    pub collections: usize,
+    /// Batches appended to each collection.
+    pub appends: usize,
+    /// Records of a batch.
+    pub records: usize,
+    /// Searches of each collection.
+    pub searches: usize,
+    /// Tasks are submitted within this time.
+    pub within: Micros,
+}
+
+/// What goes wrong besides the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Faults {
+    /// Cuts of the network into two sides.
+    pub partitions: usize,
+    /// How long each lasts.
+    pub partition: Micros,
+    /// Peers that crash and restart, in percent.
+    pub crash_percent: u64,
+    /// Workers that lie, in percent, in all three kinds.
+    pub liar_percent: u64,
+    /// The witness set loses as many members for a while as it can bear.
+    pub crash_witnesses: bool,
+    /// Nodes (a worker that holds copies, and a witness) that lose their disks.
+    pub lost_disks: bool,
+    /// How far clocks run apart, in parts per million.
+    pub skew_ppm: u64,
+}
+
+/// A scenario.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// Nodes.
+    pub peers: usize,
+    /// Witnesses: 1, 4, 7 ... 31.
+    pub witnesses: usize,
+    /// How the pool begins.
+    pub setup: Setup,
+    /// The network.
+    pub weather: Weather,
+    /// What is asked.
+    pub workload: Workload,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// After the last fault everything must be settled within this time.
+    pub settle_within: Micros,
+}
+
+const CALM: Weather = Weather {
+    loss_ppm: 0,
+    duplicate_ppm: 0,
+    latency_min: Micros::from_millis(1),
+    latency_max: Micros::from_millis(40),
+};
+
+const ROUGH: Weather = Weather {
+    loss_ppm: 50_000,
+    duplicate_ppm: 20_000,
+    latency_min: Micros::from_millis(1),
+    latency_max: Micros::from_millis(200),
+};
+
+const NO_FAULTS: Faults = Faults {
+    partitions: 0,
+    partition: Micros::from_secs(10),
+    crash_percent: 0,
+    liar_percent: 0,
+    crash_witnesses: false,
+    lost_disks: false,
+    skew_ppm: 200,
+};
+
+const WORKLOAD: Workload = Workload {
+    requesters: 10,
+    embeddings: 400,
+    matches: 200,
+    collections: 3,
+    appends: 12,
+    records: 8,
+    searches: 12,
+    within: Micros::from_secs(45),
+};
+
+const MIXED: Scenario = Scenario {
+    name: "mixed-faults",
+    about: "50 peers, loss, duplication, two partitions, crashes, liars of all three kinds",
+    peers: 50,
+    witnesses: 7,
+    setup: Setup::Ready,
+    weather: ROUGH,
+    workload: WORKLOAD,
+    faults: Faults { partitions: 2, crash_percent: 10, liar_percent: 20, ..NO_FAULTS },
+    settle_within: Micros::from_secs(180),
+};
+
+impl Scenario {
+    /// Every scenario.
+    pub fn all() -> Vec<Scenario> {
+        vec![
+            Scenario {
+                name: "smoke",
+                about: "five peers join by tickets, hand over to four witnesses and work",
+                peers: 5,
+                witnesses: 4,
+                setup: Setup::Tickets,
+                weather: Weather { loss_ppm: 10_000, ..CALM },
+                workload: Workload {
+                    requesters: 2,
+                    embeddings: 10,
+                    matches: 6,
+                    collections: 1,
+                    appends: 6,
+                    records: 6,
+                    searches: 6,
+                    within: Micros::from_secs(15),
+                },
+                faults: NO_FAULTS,
+                settle_within: Micros::from_secs(90),
+            },
+            MIXED,
+            Scenario {
+                name: "honest",
+                about: "as mixed-faults, but only the network is at fault: nobody may be named",
+                faults: Faults { partitions: 2, ..NO_FAULTS },
+                ..MIXED
+            },
+            Scenario {
+                name: "crash-witness",
+                about: "as many witnesses as the set can bear crash while blocks are certified",
+                peers: 20,
+                faults: Faults { crash_witnesses: true, ..NO_FAULTS },
+                ..MIXED
+            },
+            Scenario {
+                name: "lost-disk",
+                about: "a holder of copies and a witness lose their disks and join again",
+                peers: 20,
+                faults: Faults { lost_disks: true, ..NO_FAULTS },
+                ..MIXED
+            },
+            Scenario {
+                name: "thousand-peers",
+                about: "1,000 peers, 31 witnesses, 2,000 tasks",
+                peers: 1_000,
+                witnesses: 31,
+                weather: Weather { loss_ppm: 10_000, ..ROUGH },
+                workload: Workload {
+                    requesters: 40,
+                    embeddings: 1_200,
+                    matches: 500,
+                    collections: 10,
+                    appends: 20,
+                    records: 8,
+                    searches: 10,
+                    within: Micros::from_secs(60),
+                },
+                faults: Faults { partitions: 1, crash_percent: 2, liar_percent: 2, ..NO_FAULTS },
+                settle_within: Micros::from_secs(240),
+                ..MIXED
+            },
+        ]
+    }
+
+    /// A scenario by name.
+    pub fn named(name: &str) -> Option<Scenario> {
+        Scenario::all().into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// The same with another number of peers, and fewer witnesses where they do not fit.
+    pub fn with_peers(mut self, peers: usize) -> Scenario {
+        self.peers = peers.max(1);
+        while self.witnesses > self.peers {
+            self.witnesses = self.witnesses.saturating_sub(3).max(1);
+        }
+        self.workload.requesters = self.workload.requesters.min(self.peers);
+        self
+    }
+}

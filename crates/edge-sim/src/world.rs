@@ -1,0 +1,598 @@
+//! The world: nodes, their network and what happens to them, one event after the other.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use edge_base::{Micros, NodeId, Rng, SecretKey, Verifier};
+use edge_swarm::{
+    Answer, Command, Event as PeerEvent, Input, LoadId, Output, Peer, Refusal, Settings, Ticket,
+    WorkId,
+};
+use edge_tasks::{Liar, Lie, pins, shard_pin};
+
+use crate::{
+    checks::Checks,
+    clock::Clock,
+    disk::Disk,
+    mutant::{Mutant, Rogue},
+    network::{Network, mix},
+    node::{Held, Node},
+    pool,
+    queue::{Instant, Queue},
+    scenario::{Scenario, Setup},
+    workload::Step,
+};
+
+mod calls;
+mod course;
+mod faults;
+
+use calls::Calls;
+pub(crate) use calls::Probe;
+use faults::Fault;
+
+/// Memo of signatures that held, shared by all nodes of a run.
+const MEMO: usize = 1 << 22;
+/// Rows after which a collection opens its next shard: few, so that runs have several.
+const SHARD_ROWS: u64 = 48;
+/// Outputs one input may lead to: a guard against peers that never stop.
+const OUTPUTS_MAX: usize = 200_000;
+
+/// What can be chosen about a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Neither make nor check signatures: measures the state machine alone.
+    pub no_signatures: bool,
+    /// Print every input and output.
+    pub trace: bool,
+    /// A deliberate defect that a checker must find.
+    pub mutant: Option<Mutant>,
+    /// Print progress.
+    pub progress: bool,
+}
+
+/// What happens at a time.
+pub(crate) enum Happening {
+    Frame { from: u32, to: u32, frame: Vec<u8> },
+    Gossip { to: u32, frame: Arc<[u8]> },
+    Wake { node: u32, life: u32 },
+    Synced { node: u32, life: u32 },
+    Worked { node: u32, life: u32, work: WorkId },
+    Loaded { node: u32, life: u32, load: LoadId, value: Option<Vec<u8>> },
+    Dial { a: u32, b: u32 },
+    Linked { a: u32, b: u32, lives: (u32, u32) },
+    TimedOut { a: u32, b: u32 },
+    Noticed { node: u32, other: u32 },
+    Fault(Fault),
+    Step(Box<Step>),
+    Command { node: u32, probe: Probe, command: Box<Command> },
+    Look,
+}
+
+/// A run in progress.
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) seed: u64,
+    pub(crate) options: Options,
+    pub(crate) queue: Queue<Happening>,
+    pub(crate) network: Network,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) checks: Checks,
+    pub(crate) calls: Calls,
+    pub(crate) roles: Roles,
+    pub(crate) rogue: Option<Rogue>,
+    numbers: HashMap<NodeId, u32>,
+    verifier: Verifier,
+    rng: Rng,
+    outputs: Vec<Output>,
+    /// A digest of everything that happened: equal for equal seeds.
+    pub(crate) happened: u64,
+    pub(crate) events: u64,
+}
+
+/// Who is what.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Roles {
+    pub(crate) witnesses: Vec<u32>,
+    pub(crate) requesters: Vec<u32>,
+    pub(crate) liars: BTreeMap<u32, Lie>,
+    pub(crate) crashing: Vec<u32>,
+}
+
+/// Who is what in a run: at most f witnesses are liars or crash, requesters are honest, and with
+/// crashes at least one owner of a collection is among those who crash.
+fn roles(scenario: &Scenario, seed: u64) -> Roles {
+    let mut rng = Rng::derive(seed, "roles");
+    let peers = scenario.peers as u32;
+    let witnesses: Vec<u32> = (0..scenario.witnesses as u32).collect();
+    let mut faulty_witnesses = scenario.witnesses.saturating_sub(1) / 3;
+    let mut order: Vec<u32> = (1..peers).collect();
+    rng.shuffle(&mut order);
+    let wanted = |percent: u64| (u64::from(peers) * percent).div_ceil(100) as usize;
+    let mut liars = BTreeMap::new();
+    let mut budget = |node: u32| {
+        let spent = node < scenario.witnesses as u32;
+        let fine = !spent || faulty_witnesses > 0;
+        if fine && spent {
+            faulty_witnesses -= 1;
+        }
+        fine
+    };
+    for node in order.iter().copied() {
+        if liars.len() < wanted(scenario.faults.liar_percent) && budget(node) {
+            liars.insert(node, Lie::ALL[liars.len() % Lie::ALL.len()]);
+        }
+    }
+    rng.shuffle(&mut order);
+    let honest: Vec<u32> = order.into_iter().filter(|n| !liars.contains_key(n)).collect();
+    let mut requesters: Vec<u32> = honest.clone();
+    if scenario.setup == Setup::Tickets {
+        requesters = (0..peers).collect();
+    }
+    requesters.truncate(scenario.workload.requesters);
+    let mut crashing: Vec<u32> = Vec::new();
+    if scenario.faults.crash_percent > 0 {
+        let owners = requesters.iter().take(scenario.workload.collections).copied();
+        crashing.extend(owners.filter(|n| budget(*n)).take(1));
+        for node in honest.iter().rev().copied() {
+            let more = crashing.len() < wanted(scenario.faults.crash_percent);
+            if more && !crashing.contains(&node) && budget(node) {
+                crashing.push(node);
+            }
+        }
+    }
+    Roles { witnesses, requesters, liars, crashing }
+}
+
+impl World {
+    pub(crate) fn new(scenario: Scenario, seed: u64, options: Options) -> Self {
+        let mut rng = Rng::derive(seed, "world");
+        let roles = roles(&scenario, seed);
+        let secret = |node: usize| edge_base::Digest::of_value("sim-key", &(seed, node as u64)).0;
+        let key = |node: usize| match options.no_signatures {
+            true => SecretKey::silent_for_simulation(secret(node)),
+            false => SecretKey::from_seed(secret(node)),
+        };
+        let keys: Vec<SecretKey> = (0..scenario.peers).map(key).collect();
+        let ids: Vec<NodeId> = keys.iter().map(SecretKey::node_id).collect();
+        let mut verifier = match options.no_signatures {
+            true => Verifier::trusting_for_simulation(),
+            false => Verifier::memoised(MEMO),
+        };
+        let genesis = pool::genesis(ids[0], seed);
+        let mut checks = Checks::new(genesis.clone(), verifier.clone());
+        let ready = (scenario.setup == Setup::Ready).then(|| {
+            checks.expect_set(pool::witness_set(&ids, &roles.witnesses));
+            pool::ready(&keys, &roles.requesters, &roles.witnesses, seed, &mut verifier)
+        });
+        let lies_for = (options.mutant == Some(Mutant::LostAcknowledgement)).then_some(30_000_000);
+        let mut nodes = Vec::with_capacity(keys.len());
+        for (number, key) in keys.into_iter().enumerate() {
+            let settings = Settings {
+                addresses: vec![pool::address(number)],
+                pins: pins(),
+                shard_pin: shard_pin(),
+                shard_rows: SHARD_ROWS,
+                agent: format!("sim-{number}"),
+                ..Settings::default()
+            };
+            let base = ready.as_ref().map(|ready| ready.base.clone()).unwrap_or_default();
+            let mut disk = Disk::new(base, lies_for);
+            let own = ready.as_ref().and_then(|ready| ready.own.get(&number));
+            for write in own.into_iter().flatten() {
+                disk.write(write.clone());
+            }
+            if number == 0 && scenario.setup == Setup::Tickets {
+                Peer::found(&genesis).into_iter().for_each(|write| disk.write(write));
+            }
+            disk.begin_sync();
+            disk.end_sync(0);
+            let mut node = Node::new(key, settings, disk, &mut rng);
+            if let Some(lie) = roles.liars.get(&(number as u32)) {
+                node.liar = Some(Liar::new(*lie, mix(seed ^ number as u64)));
+            }
+            nodes.push(node);
+        }
+        let numbers = ids.iter().enumerate().map(|(n, id)| (*id, n as u32)).collect();
+        checks.expect_liars(roles.liars.keys().map(|n| ids[*n as usize]).collect());
+        World {
+            network: Network::new(scenario.weather, seed),
+            queue: Queue::new(),
+            rogue: options.mutant.and_then(Rogue::of),
+            calls: Calls::default(),
+            scenario,
+            seed,
+            options,
+            nodes,
+            checks,
+            roles,
+            numbers,
+            verifier,
+            rng,
+            outputs: Vec::new(),
+            happened: 0,
+            events: 0,
+        }
+    }
+
+    pub(crate) fn number(&self, id: &NodeId) -> Option<u32> {
+        self.numbers.get(id).copied()
+    }
+
+    /// Handles events until the queue is empty or the time has come.
+    pub(crate) fn run_until(&mut self, until: Instant) {
+        while self.queue.now() <= until {
+            let Some(happening) = self.queue.pop() else { return };
+            self.events += 1;
+            self.happen(happening);
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Frame { from, to, frame } => self.on_frame(from, to, frame),
+            Happening::Gossip { to, frame } => {
+                self.note(1, to, frame.len() as u64);
+                self.input(to, Input::Published { bytes: frame.to_vec() });
+            }
+            Happening::Wake { node, life } => {
+                let now = self.queue.now();
+                let it = &mut self.nodes[node as usize];
+                if it.life == life && it.wake == Some(now) {
+                    it.wake = None;
+                    self.input(node, Input::Tick);
+                }
+            }
+            Happening::Synced { node, life } => self.on_synced(node, life),
+            Happening::Worked { node, life, work } => {
+                let it = &mut self.nodes[node as usize];
+                if it.life != life {
+                    return;
+                }
+                if let Some(outcome) = it.end_work(work) {
+                    self.note(2, node, work);
+                    self.input(node, Input::Executed { work, outcome });
+                }
+                self.start_work(node);
+            }
+            Happening::Loaded { node, life, load, value } => {
+                if self.nodes[node as usize].life == life {
+                    self.input(node, Input::Loaded { load, value });
+                }
+            }
+            Happening::Dial { a, b } => self.on_dial(a, b),
+            Happening::Linked { a, b, lives } => self.on_linked(a, b, lives),
+            Happening::TimedOut { a, b } => self.on_timed_out(a, b),
+            Happening::Noticed { node, other } => self.on_noticed(node, other),
+            Happening::Fault(fault) => self.on_fault(fault),
+            Happening::Step(step) => self.on_step(*step),
+            Happening::Command { node, probe, command } => self.probe(node, probe, *command),
+            Happening::Look => self.look(),
+        }
+    }
+
+    /// Mixes something that happened into the digest.
+    pub(crate) fn note(&mut self, what: u64, node: u32, detail: u64) {
+        let now = self.queue.now();
+        self.happened =
+            mix(self.happened ^ mix(now ^ what << 56) ^ mix(u64::from(node) ^ detail << 20));
+    }
+
+    // The peer.
+
+    /// Starts the process of a node from its disk.
+    pub(crate) fn boot(&mut self, number: u32) {
+        let now = self.queue.now();
+        let skew = self.scenario.faults.skew_ppm;
+        let seed = self.rng.bytes();
+        let node = &mut self.nodes[number as usize];
+        if node.peer.is_some() {
+            return;
+        }
+        node.clock = Clock::new(now, skew, &mut self.rng);
+        let local = node.clock.local(now);
+        let (key, settings) = (node.key.clone(), node.settings.clone());
+        let stored = node.disk.stored();
+        match Peer::new(key, settings, stored, self.verifier.clone(), seed, local) {
+            Ok(mut peer) => {
+                if !node.may_vote {
+                    peer.may_vote(false);
+                }
+                node.peer = Some(peer);
+                self.input(number, Input::Tick);
+            }
+            Err(error) => {
+                let text = format!("node {number} cannot start: {error}");
+                self.checks.violation(now, "restart", text);
+            }
+        }
+    }
+
+    /// Gives a node an input and does what it wants done.
+    pub(crate) fn input(&mut self, number: u32, input: Input) {
+        let now = self.queue.now();
+        let node = &mut self.nodes[number as usize];
+        let Some(peer) = &mut node.peer else { return };
+        if self.options.trace {
+            eprintln!("{now:>12} {number:>4} < {}", crate::trace::input(&input));
+        }
+        peer.handle(node.clock.local(now), input);
+        let mut outputs = std::mem::take(&mut self.outputs);
+        while let Some(output) = peer.poll() {
+            outputs.push(output);
+            if outputs.len() > OUTPUTS_MAX {
+                let text = format!("node {number} gave {OUTPUTS_MAX} outputs to one input");
+                self.checks.violation(now, "bounds", text);
+                break;
+            }
+        }
+        for output in outputs.drain(..) {
+            self.output(number, output);
+        }
+        self.outputs = outputs;
+        self.start_sync(number);
+        self.start_work(number);
+    }
+
+    fn output(&mut self, number: u32, output: Output) {
+        let now = self.queue.now();
+        if self.options.trace {
+            eprintln!("{now:>12} {number:>4} > {}", crate::trace::output(&output));
+        }
+        match output {
+            Output::Persist(write) => {
+                self.checks.on_persist(now, &write);
+                self.nodes[number as usize].disk.write(write);
+            }
+            Output::Send { to, frame } => self.hold(number, Held::Send { to, frame }),
+            Output::Publish { frame } => {
+                self.hold(number, Held::Publish { frame: frame.into() });
+            }
+            Output::Answer { call, answer } => {
+                self.hold(number, Held::Answer { call, answer: Box::new(answer) });
+            }
+            Output::Execute { work, what, urgency } => {
+                self.nodes[number as usize].enqueue(work, what, urgency);
+            }
+            Output::CancelWork { work } => self.nodes[number as usize].cancel(work),
+            Output::Load { load, table, key } => {
+                let node = &self.nodes[number as usize];
+                let (life, value) = (node.life, node.disk.read(table, &key));
+                let delay = Micros(100 + self.rng.below(900));
+                self.queue.after(delay, Happening::Loaded { node: number, life, load, value });
+            }
+            Output::Event(event) => self.on_event(number, event),
+            Output::Keep { node, .. } => {
+                if let Some(to) = self.number(&node)
+                    && self.network.keep(number, to)
+                {
+                    self.queue.after(Micros(0), Happening::Dial { a: number, b: to });
+                }
+            }
+            // No peer bans anybody in these scenarios for more than the frames it drops itself.
+            Output::Ban { .. } => {}
+            Output::WakeAt(local) => {
+                let node = &mut self.nodes[number as usize];
+                let at = node.clock.global(local).max(now + 1);
+                if node.wake != Some(at) {
+                    node.wake = Some(at);
+                    let life = node.life;
+                    self.queue.at(at, Happening::Wake { node: number, life });
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, number: u32, event: PeerEvent) {
+        self.checks.on_event(self.queue.now(), number, &event);
+        if matches!(event, PeerEvent::Joined { .. }) {
+            self.on_joined(number);
+        }
+    }
+
+    // Durability.
+
+    fn hold(&mut self, number: u32, held: Held) {
+        let node = &mut self.nodes[number as usize];
+        let needs = node.disk.written();
+        if node.held.is_empty() && node.disk.synced() >= needs {
+            self.leave(number, held);
+        } else {
+            node.held.push_back((needs, held));
+        }
+    }
+
+    fn start_sync(&mut self, number: u32) {
+        let node = &mut self.nodes[number as usize];
+        if node.disk.begin_sync().is_some() {
+            let life = node.life;
+            let takes = Micros(200 + self.rng.below(4_800));
+            self.queue.after(takes, Happening::Synced { node: number, life });
+        }
+    }
+
+    fn on_synced(&mut self, number: u32, life: u32) {
+        let now = self.queue.now();
+        let node = &mut self.nodes[number as usize];
+        if node.life != life {
+            return;
+        }
+        node.disk.end_sync(now);
+        while let Some((needs, _)) = self.nodes[number as usize].held.front() {
+            if *needs > self.nodes[number as usize].disk.synced() {
+                break;
+            }
+            if let Some((_, held)) = self.nodes[number as usize].held.pop_front() {
+                self.leave(number, held);
+            }
+        }
+        self.start_sync(number);
+    }
+
+    /// What was held until it was durable leaves the node.
+    fn leave(&mut self, number: u32, held: Held) {
+        match held {
+            Held::Send { to, frame } => {
+                let Some(to) = self.number(&to) else { return };
+                let frame = match &mut self.rogue {
+                    Some(rogue) => rogue.departing(&self.checks, &self.nodes, number, frame),
+                    None => frame,
+                };
+                self.checks.on_send(self.queue.now(), &frame);
+                self.send(number, to, frame);
+            }
+            Held::Publish { frame } => {
+                if let Some(rogue) = &mut self.rogue {
+                    rogue.publishing(&self.checks, &self.nodes, number, &frame);
+                }
+                self.checks.on_publish(self.queue.now(), &frame);
+                self.publish(number, frame);
+            }
+            Held::Answer { call, answer } => self.on_answer(number, call, *answer),
+        }
+    }
+
+    fn send(&mut self, from: u32, to: u32, frame: Vec<u8>) {
+        let copies = self.network.carry(from, to);
+        if let Some(delay) = copies[1] {
+            self.queue.after(delay, Happening::Frame { from, to, frame: frame.clone() });
+        }
+        if let Some(delay) = copies[0] {
+            self.queue.after(delay, Happening::Frame { from, to, frame });
+        }
+    }
+
+    fn publish(&mut self, from: u32, frame: Arc<[u8]>) {
+        for to in 0..self.nodes.len() as u32 {
+            // Gossip reaches members; who has not joined yet hears nothing.
+            if to == from || self.nodes[to as usize].peer.is_none() {
+                continue;
+            }
+            for delay in self.network.carry(from, to).into_iter().flatten() {
+                self.queue.after(delay, Happening::Gossip { to, frame: frame.clone() });
+            }
+        }
+    }
+
+    fn on_frame(&mut self, from: u32, to: u32, frame: Vec<u8>) {
+        self.note(3, to, frame.len() as u64 ^ u64::from(from) << 32);
+        let frame = match &mut self.rogue {
+            Some(rogue) => {
+                rogue.remind(self.queue.now(), &self.nodes);
+                let kept = rogue.arriving(&mut self.checks, &self.nodes, from, to, frame);
+                self.rogue_acts();
+                match kept {
+                    Some(frame) => frame,
+                    None => return,
+                }
+            }
+            None => frame,
+        };
+        let from = self.nodes[from as usize].id;
+        self.input(to, Input::Frame { from, bytes: frame });
+    }
+
+    /// Sends what a mutant made up.
+    fn rogue_acts(&mut self) {
+        let Some(rogue) = &mut self.rogue else { return };
+        for (from, to, frame) in rogue.sends() {
+            self.send(from, to, frame);
+        }
+        let Some(rogue) = &mut self.rogue else { return };
+        for (from, frame) in rogue.publications() {
+            let frame: Arc<[u8]> = frame.into();
+            self.checks.on_publish(self.queue.now(), &frame);
+            self.publish(from, frame.clone());
+            self.queue.after(Micros(1_000), Happening::Gossip { to: from, frame });
+        }
+    }
+
+    // Work.
+
+    fn start_work(&mut self, number: u32) {
+        loop {
+            let node = &mut self.nodes[number as usize];
+            let (id, life) = (node.id, node.life);
+            let Some(started) = node.start_work(&mut self.rng) else { return };
+            if let Some(lie) = started.lie {
+                self.checks.on_lie(id, lie.payload, lie.told);
+            }
+            let work = started.work;
+            self.queue.after(started.takes, Happening::Worked { node: number, life, work });
+        }
+    }
+
+    // Connections.
+
+    pub(crate) fn is_up(&self, number: u32) -> bool {
+        self.nodes[number as usize].peer.is_some()
+    }
+
+    fn lives(&self, a: u32, b: u32) -> (u32, u32) {
+        (self.nodes[a as usize].life, self.nodes[b as usize].life)
+    }
+
+    fn on_dial(&mut self, a: u32, b: u32) {
+        if !self.network.is_wanted(a, b) || !self.is_up(a) {
+            return;
+        }
+        let there = if self.is_up(b) { self.network.carry(a, b)[0] } else { None };
+        match there {
+            Some(delay) => {
+                let lives = self.lives(a, b);
+                self.queue.after(delay.times(3), Happening::Linked { a, b, lives });
+            }
+            None => self.dial_again(a, b),
+        }
+    }
+
+    fn dial_again(&mut self, a: u32, b: u32) {
+        let again = Micros(500_000 + self.rng.below(1_000_000));
+        self.queue.after(again, Happening::Dial { a, b });
+    }
+
+    fn on_linked(&mut self, a: u32, b: u32, lives: (u32, u32)) {
+        if self.lives(a, b) != lives || self.network.is_cut(a, b) {
+            return self.dial_again(a, b);
+        }
+        self.network.link(a, b);
+        for (node, other) in [(a, b), (b, a)] {
+            if self.network.believe(node, other) {
+                let other = self.nodes[other as usize].id;
+                self.note(4, node, 0);
+                self.input(node, Input::Connected { node: other });
+            }
+        }
+    }
+
+    /// A cut lasted so long that a connection is given up.
+    fn on_timed_out(&mut self, a: u32, b: u32) {
+        if self.network.is_cut(a, b) && self.network.unlink(a, b) {
+            self.on_noticed(a, b);
+            self.on_noticed(b, a);
+        }
+    }
+
+    /// A node notices that a connection is gone.
+    fn on_noticed(&mut self, node: u32, other: u32) {
+        if self.network.is_linked(node, other) || !self.network.disbelieve(node, other) {
+            return;
+        }
+        self.note(5, node, u64::from(other));
+        let id = self.nodes[other as usize].id;
+        self.input(node, Input::Disconnected { node: id });
+        self.dial_again(node, other);
+        self.dial_again(other, node);
+    }
+}
+
+/// Writes that make an empty disk one of a node that joins by a ticket.
+pub(crate) fn join_by(ticket: &str) -> Option<Vec<edge_swarm::Write>> {
+    let ticket: Ticket = ticket.parse().ok()?;
+    Some(Peer::join(&ticket))
+}
+
+/// The answers a call can have.
+pub(crate) type Answered = Result<Answer, Refusal>;

@@ -1,0 +1,306 @@
+//! The callers: they ask, wait, judge the answer, and ask again where a caller would.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use edge_base::{Credits, Micros, NodeId, RecordId};
+use edge_ledger::Totals;
+use edge_swarm::{Answer, CallId, Command, Input, Refusal};
+
+use super::{Answered, Happening, World, join_by};
+use crate::{
+    checks::Asked,
+    pool::REQUESTER_GRANT,
+    queue::Instant,
+    workload::{Action, Step, name_of},
+};
+
+/// A call is answered within this, or nobody answers it any more.
+const ANSWER_WITHIN: Micros = Micros::from_secs(200);
+/// How often a caller asks again for something that was refused for now.
+const TRIES_MAX: u32 = 60;
+
+/// A question of the simulator itself.
+#[derive(Clone, Debug)]
+pub(crate) enum Probe {
+    /// A ticket for a node.
+    Ticket { node: u32 },
+    /// The handover to the scenario's witnesses.
+    Handover,
+    /// How a node is, at the end.
+    Status,
+    /// Whether a node's ledger adds up, every signature verified again.
+    Ledger,
+    /// Whether an owner still knows what it acknowledged.
+    Known { collection: usize, ids: Arc<Vec<RecordId>> },
+}
+
+enum What {
+    Action { action: Action, asked: Asked, tries: u32 },
+    Probe(Probe),
+}
+
+struct Call {
+    node: u32,
+    at: Instant,
+    what: What,
+}
+
+/// Calls that wait for their answers, and what came of those that got one.
+#[derive(Default)]
+pub(crate) struct Calls {
+    next: CallId,
+    open: BTreeMap<CallId, Call>,
+    interrupted: BTreeMap<u32, Vec<(Action, u32)>>,
+    /// Actions that are to be asked again.
+    waiting: usize,
+    pub(crate) verified: u64,
+    pub(crate) failed: BTreeMap<String, u64>,
+    pub(crate) interrupted_calls: u64,
+    pub(crate) handed_over: bool,
+    pub(crate) joined: BTreeSet<u32>,
+    pub(crate) named_at_end: BTreeMap<NodeId, usize>,
+    pub(crate) totals: Vec<(u32, Totals, bool)>,
+    pub(crate) started: usize,
+}
+
+impl Calls {
+    /// Whether everything that was asked has ended.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.interrupted.is_empty() && self.waiting == 0
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.len() + self.interrupted.len() + self.waiting
+    }
+
+    /// Calls that are open longer than any call may be: node and what was asked.
+    pub(crate) fn overdue(&self, now: Instant) -> Vec<(u32, String)> {
+        let late = |call: &&Call| now.saturating_sub(call.at) > ANSWER_WITHIN.0;
+        let calls = self.open.values().filter(late);
+        calls.map(|call| (call.node, call.what.name())).collect()
+    }
+}
+
+impl What {
+    fn name(&self) -> String {
+        match self {
+            What::Action { action, .. } => match action {
+                Action::Submit { kind, .. } => format!("{kind}"),
+                Action::Create { .. } => "create".into(),
+                Action::Append { .. } => "append".into(),
+                Action::Search { .. } => "search".into(),
+            },
+            What::Probe(probe) => format!("{probe:?}"),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn on_step(&mut self, step: Step) {
+        self.calls.waiting = self.calls.waiting.saturating_sub(1);
+        self.ask(step.node, step.action, step.tries);
+    }
+
+    /// Plans an action.
+    pub(crate) fn plan(&mut self, step: Step) {
+        self.calls.waiting += 1;
+        self.calls.started += 1;
+        self.queue.at(step.at, Happening::Step(Box::new(step)));
+    }
+
+    fn ask(&mut self, node: u32, action: Action, tries: u32) {
+        if !self.is_up(node) {
+            self.calls.interrupted.entry(node).or_default().push((action, tries));
+            return;
+        }
+        let asked = self.checks.on_asked(&action);
+        let command = action.command();
+        self.call(node, What::Action { action, asked, tries }, command);
+    }
+
+    pub(crate) fn probe(&mut self, node: u32, probe: Probe, command: Command) {
+        if !self.is_up(node) {
+            let command = Box::new(command);
+            let again = Happening::Command { node, probe, command };
+            return self.queue.after(Micros::from_secs(1), again);
+        }
+        self.call(node, What::Probe(probe), command);
+    }
+
+    fn call(&mut self, node: u32, what: What, command: Command) {
+        self.calls.next += 1;
+        let call = self.calls.next;
+        let at = self.queue.now();
+        self.calls.open.insert(call, Call { node, at, what });
+        self.note(8, node, call);
+        self.input(node, Input::Command { call, command });
+    }
+
+    /// A process ended: its callers lose their answers.
+    pub(super) fn interrupt(&mut self, node: u32) {
+        let lost: Vec<CallId> =
+            self.calls.open.iter().filter(|(_, c)| c.node == node).map(|(id, _)| *id).collect();
+        for id in lost {
+            let Some(call) = self.calls.open.remove(&id) else { continue };
+            self.calls.interrupted_calls += 1;
+            match call.what {
+                What::Action { action, tries, .. } => {
+                    self.calls.interrupted.entry(node).or_default().push((action, tries));
+                }
+                What::Probe(Probe::Ticket { node }) => self.invite(node, Credits::ZERO),
+                What::Probe(_) => {}
+            }
+        }
+    }
+
+    /// A process runs again: its callers ask again.
+    pub(super) fn ask_again(&mut self, node: u32) {
+        for (action, tries) in self.calls.interrupted.remove(&node).unwrap_or_default() {
+            self.later(node, action, tries, Micros(500_000));
+        }
+    }
+
+    fn later(&mut self, node: u32, action: Action, tries: u32, delay: Micros) {
+        self.calls.waiting += 1;
+        let at = self.queue.now() + delay.0;
+        self.queue.at(at, Happening::Step(Box::new(Step { at, node, action, tries })));
+    }
+
+    pub(super) fn on_answer(&mut self, node: u32, id: CallId, answer: Answered) {
+        let now = self.queue.now();
+        let Some(call) = self.calls.open.remove(&id) else {
+            let text = format!("node {node} answered call {id} twice, or one nobody made");
+            return self.checks.violation(now, "tasks-end", text);
+        };
+        self.note(9, node, id);
+        match call.what {
+            What::Action { action, asked, tries } => {
+                self.on_action_answered(node, action, asked, tries, answer);
+            }
+            What::Probe(probe) => self.on_probed(node, probe, answer),
+        }
+    }
+
+    fn on_action_answered(
+        &mut self,
+        node: u32,
+        action: Action,
+        asked: Asked,
+        tries: u32,
+        answer: Answered,
+    ) {
+        let now = self.queue.now();
+        let for_now = match &answer {
+            // Gossip about a new collection may not have come yet; a full log drains.
+            Err(Refusal::NotFound(_)) => true,
+            Err(Refusal::Refused(text)) => text.contains("try again"),
+            Ok(_) | Err(_) => false,
+        };
+        if for_now && tries < TRIES_MAX {
+            return self.later(node, action, tries + 1, Micros::from_secs(1));
+        }
+        self.checks.on_answered(now, node, &action, &asked, &answer);
+        match answer {
+            Ok(_) => self.calls.verified += 1,
+            Err(refusal) => {
+                let text = match refusal {
+                    Refusal::NotFound(text)
+                    | Refusal::Invalid(text)
+                    | Refusal::Refused(text)
+                    | Refusal::TimedOut(text)
+                    | Refusal::Failed(text) => text,
+                    _ => "another refusal".into(),
+                };
+                // Shard names differ; the reason is what counts.
+                let reason: String =
+                    text.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
+                *self.calls.failed.entry(reason).or_default() += 1;
+            }
+        }
+    }
+
+    fn on_probed(&mut self, node: u32, probe: Probe, answer: Answered) {
+        let now = self.queue.now();
+        match (probe, answer) {
+            (Probe::Ticket { node }, Ok(Answer::Ticket(ticket))) => {
+                let Some(writes) = join_by(&ticket) else { return };
+                let disk = &mut self.nodes[node as usize].disk;
+                for write in writes {
+                    disk.write(write);
+                }
+                disk.begin_sync();
+                disk.end_sync(now);
+                self.boot(node);
+                self.ask_again(node);
+            }
+            (Probe::Handover, Ok(Answer::HandedOver(handover))) => {
+                self.checks.expect_set(handover.to);
+                self.calls.handed_over = true;
+            }
+            (Probe::Status, Ok(Answer::Status(status))) => {
+                for named in &status.faulty {
+                    *self.calls.named_at_end.entry(*named).or_default() += 1;
+                }
+                if status.balance.frozen {
+                    let text = format!("the account of node {node} is frozen");
+                    self.checks.violation(now, "honest-unharmed", text);
+                }
+                self.checks.on_named_at_end(now, node, &status.faulty);
+            }
+            (Probe::Ledger, Ok(Answer::Ledger(view))) => {
+                self.calls.totals.push((node, view.totals, view.conserved));
+                if !view.conserved {
+                    let text = format!("credits of node {node}: {:?}", view.totals);
+                    self.checks.violation(now, "conservation", text);
+                }
+            }
+            (Probe::Known { collection, ids }, Ok(Answer::Known(entries))) => {
+                self.checks.on_known(now, collection, &ids, &entries);
+            }
+            (probe, Ok(_)) => {
+                let text = format!("an answer of another kind to {probe:?}");
+                self.checks.violation(now, "tasks-end", text);
+            }
+            (probe, Err(refusal)) => {
+                let text = format!("{probe:?} was refused by node {node}: {refusal}");
+                self.checks.violation(now, "tasks-end", text);
+            }
+        }
+    }
+
+    /// A node became a member.
+    pub(super) fn on_joined(&mut self, number: u32) {
+        self.note(10, number, 0);
+        self.calls.joined.insert(number);
+    }
+
+    /// Grants of tickets: what a requester needs, little for others.
+    pub(crate) fn grant_of(&self, node: u32) -> Credits {
+        let whole = if self.roles.requesters.contains(&node) { REQUESTER_GRANT } else { 0 };
+        Credits::from_whole(whole).unwrap_or(Credits::ZERO)
+    }
+
+    /// Asks every node how it is and every owner for what it acknowledged.
+    pub(crate) fn probe_all(&mut self) {
+        for node in 0..self.nodes.len() as u32 {
+            self.probe(node, Probe::Status, Command::Status);
+        }
+        for node in [0, self.nodes.len() as u32 - 1] {
+            self.probe(node, Probe::Ledger, Command::VerifyLedger);
+        }
+        for (collection, owner, ids) in self.checks.acknowledged_ids() {
+            if self.nodes[owner as usize].lost_disk {
+                continue;
+            }
+            for chunk in ids.chunks(256) {
+                let ids = Arc::new(chunk.to_vec());
+                let command =
+                    Command::Known { collection: name_of(collection), ids: chunk.to_vec() };
+                self.probe(owner, Probe::Known { collection, ids }, command);
+            }
+        }
+    }
+}

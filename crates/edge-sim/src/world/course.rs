@@ -1,0 +1,178 @@
+//! The course of a run: set-up, work and faults, rest, questions at the end.
+
+use std::time::Instant as WallClock;
+
+use edge_base::Micros;
+use edge_swarm::Command;
+
+use super::{Happening, World, calls::Probe};
+use crate::{
+    outcome::Outcome,
+    queue::Instant,
+    scenario::Setup,
+    workload::{self, Step},
+};
+
+/// A pool made by tickets stands within this.
+const SETUP_WITHIN: Micros = Micros::from_secs(90);
+/// Questions at the end are answered within this.
+const PROBES_WITHIN: Micros = Micros::from_secs(60);
+const LOOK_EVERY: Micros = Micros::from_secs(1);
+
+impl World {
+    /// Runs the scenario to its end.
+    pub(crate) fn run(mut self) -> Outcome {
+        let began = WallClock::now();
+        let start = match self.scenario.setup {
+            Setup::Ready => self.set_up_ready(),
+            Setup::Tickets => self.set_up_by_tickets(),
+        };
+        self.queue.after(LOOK_EVERY, Happening::Look);
+        let work = self.scenario.workload;
+        for step in workload::plan(&self.scenario, &self.roles.requesters.clone(), start, self.seed)
+        {
+            self.plan(step);
+        }
+        let faults_over = self.plan_faults(start, work.within);
+        let work_over = start + work.within.0 + work.within.0 / 4;
+        let over = faults_over.max(work_over);
+        while self.queue.now() < over {
+            self.run_until((self.queue.now() + 5_000_000).min(over));
+            self.progress(&began);
+        }
+        self.rest(&began);
+        self.ask_at_the_end();
+        // The last searches were paid for as well.
+        self.rest(&began);
+        self.checks.at_the_end(&self.scenario, &self.roles, &self.nodes, self.queue.now());
+        Outcome::of(&self, began.elapsed())
+    }
+
+    fn set_up_ready(&mut self) -> Instant {
+        for node in 0..self.nodes.len() as u32 {
+            self.boot(node);
+        }
+        2_000_000
+    }
+
+    fn set_up_by_tickets(&mut self) -> Instant {
+        self.boot(0);
+        self.run_until(300_000);
+        for node in 1..self.nodes.len() as u32 {
+            let credits = self.grant_of(node);
+            self.invite(node, credits);
+        }
+        let others = self.nodes.len() - 1;
+        if !self.run_while(SETUP_WITHIN, |world| world.calls.joined.len() < others) {
+            let text = format!("{} of {others} nodes joined by tickets", self.calls.joined.len());
+            self.checks.violation(self.queue.now(), "set-up", text);
+        }
+        if self.scenario.witnesses > 1 {
+            let witnesses = self.roles.witnesses.iter().skip(1);
+            let witnesses = witnesses.map(|w| self.nodes[*w as usize].id).collect();
+            self.probe(0, Probe::Handover, Command::Handover { witnesses });
+            if !self.run_while(SETUP_WITHIN, |world| !world.calls.handed_over) {
+                let text = String::from("the founder did not hand over");
+                self.checks.violation(self.queue.now(), "set-up", text);
+            }
+        }
+        self.queue.now() + 1_000_000
+    }
+
+    /// Runs while a condition holds, in steps of 100 ms. False if it still held after the time.
+    fn run_while(&mut self, within: Micros, holds: impl Fn(&World) -> bool) -> bool {
+        let limit = self.queue.now() + within.0;
+        while holds(self) {
+            if self.queue.now() >= limit {
+                return false;
+            }
+            let until = self.queue.now() + 100_000;
+            self.run_until(until);
+            if self.queue.now() < until {
+                return !holds(self);
+            }
+        }
+        true
+    }
+
+    /// Everything is repaired; nothing new goes wrong but messages that are lost.
+    fn rest(&mut self, began: &WallClock) {
+        self.network.cut(None);
+        let limit = self.queue.now() + self.scenario.settle_within.0;
+        loop {
+            let unsettled = self.unsettled();
+            let Some(what) = unsettled else { return };
+            if self.queue.now() >= limit {
+                let text = format!(
+                    "not settled {} s after the last fault: {what}",
+                    self.scenario.settle_within.0 / 1_000_000
+                );
+                return self.checks.violation(self.queue.now(), "convergence", text);
+            }
+            self.run_until(self.queue.now() + 1_000_000);
+            self.progress(began);
+        }
+    }
+
+    /// What still moves, if anything does.
+    fn unsettled(&self) -> Option<String> {
+        if let Some(node) = (0..self.nodes.len() as u32).find(|n| !self.is_up(*n)) {
+            return Some(format!("node {node} is down"));
+        }
+        if !self.calls.is_idle() {
+            return Some(format!("{} calls are open", self.calls.open()));
+        }
+        if let Some(text) = self.checks.open_escrow(&self.nodes) {
+            return Some(text);
+        }
+        if let Some(text) = self.checks.below_factor(&self.scenario, &self.nodes) {
+            return Some(text);
+        }
+        let prints: Vec<u64> = self
+            .nodes
+            .iter()
+            .map(|node| node.disk.fingerprint(edge_swarm::Table::Certificates))
+            .collect();
+        let differ = prints.iter().filter(|print| **print != prints[0]).count();
+        (differ > 0).then(|| format!("{differ} ledgers differ from that of node 0"))
+    }
+
+    fn ask_at_the_end(&mut self) {
+        let now = self.queue.now();
+        for (collection, owner, _) in self.checks.acknowledged_ids() {
+            let action = workload::last_search(collection, self.seed);
+            self.plan(Step { at: now, node: owner, action, tries: 0 });
+        }
+        self.probe_all();
+        if !self.run_while(PROBES_WITHIN, |world| !world.calls.is_idle()) {
+            let text = format!("{} calls at the end have no answer", self.calls.open());
+            self.checks.violation(self.queue.now(), "tasks-end", text);
+        }
+    }
+
+    /// Checks made while the run goes on.
+    pub(super) fn look(&mut self) {
+        let now = self.queue.now();
+        for (node, what) in self.calls.overdue(now) {
+            let text = format!("node {node} does not answer: {what}");
+            self.checks.violation(now, "tasks-end", text);
+        }
+        let one = (now / LOOK_EVERY.0) as usize % self.nodes.len();
+        self.checks.look(now, &self.nodes, one);
+        self.queue.after(LOOK_EVERY, Happening::Look);
+    }
+
+    fn progress(&self, began: &WallClock) {
+        if self.options.progress {
+            eprintln!(
+                "{:>7.1} s virtual, {:>6.1} s real, {} events, {} calls done, {} open, {} violations",
+                self.queue.now() as f64 / 1e6,
+                began.elapsed().as_secs_f64(),
+                self.events,
+                self.calls.verified,
+                self.calls.open(),
+                self.checks.violations().len(),
+            );
+        }
+    }
+}
