@@ -1,12 +1,12 @@
 //! `GET /api/v1/events`: a snapshot, then deltas with numbers, a new snapshot after a gap.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
     response::sse::{Event, KeepAlive, Sse},
 };
-use edge_node::events::Subscription;
+use edge_node::events::{Sequenced, Subscription};
 use edge_swarm::{Answer, Command};
 use futures::Stream;
 use serde_json::json;
@@ -32,7 +32,7 @@ pub(crate) async fn events(
                 let event = snapshot(&app, &subscription).await;
                 Some((Ok(event), (app, subscription, Step::Follow)))
             }
-            Step::Follow => match subscription.receiver.recv().await {
+            Step::Follow => match next(&app, &mut subscription).await? {
                 Ok(event) => {
                     subscription.seen = event.seq;
                     let data = serde_json::to_string(&*event).unwrap_or_default();
@@ -50,6 +50,18 @@ pub(crate) async fn events(
         }
     });
     Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+}
+
+/// The next event, or `None` when the node has ended.
+async fn next(
+    app: &App,
+    subscription: &mut Subscription,
+) -> Option<Result<Arc<Sequenced>, RecvError>> {
+    tokio::select! {
+        biased;
+        event = subscription.receiver.recv() => Some(event),
+        _ = app.node.wait_ended() => None,
+    }
 }
 
 async fn snapshot(app: &App, subscription: &Subscription) -> Event {

@@ -54,6 +54,22 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse,
     metric(&mut out, "peer_busy_seconds_total", "counter", "Time spent on inputs.", busy);
     metric(&mut out, "work_waiting", "gauge", "Work waiting.", load(&gauges.work_waiting));
     metric(&mut out, "work_running", "gauge", "Work running.", load(&gauges.work_running));
+    let workers = app.node.worker_stats();
+    let store = app.node.store_stats();
+    let counters = [
+        ("work_executed_total", "Pieces of work executed.", load(&workers.executed)),
+        ("work_failed_total", "Pieces of work that ended in an error.", load(&workers.failed)),
+        ("work_refused_total", "Pieces refused by a full queue.", load(&workers.refused)),
+        ("work_cancelled_total", "Pieces cancelled.", load(&workers.cancelled)),
+        ("work_cpu_seconds_total", "CPU time of workers.", load(&workers.cpu_us) / 1e6),
+        ("store_commits_total", "Durable transactions.", load(&store.commits)),
+        ("store_writes_total", "Values written or removed.", load(&store.writes)),
+        ("store_bytes_total", "Bytes written, keys included.", load(&store.bytes)),
+        ("store_commit_seconds_total", "Time in commits.", load(&store.commit_us) / 1e6),
+    ];
+    for (name, help, value) in counters {
+        metric(&mut out, name, "counter", help, value);
+    }
     let events = app.node.event_count() as f64;
     metric(&mut out, "events_total", "counter", "Events.", events);
     let stats = app.node.transport_stats();

@@ -8,11 +8,13 @@ mod tasks;
 use axum::{
     Json, Router,
     extract::{FromRequest, Request},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use edge_base::NodeId;
 use edge_swarm::{Answer, Refusal};
+use futures::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{error::Failure, events, metrics, server::App};
@@ -68,6 +70,43 @@ pub(crate) fn unexpected(_: Answer) -> Failure {
     Failure::from(Refusal::Failed("the peer answered something else".into()))
 }
 
+/// The largest request body.
+const BODY_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a body over the limit that are still read, and forgotten: a client that sends without
+/// looking then finds the answer instead of a broken connection.
+const OVERRUN_BYTES_MAX: usize = 64 << 20;
+
+/// A body of UTF-8 text within the limit.
+pub(crate) struct Text(pub(crate) String);
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let mut frames = request.into_body().into_data_stream();
+        let (mut bytes, mut read) = (Vec::new(), 0);
+        while let Some(frame) = frames.next().await {
+            let frame = frame.map_err(|e| Failure::invalid(format!("the body broke off: {e}")))?;
+            read += frame.len();
+            if read <= BODY_BYTES_MAX {
+                bytes.extend_from_slice(&frame);
+            } else if read > OVERRUN_BYTES_MAX {
+                break;
+            } else {
+                bytes = Vec::new();
+            }
+        }
+        if read > BODY_BYTES_MAX {
+            let why = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
+            let (status, what) = (StatusCode::PAYLOAD_TOO_LARGE, "the request is too large");
+            return Err(Failure::new(status, what, why, "send it in parts"));
+        }
+        String::from_utf8(bytes)
+            .map(Text)
+            .map_err(|e| Failure::invalid(format!("the body is not UTF-8: {}", e.utf8_error())))
+    }
+}
+
 /// A JSON body whose errors are answers like all others.
 pub(crate) struct Body<T>(pub(crate) T);
 
@@ -75,12 +114,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let bytes = axum::body::Bytes::from_request(request, state)
-            .await
-            .map_err(|e| Failure::invalid(e.body_text()))?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|e| Failure::invalid(format!("the body is not UTF-8: {e}")))?;
-        let value = serde_json::from_str(if text.trim().is_empty() { "{}" } else { text })
+        let Text(text) = Text::from_request(request, state).await?;
+        let value = serde_json::from_str(if text.trim().is_empty() { "{}" } else { &text })
             .map_err(|e| Failure::invalid(format!("the body: {e}")))?;
         Ok(Body(value))
     }

@@ -5,14 +5,11 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use axum::{Router, middleware, routing::get};
 use edge_node::{Jobs, NodeHandle, config::Port};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{error::Failure, guard, routes};
-
-/// The largest request body.
-const BODY_BYTES_MAX: usize = 8 << 20;
 
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +53,8 @@ impl Server {
         &self.url
     }
 
-    /// Waits until somebody asked by `POST /api/v1/stop` that the node end.
+    /// Waits until somebody asked by `POST /api/v1/stop` that the node end. The node is then shut
+    /// down without further help.
     pub async fn stop_requested(&self) {
         let mut stop = self.stop.clone();
         // An error means that the server is gone, and with it who could ask.
@@ -89,7 +87,6 @@ pub async fn serve(node: NodeHandle) -> Result<Server, ApiError> {
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|| async { Failure::no_route() })
         .layer(middleware::from_fn_with_state(guard::Guard::new(token, bind), guard::check))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app);
     tokio::spawn(async move {
         let ended = async move {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a task does. The numbers are part of the protocol; only kinds that work are listed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TaskKind {
     /// Texts to vectors by a pinned model.
     Embedding,

@@ -1,9 +1,6 @@
 //! Collections: making, filling, searching, removing.
 
-use axum::{
-    body::Bytes,
-    extract::{Path, State},
-};
+use axum::extract::{Path, State};
 use edge_base::{CollectionId, Digest, NodeId, RecordId};
 use edge_node::jobs::{ImportOptions, Progress, Record, RecordError, SearchOptions};
 use edge_swarm::{
@@ -14,7 +11,7 @@ use edge_tasks::{Layout, Metric};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Body, Outcome, done, tagged, tasks::Checked};
+use super::{Body, Outcome, Text, done, tagged, tasks::Checked};
 use crate::{error::Failure, server::App};
 
 /// The largest dimension of a collection.
@@ -129,7 +126,7 @@ struct Imported {
 pub(crate) async fn import(
     State(app): State<App>,
     Path(name): Path<String>,
-    body: Bytes,
+    Text(body): Text,
 ) -> Outcome {
     let records = read_records(&body)?;
     let stream = futures::stream::iter(records);
@@ -145,9 +142,7 @@ pub(crate) async fn import(
     tagged("edge-net.import/1", answer)
 }
 
-fn read_records(body: &[u8]) -> Result<Vec<Result<Record, String>>, Failure> {
-    let text = std::str::from_utf8(body)
-        .map_err(|e| Failure::invalid(format!("the body is not UTF-8: {e}")))?;
+fn read_records(text: &str) -> Result<Vec<Result<Record, String>>, Failure> {
     if text.trim_start().starts_with('[') {
         let values: Vec<Value> =
             serde_json::from_str(text).map_err(|e| Failure::invalid(format!("the body: {e}")))?;

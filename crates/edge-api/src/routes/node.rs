@@ -1,5 +1,7 @@
 //! The node itself: status, peers, tickets, the end.
 
+use std::time::Duration;
+
 use axum::{extract::State, http::StatusCode, response::IntoResponse};
 use edge_base::Credits;
 use edge_swarm::{
@@ -119,8 +121,15 @@ pub(crate) async fn invite(State(app): State<App>, Body(invite): Body<Invite>) -
     }
 }
 
-/// `POST /api/v1/stop`: the process drains and ends after this answer.
+/// How long a node may take to finish what it promised.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// `POST /api/v1/stop`: the node drains and ends after this answer.
 pub(crate) async fn stop(State(app): State<App>) -> Outcome {
     app.stop.send_replace(true);
+    tokio::spawn(async move {
+        // How it ended is told to whoever waits for the node.
+        let _ = app.node.shutdown(SHUTDOWN).await;
+    });
     done()
 }

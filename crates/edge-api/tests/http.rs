@@ -1,0 +1,373 @@
+//! The API of a real node, over a real socket, as a client sees it.
+
+use std::{
+    io::{BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    time::Duration,
+};
+
+use edge_api::Server;
+use edge_node::{
+    Found, Node, NodeHandle, StartMode,
+    config::{Config, FileLayer, Layers},
+};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn config(folder: &Path, more: &[(&str, &str)]) -> Config {
+    let folder = folder.display().to_string();
+    let always = [
+        ("data-dir", folder.as_str()),
+        ("listen", "/ip4/127.0.0.1/tcp/0"),
+        ("mdns", "off"),
+        ("port", "0"),
+        ("cpu", "100%"),
+        ("cpu-idle", "100%"),
+    ];
+    let flags = always.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    let flags = flags.collect();
+    Config::load(&Layers { file: FileLayer::Nothing, environment: Vec::new(), flags }).unwrap()
+}
+
+async fn serve(folder: &Path, more: &[(&str, &str)]) -> (NodeHandle, Server) {
+    let mode = StartMode::ResumeOrFound(Found::default());
+    let node = Node::start(config(folder, more), mode).await.unwrap();
+    let server = edge_api::serve(node.clone()).await.unwrap();
+    (node, server)
+}
+
+/// A blocking client; every call answers with status and body.
+struct Client {
+    agent: ureq::Agent,
+    base: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Client {
+    fn new(server: &Server) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).build();
+        let base = server.url().to_owned();
+        Client { agent: ureq::Agent::new_with_config(config), base, headers: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    fn text(&self, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("{}{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        let mut answer = self.agent.run(request.body(body).unwrap()).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let (status, text) = self.text(method, path, &body);
+        (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let (status, value) = self.json("GET", path, &Value::Null);
+        assert_eq!(status, 200, "{path}: {value}");
+        value
+    }
+
+    fn post(&self, path: &str, body: Value) -> Value {
+        let (status, value) = self.json("POST", path, &body);
+        assert_eq!(status, 200, "{path}: {value}");
+        value
+    }
+
+    /// A refusal: its status, and its three parts, none of them empty.
+    fn refused(&self, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+        let (status, text) = self.text(method, path, body);
+        let value: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text:?}"));
+        assert_eq!(value["schema"], "edge-net.error/1", "{text}");
+        for part in ["what", "why", "next"] {
+            assert!(value["error"][part].as_str().is_some_and(|t| !t.is_empty()), "{text}");
+        }
+        (status, value["error"]["why"].as_str().unwrap().to_owned())
+    }
+}
+
+async fn blocking(work: impl FnOnce() + Send + 'static) {
+    tokio::task::spawn_blocking(work).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_main_job_by_http() {
+    let temp = tempfile::tempdir().unwrap();
+    let (node, server) = serve(temp.path(), &[]).await;
+    let noted = edge_node::folder::read_api_note(temp.path()).unwrap();
+    assert_eq!((noted.url.as_str(), noted.node), (server.url(), node.node().to_hex()));
+    let client = Client::new(&server);
+    let own = node.node().to_hex();
+    blocking(move || {
+        assert_eq!(client.text("GET", "/healthz", b""), (200, "ok\n".into()));
+        assert_eq!(client.text("GET", "/readyz", b"").0, 200);
+        let status = client.get("/api/v1/status");
+        assert_eq!(
+            (&status["schema"], &status["node"]),
+            (&json!("edge-net.status/1"), &json!(own))
+        );
+        assert_eq!((&status["may_vote"], &status["members"]), (&json!(true), &json!(1)));
+
+        let embedded = client.post("/api/v1/embed", json!({"texts": ["one", "two"]}));
+        assert_eq!(embedded["schema"], "edge-net.embedding/1");
+        assert_eq!(embedded["vectors"].as_array().unwrap().len(), 2);
+        assert_eq!(embedded["vectors"][0].as_array().unwrap().len() as u64, embedded["dim"]);
+        let task = embedded["tasks"][0]["task"].as_str().unwrap().to_owned();
+        let explained = client.get(&format!("/api/v1/tasks/{}", &task[..12]));
+        assert_eq!((&explained["task"], &explained["kind"]), (&json!(task), &json!("embedding")));
+        assert_eq!(client.get("/api/v1/tasks?limit=1")["tasks"][0]["task"], task);
+
+        let matched = client.post(
+            "/api/v1/match",
+            json!({"text": "tcp timeout", "labels": ["cooking", "network sockets"]}),
+        );
+        assert_eq!(matched["label"], "network sockets");
+
+        assert_eq!(client.post("/api/v1/collections", json!({"name": "docs"}))["rows"], 0);
+        let lines = "{\"text\": \"set a timeout on a socket\", \"payload\": {\"line\": 3}}\n\
+                     {\"text\": \"bake bread\", \"id\": \"b\"}\n\nnot json\n{\"txet\": \"typo\"}\n";
+        let (status, text) =
+            client.text("POST", "/api/v1/collections/docs/records", lines.as_bytes());
+        let imported: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(status, 200, "{text}");
+        assert_eq!((&imported["stored"], &imported["failed"]), (&json!(2), &json!(2)), "{text}");
+        assert_eq!(imported["errors"][0]["index"], 2);
+        assert!(imported["errors"][1]["reason"].as_str().unwrap().contains("txet"));
+        let array = json!([{"text": "bake bread", "id": "b"}, {"text": "draw a triangle"}]);
+        let again = client.post("/api/v1/collections/docs/records", array);
+        assert_eq!((&again["known"], &again["stored"]), (&json!(1), &json!(1)));
+
+        let search = json!({"text": "socket timeouts", "k": 2});
+        let found = client.post("/api/v1/collections/docs/search", search);
+        assert_eq!(found["schema"], "edge-net.search/1");
+        assert_eq!(found["hits"][0]["payload"]["line"], 3);
+        assert_eq!(found["shards"][0]["mode"], "exact");
+        let filtered =
+            json!({"text": "bread", "filter": {"must": [{"key": "line", "match": {"value": 3}}]}});
+        let found = client.post("/api/v1/collections/docs/search", filtered);
+        assert_eq!(found["hits"].as_array().unwrap().len(), 1);
+
+        assert_eq!(client.get("/api/v1/collections/docs")["rows"], 3);
+        assert_eq!(client.json("DELETE", "/api/v1/collections/docs", &Value::Null).0, 200);
+        assert_eq!(client.get("/api/v1/collections")["collections"], json!([]));
+
+        let plain = json!({"name": "plain", "dim": 2, "metric": "dot"});
+        client.post("/api/v1/collections", plain);
+        let records = json!([{"id": "a", "vector": [1.0, 0.0]}, {"id": "b", "vector": [0.0, 2.0]}]);
+        assert_eq!(client.post("/api/v1/collections/plain/records", records)["stored"], 2);
+        let search = json!({"vector": [0.5, 1.0], "k": 1});
+        let found = client.post("/api/v1/collections/plain/search", search);
+        assert_eq!(found["hits"][0]["score"], 2.0);
+    })
+    .await;
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ledger_tickets_and_metrics() {
+    let temp = tempfile::tempdir().unwrap();
+    let (node, server) = serve(temp.path(), &[]).await;
+    let client = Client::new(&server);
+    blocking(move || {
+        let balance = client.get("/api/v1/ledger/balance");
+        assert_eq!(balance["balance"], 1_000_000.0, "{balance}");
+        let verified = client.get("/api/v1/ledger/verify");
+        assert_eq!(verified["conserved"], true);
+        assert_eq!(client.get("/api/v1/ledger/history?limit=5")["schema"], "edge-net.history/1");
+        assert_eq!(client.post("/api/v1/ledger/settle", json!({}))["schema"], "edge-net.done/1");
+        let ticket = client.post("/api/v1/identity/invite", json!({"owner": true, "credits": 1.5}));
+        let ticket: edge_swarm::Ticket = ticket["ticket"].as_str().unwrap().parse().unwrap();
+        assert_eq!((ticket.credits.micro(), ticket.owner), (1_500_000, true));
+        assert!(!ticket.addresses.is_empty());
+        assert_eq!(client.get("/api/v1/peers")["peers"], json!([]));
+
+        let (status, metrics) = client.text("GET", "/metrics", b"");
+        assert_eq!(status, 200);
+        for line in metrics.lines() {
+            let value = line.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok());
+            assert!(line.starts_with('#') || value.is_some_and(f64::is_finite), "{line}");
+        }
+        let value = |name: &str| {
+            let line = metrics.lines().find(|line| line.starts_with(&format!("edge_net_{name} ")));
+            line.unwrap().rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+        };
+        assert_eq!(value("balance_ruv"), 1_000_000.0 - 0.0);
+        assert!(value("store_commits_total") >= 1.0 && value("inputs_total") >= 5.0);
+    })
+    .await;
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_requests_are_answered_with_what_why_and_next() {
+    let temp = tempfile::tempdir().unwrap();
+    let (node, server) = serve(temp.path(), &[]).await;
+    let client = Client::new(&server);
+    blocking(move || {
+        client.post("/api/v1/collections", json!({"name": "docs"}));
+        client.post("/api/v1/collections", json!({"name": "plain", "dim": 2}));
+        let big = format!("{{\"texts\": [\"{}\"]}}", "x".repeat(9 << 20));
+        let long = json!({"texts": ["x".repeat(2 << 20)]}).to_string();
+        let cases: [(&str, &str, &[u8], u16, &str); 24] = [
+            ("GET", "/api/v1/nothing", b"", 404, "nothing is served"),
+            ("PUT", "/api/v1/status", b"", 405, "method not allowed"),
+            ("POST", "/api/v1/embed", b"{", 400, "EOF"),
+            ("POST", "/api/v1/embed", b"\xff\xfe", 400, "UTF-8"),
+            ("POST", "/api/v1/embed", b"{\"texts\": []}", 400, "no text"),
+            ("POST", "/api/v1/embed", b"{\"texts\": [\"a\", \" \"]}", 400, "text 1: it is empty"),
+            ("POST", "/api/v1/embed", b"{\"text\": \"a\"}", 400, "unknown field"),
+            ("POST", "/api/v1/embed", long.as_bytes(), 400, "over the limit"),
+            ("POST", "/api/v1/embed", big.as_bytes(), 413, "over the limit"),
+            ("POST", "/api/v1/match", b"{\"text\": \"a\", \"labels\": []}", 400, "1 to 256"),
+            ("POST", "/api/v1/collections", b"{\"name\": \"docs\"}", 403, "docs"),
+            ("POST", "/api/v1/collections", b"{\"name\": \"a/b\"}", 400, ""),
+            ("POST", "/api/v1/collections", b"{\"name\": \"v\", \"dim\": 0}", 400, "dim"),
+            ("GET", "/api/v1/collections/dosc", b"", 404, "there are: docs, plain"),
+            ("POST", "/api/v1/collections/dosc/search", b"{\"text\": \"a\"}", 404, "docs, plain"),
+            ("POST", "/api/v1/collections/docs/search", b"{}", 400, "either"),
+            (
+                "POST",
+                "/api/v1/collections/docs/search",
+                b"{\"text\": \"a\", \"k\": 0}",
+                400,
+                "k is",
+            ),
+            ("POST", "/api/v1/collections/plain/search", b"{\"text\": \"a\"}", 400, "vector"),
+            ("POST", "/api/v1/collections/plain/search", b"{\"vector\": [1]}", 400, "2 components"),
+            ("POST", "/api/v1/collections/plain/search", b"{\"vector\": [1, NaN]}", 400, "body"),
+            (
+                "POST",
+                "/api/v1/collections/plain/search",
+                b"{\"vector\": [1, 1e39]}",
+                400,
+                "not a finite number",
+            ),
+            ("GET", "/api/v1/tasks/zz", b"", 400, "task id"),
+            ("GET", "/api/v1/tasks?limit=many", b"", 400, "limit"),
+            ("POST", "/api/v1/ledger/handover", b"{\"witnesses\": [\"ab\"]}", 400, "64 hex"),
+        ];
+        let mut wrong = Vec::new();
+        for (method, path, body, status, why) in cases {
+            let (got, said) = client.refused(method, path, body);
+            if got != status || !said.contains(why) {
+                wrong.push(format!("{method} {path}: {got} {said:?}, not {status} {why:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        let unknown = format!("/api/v1/tasks/{}", "0".repeat(64));
+        assert_eq!(client.refused("GET", &unknown, b"").0, 404);
+        let (status, _) =
+            client.refused("POST", "/api/v1/collections/docs/records", big.as_bytes());
+        assert_eq!(status, 413);
+    })
+    .await;
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn foreign_names_pages_and_missing_tokens_are_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let (node, server) = serve(temp.path(), &[("token", "secret")]).await;
+    let (open, wrong) =
+        (Client::new(&server), Client::new(&server).with("authorization", "Bearer x"));
+    let right = Client::new(&server).with("authorization", "Bearer secret");
+    blocking(move || {
+        assert_eq!(open.refused("GET", "/api/v1/status", b"").0, 401);
+        assert_eq!(wrong.refused("GET", "/api/v1/status", b"").0, 401);
+        right.get("/api/v1/status");
+    })
+    .await;
+    node.shutdown(PATIENCE).await.unwrap();
+
+    let temp = tempfile::tempdir().unwrap();
+    let (node, server) = serve(temp.path(), &[]).await;
+    let rebound = Client::new(&server).with("host", "evil.example");
+    let page = Client::new(&server).with("origin", "http://evil.example");
+    let own = Client::new(&server).with("origin", server.url());
+    blocking(move || {
+        assert!(rebound.refused("GET", "/api/v1/status", b"").1.contains("evil.example"));
+        assert_eq!(page.refused("POST", "/api/v1/stop", b"").0, 403);
+        assert_eq!(page.refused("POST", "/api/v1/identity/invite", b"{}").0, 403);
+        own.get("/api/v1/status");
+    })
+    .await;
+    assert_eq!(node.ended(), None, "the page did not stop the node");
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
+/// One server-sent event.
+fn next_event(lines: &mut impl std::io::BufRead) -> (String, Value) {
+    let (mut name, mut data) = (String::new(), Value::Null);
+    loop {
+        let mut line = String::new();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the stream ended");
+        let line = line.trim_end();
+        if let Some(text) = line.strip_prefix("event: ") {
+            name = text.to_owned();
+        } else if let Some(text) = line.strip_prefix("data: ") {
+            data = serde_json::from_str(text).unwrap();
+        } else if line.is_empty() && !name.is_empty() {
+            return (name, data);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_begin_with_a_snapshot_and_count_on_and_end_with_the_node() {
+    let temp = tempfile::tempdir().unwrap();
+    let (node, server) = serve(temp.path(), &[]).await;
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let client = Client::new(&server);
+    blocking(move || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET /api/v1/events HTTP/1.0\r\nhost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream);
+        let (name, snapshot) = next_event(&mut lines);
+        assert_eq!((name.as_str(), &snapshot["schema"]), ("snapshot", &json!("edge-net.events/1")));
+        let mut seen = snapshot["seq"].as_u64().unwrap();
+        client.post("/api/v1/embed", json!({"texts": ["hello"]}));
+        loop {
+            let (name, event) = next_event(&mut lines);
+            assert_eq!(name, "event");
+            assert_eq!(event["seq"].as_u64(), Some(seen + 1), "no number is left out");
+            seen += 1;
+            if event["event"] == "task_verified" {
+                assert_eq!(event["kind"], "embedding");
+                break;
+            }
+        }
+        // Stopping ends the stream, and with it the connection.
+        client.post("/api/v1/stop", json!({}));
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+    })
+    .await;
+    tokio::time::timeout(PATIENCE, server.stop_requested()).await.unwrap();
+    assert_eq!(tokio::time::timeout(PATIENCE, node.wait_ended()).await.unwrap(), Ok(()));
+    assert_eq!(edge_node::folder::read_api_note(temp.path()), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_taken_port_is_an_error_when_it_was_asked_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let config = config(temp.path(), &[("port", &port)]);
+    let node = Node::start(config, StartMode::Found(Found::default())).await.unwrap();
+    let error = edge_api::serve(node.clone()).await.unwrap_err().to_string();
+    assert!(error.contains(&port) && error.contains("--port"), "{error}");
+    node.shutdown(PATIENCE).await.unwrap();
+}
