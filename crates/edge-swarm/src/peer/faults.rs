@@ -54,6 +54,7 @@ pub(crate) struct Faults {
     judged_order: VecDeque<Digest>,
     per_node: BTreeMap<NodeId, usize>,
     named: BTreeSet<NodeId>,
+    proofs: BTreeMap<NodeId, FaultReport>,
 }
 
 impl Faults {
@@ -84,9 +85,19 @@ impl Peer {
             let Some(record) = decode_stored::<FaultRecord>(value) else { continue };
             let worker = record.report.proof.worker();
             self.faults.named.insert(worker);
+            self.faults.proofs.entry(worker).or_insert(record.report);
             if let Some(member) = self.members.get_mut(&worker) {
                 member.faults += 1;
             }
+        }
+    }
+
+    /// Tells a node that was away one proof for each liar, so that it can judge for itself.
+    pub(super) fn tell_faults(&mut self, to: NodeId) {
+        let proofs: Vec<FaultReport> =
+            self.faults.proofs.iter().filter(|(n, _)| **n != to).map(|(_, r)| r.clone()).collect();
+        for report in proofs.into_iter().take(OPEN_MAX) {
+            self.publish_to(to, &Gossip::Fault(Box::new(report)));
         }
     }
 
@@ -227,6 +238,7 @@ impl Peer {
         if let Some(bank) = &mut self.bank {
             bank.claims.dismiss(&report.proof);
         }
+        self.faults.proofs.entry(node).or_insert_with(|| report.clone());
         let record = FaultRecord { report, verified_by: self.me, was_replica, was_requester };
         self.persist(Table::Faults, &key, &record);
         self.faults.named.insert(node);

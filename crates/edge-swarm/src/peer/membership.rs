@@ -422,11 +422,12 @@ impl Peer {
             }
         }
         self.tell_collections(from);
+        self.tell_faults(from);
         self.announce_replicas(Some(from));
     }
 
     /// Sends gossip to one node, as if it had heard it.
-    fn publish_to(&mut self, to: NodeId, gossip: &Gossip) {
+    pub(super) fn publish_to(&mut self, to: NodeId, gossip: &Gossip) {
         let frame = crate::message::encode_gossip(gossip);
         self.output(Output::Send { to, frame });
     }
