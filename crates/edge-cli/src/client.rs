@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -180,9 +180,4 @@ pub(crate) fn escaped(part: &str) -> String {
         }
     }
     out
-}
-
-/// Where the data folder is, with the settings' other layers.
-pub(crate) fn data_folder(config: &edge_node::config::Config) -> PathBuf {
-    config.data_dir.clone()
 }

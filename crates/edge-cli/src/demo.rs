@@ -22,7 +22,7 @@ use std::{
     path::Path,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -58,8 +58,8 @@ const SAMPLE: usize = 500;
 const EMBED_TEXTS: usize = 1_024;
 /// Kills, at most, until one hits.
 const KILLS_MAX: usize = 5;
-/// How long the pool may take to name the liar after the import.
-const NAMING: Duration = Duration::from_secs(12);
+/// How long the pool may take to name the liar.
+const NAMING: Duration = Duration::from_secs(15);
 /// How long a node may take to hold everything again.
 const CATCH_UP: Duration = Duration::from_secs(20);
 /// Asked of the default corpus.
@@ -175,18 +175,17 @@ impl<'a> Demo<'a> {
         self.import(first, quiet)?;
         self.ask();
         let embed_texts_per_s = self.embed(&passages);
-        self.search_for(SEARCHES_EACH / 2, &passages);
+        self.search_for(SEARCHES_EACH, &passages);
 
         let liar = self.join_fifth()?;
-        let storm = self.storm(second, &passages, liar)?;
+        let (third, fourth) = second.split_at(second.len() / 2);
+        self.import_beside_liar(third, &passages, liar)?;
+        let storm = self.storm(fourth, &passages)?;
         self.say.step("searching without the killed node");
         let (recall_answers, after) = self.searches_after(&passages);
+        self.say_state();
         let after_kill = after + storm.after_kill;
         self.bring_back(storm.kill.victim)?;
-        if let Some(liar) = liar {
-            self.wait_named(liar, &passages);
-        }
-        self.say_state();
         let matrix = self.matrix();
         self.settle();
         self.stop();
@@ -338,8 +337,8 @@ impl<'a> Demo<'a> {
             }
         }
         let body = json!({
-            "text": "the parcel never arrived and nobody answers my letters",
-            "labels": ["complaint", "praise", "weather report"],
+            "text": "my order arrived broken and I want my money back",
+            "labels": ["customer complaint", "holiday greeting", "weather report"],
         });
         match client.post("/api/v1/match", &body) {
             Ok(answer) => self.say.line(format!(
@@ -400,14 +399,46 @@ impl<'a> Demo<'a> {
         Ok((!self.args.honest).then_some(place))
     }
 
-    /// Imports the rest while searches go on, and kills a node in the midst of it.
-    fn storm(
+    /// Imports while the fifth node is there, and gives the pool work until a liar is named: while
+    /// there is still somebody outside every task's replicas to do it.
+    fn import_beside_liar(
         &mut self,
-        rest: &[Passage],
         passages: &[Passage],
+        all: &[Passage],
         liar: Option<usize>,
-    ) -> Outcome<Storm> {
-        self.say.step(&format!("importing the other {} passages while searching", rest.len()));
+    ) -> Outcome {
+        self.say.step(&format!("importing another {} passages", passages.len()));
+        let client = &self.members[0].client;
+        let report = import_passages(client, COLLECTION, passages, &mut |_| {})?;
+        self.say.line(format!("{} stored", report.stored));
+        stored_all(&report.errors, report.failed)?;
+        let Some(liar) = liar else { return Ok(()) };
+        let began = Instant::now();
+        self.say.doing("searching and embedding until the liar is named");
+        while !self.is_named(liar) && began.elapsed() < NAMING {
+            let drawn = self.draw(all, 256);
+            let texts: Vec<&str> = drawn.iter().map(|passage| passage.text.as_str()).collect();
+            let client = &self.members[0].client;
+            // Only the work matters here; whether it is answered shows in the audit.
+            let _ = client.post("/api/v1/embed", &json!({ "texts": texts }));
+            let tally = many(client, &texts[..16.min(texts.len())], 10, &|_, _| {});
+            self.tally.merge(tally);
+        }
+        let status = self.members[0].client.get("/api/v1/status").unwrap_or_default();
+        let known = names(&status["faulty"], &self.members[liar].node);
+        self.say.line(match (self.is_named(liar), known) {
+            (true, _) => {
+                "node-5 is named a liar: a node that was no replica of that task executed it again"
+            }
+            (false, true) => "node-5 is named, but by parties of the task only",
+            (false, false) => "node-5 was not caught in a lie yet",
+        });
+        Ok(())
+    }
+
+    /// Imports the rest while searches go on, and kills a node in the midst of it.
+    fn storm(&mut self, rest: &[Passage], passages: &[Passage]) -> Outcome<Storm> {
+        self.say.step(&format!("importing the last {} passages while searching", rest.len()));
         let drawn = self.draw(passages, 2_000);
         let texts: Vec<&str> = drawn.iter().map(|passage| passage.text.as_str()).collect();
         let load = Load::default();
@@ -415,8 +446,7 @@ impl<'a> Demo<'a> {
         let (load_ref, client_ref, texts_ref) = (&load, &client, &texts);
         let (storm, imported) = std::thread::scope(|scope| {
             let import = scope.spawn(move || {
-                let mut done = |n: u64| load_ref.imported.store(n, Ordering::Relaxed);
-                let report = import_passages(client_ref, COLLECTION, rest, &mut done);
+                let report = import_passages(client_ref, COLLECTION, rest, &mut |_| {});
                 load_ref.import_over.store(true, Ordering::Relaxed);
                 report
             });
@@ -425,7 +455,7 @@ impl<'a> Demo<'a> {
             }
             // Executions for the kill to meet, also once the import is through.
             scope.spawn(move || load_ref.embed(client_ref, texts_ref));
-            let storm = self.kill_until_hit(&load, rest.len() as u64, liar);
+            let storm = self.kill_until_hit(&load);
             load.stop.store(true, Ordering::Relaxed);
             let imported = import.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (storm, imported)
@@ -433,7 +463,7 @@ impl<'a> Demo<'a> {
         let report = imported?;
         let mut storm = storm?;
         let tally = load.tally.into_inner().unwrap_or_else(|p| p.into_inner());
-        storm.after_kill = load.after_kill.load(Ordering::Relaxed) as usize;
+        storm.after_kill = load.after_kill.load(Ordering::Relaxed);
         self.say.line(format!(
             "the import went on to its end: {} stored; {} searches meanwhile",
             report.stored,
@@ -445,22 +475,11 @@ impl<'a> Demo<'a> {
         Ok(storm)
     }
 
-    fn kill_until_hit(&mut self, load: &Load, total: u64, liar: Option<usize>) -> Outcome<Storm> {
-        // The liar is named while somebody outside a task's replicas is left to do it.
-        if let Some(liar) = liar {
-            self.say.doing("waiting until the liar is named");
-            while !self.is_named(liar)
-                && !load.import_over.load(Ordering::Relaxed)
-                && load.imported.load(Ordering::Relaxed) * 10 < total * 7
-            {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            if self.is_named(liar) {
-                self.say.line("node-5 is named a liar by a node that was no replica of that task");
-            }
-        }
+    fn kill_until_hit(&mut self, load: &Load) -> Outcome<Storm> {
         let mut victims: Vec<usize> = (1..4).collect();
-        for attempt in 1..=KILLS_MAX {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             self.say.doing("waiting for a node that executes and serves");
             let kill = kill::strike(&self.members, &victims, attempt > 1);
             load.killed.store(true, Ordering::Relaxed);
@@ -475,28 +494,22 @@ impl<'a> Demo<'a> {
             ));
             self.say.doing("looking whether the kill hit");
             let hit = kill::hit(requester, &node, kill.at);
-            if hit.both() {
-                self.say.line(
+            self.say.line(match (hit.task, hit.search) {
+                (true, true) => {
                     "the kill hit: a task it had accepted was never revealed, and a search to its \
-                     replica went unanswered",
-                );
-                let failures = Vec::new();
-                return Ok(Storm { kill, hit: true, acknowledged, after_kill: 0, failures });
+                     replica went unanswered"
+                }
+                (true, false) => "the kill did not hit: every search was answered",
+                (false, true) => "the kill did not hit: every accepted task was revealed",
+                (false, false) => "the kill did not hit anything",
+            });
+            if hit.both() || attempt == KILLS_MAX {
+                let (after_kill, failures) = (0, Vec::new());
+                return Ok(Storm { kill, hit: hit.both(), acknowledged, after_kill, failures });
             }
-            if attempt == KILLS_MAX {
-                self.say.line("the kill hit nothing, for the last time");
-                let failures = Vec::new();
-                return Ok(Storm { kill, hit: false, acknowledged, after_kill: 0, failures });
-            }
-            self.say.line(format!(
-                "the kill did not hit (task {}, search {}): once more",
-                if hit.task { "yes" } else { "no" },
-                if hit.search { "yes" } else { "no" }
-            ));
             self.bring_back(kill.victim)?;
             victims = vec![kill.victim];
         }
-        Err(Failure::failed("no node was killed", "there were no attempts", ""))
     }
 
     /// The passages drawn for recall, then more, until there are enough after the kill.
@@ -558,25 +571,6 @@ impl<'a> Demo<'a> {
         others.into_iter().any(|(_, member)| {
             member.watch.lock().events.iter().any(|(_, event)| independent(event))
         })
-    }
-
-    /// Gives the pool work until the liar is named, within limits.
-    fn wait_named(&mut self, liar: usize, passages: &[Passage]) {
-        let began = Instant::now();
-        while !self.is_named(liar) && began.elapsed() < NAMING {
-            self.say.doing("work for the liar to lie about");
-            let drawn = self.draw(passages, 256);
-            let texts: Vec<&str> = drawn.iter().map(|passage| passage.text.as_str()).collect();
-            // Only the work matters here; whether it is answered shows in the audit.
-            let _ = self.members[0].client.post("/api/v1/embed", &json!({ "texts": texts }));
-        }
-        let status = self.members[0].client.get("/api/v1/status").unwrap_or_default();
-        let known = names(&status["faulty"], &self.members[liar].node);
-        self.say.line(match (self.is_named(liar), known) {
-            (true, _) => "node-5 stands named by an independent re-execution",
-            (false, true) => "node-5 is named, but by parties of the task only",
-            (false, false) => "node-5 was not caught in a lie",
-        });
     }
 
     fn say_state(&self) {
@@ -665,8 +659,7 @@ struct Load {
     stop: AtomicBool,
     killed: AtomicBool,
     import_over: AtomicBool,
-    imported: AtomicU64,
-    after_kill: AtomicU64,
+    after_kill: AtomicUsize,
     tally: Mutex<Tally>,
 }
 
@@ -684,7 +677,7 @@ impl Load {
             match search(client, text, 10) {
                 Ok(answer) => {
                     tally.take(&answer, began.elapsed());
-                    self.after_kill.fetch_add(u64::from(killed), Ordering::Relaxed);
+                    self.after_kill.fetch_add(usize::from(killed), Ordering::Relaxed);
                 }
                 Err(failure) => tally.failed.push(failure.to_string()),
             }
@@ -692,18 +685,14 @@ impl Load {
         self.tally.lock().unwrap_or_else(|p| p.into_inner()).merge(tally);
     }
 
-    /// Embeds passages while nothing else gives executions.
+    /// Embeds passages, for executions besides those of the import.
     fn embed(&self, client: &crate::client::Client, texts: &[&str]) {
         for group in texts.chunks(64).cycle() {
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }
-            if self.import_over.load(Ordering::Relaxed) {
-                // Only the work matters here; whether it is answered shows in the audit.
-                let _ = client.post("/api/v1/embed", &json!({ "texts": group }));
-            } else {
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            // Only the work matters here; whether it is answered shows in the audit.
+            let _ = client.post("/api/v1/embed", &json!({ "texts": group }));
         }
     }
 }

@@ -58,10 +58,6 @@ impl Failure {
         Failure::new(Exit::Failed, what, why, next)
     }
 
-    pub(crate) fn interrupted() -> Self {
-        Failure::new(Exit::Interrupted, "interrupted", "Ctrl-C was pressed", "")
-    }
-
     /// As the JSON object of `--json`.
     pub(crate) fn json(&self) -> Value {
         let Failure { exit, what, why, next } = self;

@@ -20,7 +20,7 @@ use edge_base::RecordId;
 use edge_embed::Tokenizer;
 
 pub(crate) use corpus::{Corpus, locked_packages};
-pub(crate) use folder::{Documents, Source};
+pub(crate) use folder::Documents;
 
 /// A passage has at least this many tokens.
 pub(crate) const TOKENS_MIN: usize = 5;

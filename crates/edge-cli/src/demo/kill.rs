@@ -30,7 +30,7 @@ pub(crate) struct Kill {
 }
 
 /// Waits until one of these members executes a task and serves a search, then kills it. Without
-/// such a moment, or when `give_up` says so, the first one is killed.
+/// such a moment within some seconds the first one is killed; `again` shortens that.
 pub(crate) fn strike(members: &[Member], candidates: &[usize], again: bool) -> Kill {
     let began = Instant::now();
     loop {

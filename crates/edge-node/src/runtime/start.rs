@@ -187,6 +187,7 @@ impl Parts {
         let settings = Settings {
             addresses: addresses.clone(),
             pins: edge_tasks::pins(),
+            shard_pin: edge_tasks::shard_pin(),
             works: config.works,
             exposure_max: config.exposure,
             agent: concat!("edge-net/", env!("CARGO_PKG_VERSION")).to_owned(),
