@@ -1,4 +1,5 @@
 //! The API of a real node, over a real socket, as a client sees it.
+#![allow(clippy::unwrap_used)] // Helpers of tests are not seen as tests.
 
 use std::{
     io::{BufReader, Read as _, Write as _},

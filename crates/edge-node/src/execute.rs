@@ -38,3 +38,46 @@ impl Execute for TaskExecutor {
         Ok(lock().tell(&plan, work, truth))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use edge_base::{Digest, TaskKind};
+    use edge_tasks::EmbeddingPayload;
+
+    use super::*;
+    use crate::jobs::default_model;
+
+    fn embed(text: &str) -> Work {
+        let payload = EmbeddingPayload { model: default_model(), texts: vec![text.to_owned()] };
+        Work::Run { kind: TaskKind::Embedding, payload: payload.encode().into() }
+    }
+
+    #[test]
+    fn a_liar_lies_to_others_and_never_to_itself() {
+        let honest = TaskExecutor::new(None);
+        for lie in Lie::ALL {
+            let liar = TaskExecutor::new(Some((lie, 7)));
+            let (mut told, mut kept) = (0, 0);
+            for n in 0..60 {
+                let work = embed(&format!("text {n}"));
+                let truth = honest.execute(&work, Urgency::Normal);
+                told += usize::from(liar.execute(&work, Urgency::Normal) != truth);
+                kept += usize::from(liar.execute(&work, Urgency::Background) == truth);
+            }
+            let least = match lie {
+                Lie::FlipBit => 60,
+                Lie::OtherInput => 59,
+                Lie::HonestThenSometimes => 5,
+            };
+            assert!(told >= least && kept == 60, "{lie}: {told} lies, {kept} kept");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_executed_is_an_error_of_a_liar_too() {
+        let liar = TaskExecutor::new(Some((Lie::FlipBit, 7)));
+        let payload = EmbeddingPayload { model: Digest::of(b"none"), texts: vec!["a".into()] };
+        let work = Work::Run { kind: TaskKind::Embedding, payload: payload.encode().into() };
+        assert!(liar.execute(&work, Urgency::High).is_err());
+    }
+}

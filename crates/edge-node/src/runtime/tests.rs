@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering;
 
 use edge_base::{Credits, Digest};
 use edge_ledger::Network;
-use edge_swarm::Ticket;
+use edge_swarm::{Table, Ticket};
 use futures::stream;
 
 use super::*;
@@ -204,19 +204,46 @@ async fn a_call_that_is_dropped_leaves_no_trace() {
     node.shutdown(PATIENCE).await.unwrap();
 }
 
+/// A node on a disk of one's own.
+async fn on_disk(folder: &std::path::Path, store: Arc<Store>) -> (NodeHandle, Arc<Store>) {
+    let config = config(folder);
+    let folder = Folder::open(folder).unwrap();
+    let key = folder.identity().unwrap();
+    let store = Arc::into_inner(store).unwrap();
+    let stored = enter_pool(&store, &folder, &config, &key, StartMode::Found(found())).unwrap();
+    let parts = Parts::ready(config, folder, key, store, stored).await.unwrap();
+    let node = parts.run(NodeOptions::default(), &[]);
+    let store = Arc::clone(&node.0.store);
+    (node, store)
+}
+
+/// With a disk that takes 30 ms for each sync: when an answer is there, so is what it stands on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_comes_before_its_write_is_durable() {
+    let temp = tempfile::tempdir().unwrap();
+    let slow = Duration::from_millis(30);
+    let (store, _, syncs) = disk(slow);
+    let (node, store) = on_disk(temp.path(), store).await;
+    let jobs = Jobs::new(node.clone());
+    for n in 0..5 {
+        let before = syncs.load(Ordering::SeqCst);
+        let rows = store.rows(Table::Shards).unwrap().len();
+        let began = Instant::now();
+        jobs.create_collection(&format!("c{n}")).await.unwrap();
+        assert!(began.elapsed() >= slow, "{:?}", began.elapsed());
+        assert!(syncs.load(Ordering::SeqCst) > before);
+        assert!(store.rows(Table::Shards).unwrap().len() > rows);
+    }
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
 /// The disk fills up while the node runs: what was not made durable is not acknowledged, and the
 /// node says why it stops.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_ends_the_node_and_acknowledges_nothing() {
     let temp = tempfile::tempdir().unwrap();
-    let config = config(temp.path());
-    let folder = Folder::open(temp.path()).unwrap();
-    let key = folder.identity().unwrap();
     let (store, full, _) = disk(Duration::from_millis(1));
-    let store = Arc::into_inner(store).unwrap();
-    let stored = enter_pool(&store, &folder, &config, &key, StartMode::Found(found())).unwrap();
-    let parts = Parts::ready(config, folder, key, store, stored).await.unwrap();
-    let node = parts.run(NodeOptions::default(), &[]);
+    let (node, _store) = on_disk(temp.path(), store).await;
     let jobs = Jobs::new(node.clone());
     jobs.create_collection("before").await.unwrap();
     full.store(true, Ordering::SeqCst);
