@@ -168,7 +168,8 @@ impl<'a> Demo<'a> {
         self.say.step("reading documents");
         let documents =
             documents.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        self.say_documents(&documents);
+        let (documents, source) = documents;
+        self.say_documents(&documents, &source);
         let passages = documents.passages;
         let (first, second) = passages.split_at(passages.len() / 2);
         ensure_collection(&self.members[0].client, COLLECTION)?;
@@ -183,6 +184,7 @@ impl<'a> Demo<'a> {
         let storm = self.storm(fourth, &passages)?;
         self.say.step("searching without the killed node");
         let (recall_answers, after) = self.searches_after(&passages);
+        self.say_shards();
         self.say_state();
         let after_kill = after + storm.after_kill;
         self.bring_back(storm.kill.victim)?;
@@ -288,9 +290,9 @@ impl<'a> Demo<'a> {
         Ok(())
     }
 
-    fn say_documents(&self, documents: &Documents) {
+    fn say_documents(&self, documents: &Documents, source: &str) {
         self.say.line(format!(
-            "{} passages of {} files ({} before duplicates and the limit)",
+            "{} passages of {} files of {source} ({} before duplicates and the limit)",
             documents.passages.len(),
             documents.files,
             documents.seen
@@ -573,6 +575,18 @@ impl<'a> Demo<'a> {
         })
     }
 
+    fn say_shards(&self) {
+        let path = format!("/api/v1/collections/{COLLECTION}");
+        let Ok(view) = self.members[0].client.get(&path) else { return };
+        let shards: Vec<String> = list(&view, "shards")
+            .iter()
+            .map(|shard| {
+                format!("{} rows on {} nodes", shard["rows"], list(shard, "replicas").len())
+            })
+            .collect();
+        self.say.line(format!("shards: {}", shards.join("; ")));
+    }
+
     fn say_state(&self) {
         let Ok(status) = self.members[0].client.get("/api/v1/status") else { return };
         for note in list(&status, "notes") {
@@ -769,28 +783,37 @@ fn stored_all(errors: &[String], failed: u64) -> Outcome {
     Err(Failure::failed(format!("{failed} passages were not stored"), why, next))
 }
 
-/// The documents to index.
-fn read_documents(args: &args::Demo) -> Outcome<Documents> {
+/// The documents to index, and where they come from.
+fn read_documents(args: &args::Demo) -> Outcome<(Documents, String)> {
     let next = "give a folder of text, Markdown, source code or JSON Lines with --docs";
-    let documents = match &args.docs {
-        Some(path) => Documents::read(path, args.max_documents).map_err(|error| {
-            Failure::new(Exit::NotFound, format!("{} cannot be read", path.display()), error, next)
-        })?,
+    let (documents, source) = match &args.docs {
+        Some(path) => {
+            let read = Documents::read(path, args.max_documents).map_err(|error| {
+                let what = format!("{} cannot be read", path.display());
+                Failure::new(Exit::NotFound, what, error, next)
+            })?;
+            (read, path.display().to_string())
+        }
         None => {
-            let folders = corpus::cargo_home()
-                .map(|home| corpus::registry_folders(&home))
-                .unwrap_or_default();
-            Corpus::read(&folders, &locked_packages(), args.max_documents).documents
+            let home = corpus::cargo_home();
+            let folders = home.map(|home| corpus::registry_folders(&home)).unwrap_or_default();
+            let corpus = Corpus::read(&folders, &locked_packages(), args.max_documents);
+            let (found, missing) = (corpus.packages, corpus.missing);
+            let source = match missing {
+                0 => format!("{found} packages"),
+                _ => format!("{found} packages ({missing} more are not on this machine)"),
+            };
+            (corpus.documents, source)
         }
     };
     if documents.passages.len() < 2 {
         let why = match &args.docs {
-            Some(path) => format!("{} holds no passages of 5 tokens or more", path.display()),
+            Some(_) => format!("{source} holds no passages of 5 tokens or more"),
             None => "no package of the lock file lies in CARGO_HOME's registry".to_owned(),
         };
         return Err(Failure::new(Exit::NotFound, "there are no documents", why, next));
     }
-    Ok(documents)
+    Ok((documents, source))
 }
 
 /// Recall of the answers against a scan of all passages, whose vectors are made here.

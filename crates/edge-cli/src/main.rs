@@ -24,6 +24,7 @@ mod client;
 mod commands;
 mod demo;
 mod failure;
+mod interrupt;
 mod output;
 mod passages;
 mod progress;

@@ -15,6 +15,7 @@ use crate::{
     args::{Collection, Import},
     client::{Client, escaped},
     failure::{Exit, Failure, Outcome},
+    interrupt,
     passages::{Documents, Passage},
     progress::{Progress, Shown},
 };
@@ -96,6 +97,10 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
         return Err(Failure::new(Exit::NotFound, "there is nothing to import", why, next));
     }
     ensure_collection(&client, &import.name)?;
+    interrupt::on_signal(
+        context.output,
+        "what was stored stays: run the same command again to go on",
+    );
     let total = documents.passages.len();
     let shown = if context.output.quiet { Shown::Never } else { Shown::OnTerminal };
     let mut progress = Progress::new("importing", total as u64, shown);

@@ -15,22 +15,18 @@ use super::{
 use crate::{
     client::Client,
     commands::{Context, shortened},
-    failure::Exit,
+    interrupt,
 };
 
 /// Ends the nodes and removes their folders when somebody presses Ctrl-C or ends this process.
 pub(crate) fn end_on_signal(family: &Family, root: &Path, keep: bool) {
     let (family, root): (Family, PathBuf) = (family.clone(), root.to_owned());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else { return };
-    std::thread::spawn(move || {
-        runtime.block_on(edge_node::lifeline::stop_requested(None));
+    interrupt::call(move || {
         family.kill_all();
         if !keep {
             // Removed as far as it can be.
             let _ = std::fs::remove_dir_all(&root);
         }
-        std::process::exit(Exit::Interrupted as i32);
     });
 }
 

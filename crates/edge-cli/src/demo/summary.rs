@@ -113,10 +113,12 @@ impl Summary {
             Some(share) => line(
                 "visited",
                 format!(
-                    "{:.1} % of a shard's rows in ann mode (at most {:.1} %), over {} shard searches",
+                    "{:.1} % of a shard's rows in mode=ann (at most {:.1} %, {} shard searches); {} shard \
+                     searches were mode=exact",
                     share * 100.0,
                     tally.ann_share_max * 100.0,
-                    tally.ann
+                    tally.ann,
+                    tally.exact
                 ),
             ),
             None => line(

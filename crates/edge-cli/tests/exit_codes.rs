@@ -1,0 +1,244 @@
+//! The contract with scripts: exit codes, three-part errors, one JSON object, against a server that
+//! answers what a test says.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    process::{Command, Output},
+    sync::mpsc,
+};
+
+use serde_json::{Value, json};
+
+/// A server that gives every request the same answer and reports what was asked.
+struct Fake {
+    url: String,
+    asked: mpsc::Receiver<(String, String)>,
+}
+
+impl Fake {
+    fn new(status: u16, body: &str) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, asked) = mpsc::channel();
+        let answer = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n{body}",
+            body.len()
+        );
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut first = String::new();
+                reader.read_line(&mut first).unwrap();
+                let mut length = 0;
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).unwrap();
+                    if line.trim().is_empty() {
+                        break;
+                    }
+                    let lower = line.to_ascii_lowercase();
+                    if let Some(value) = lower.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                }
+                let mut body = vec![0; length];
+                reader.read_exact(&mut body).unwrap();
+                let asked = (first.trim().to_owned(), String::from_utf8(body).unwrap());
+                if sender.send(asked).is_err() || stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+        Fake { url, asked }
+    }
+
+    fn error(status: u16) -> Fake {
+        let error = json!({ "what": "it went wrong", "why": "for a reason", "next": "do this" });
+        Fake::new(status, &json!({ "schema": "edge-net.error/1", "error": error }).to_string())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        edge_net(&[&["--api", &self.url], arguments].concat())
+    }
+}
+
+fn edge_net(arguments: &[&str]) -> Output {
+    let empty = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_edge-net"))
+        .args(arguments)
+        .env_remove("EDGE_NET_API")
+        .env("XDG_CONFIG_HOME", empty.path())
+        .env("XDG_DATA_HOME", empty.path())
+        .env("HOME", empty.path())
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn every_status_has_its_exit_code_and_three_parts() {
+    let cases = [(400, 2), (404, 4), (403, 5), (401, 5), (408, 6), (500, 1), (503, 1)];
+    for (status, code) in cases {
+        let fake = Fake::error(status);
+        let output = fake.run(&["status"]);
+        assert_eq!(output.status.code(), Some(code), "{status}");
+        assert_eq!(text(&output.stdout), "");
+        let expected = "error: it went wrong\n  why:  for a reason\n  next: do this\n";
+        assert_eq!(text(&output.stderr), expected);
+        let output = fake.run(&["status", "--json"]);
+        assert_eq!(output.status.code(), Some(code));
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(object["schema"], "edge-net.error/1");
+        assert_eq!(object["error"]["next"], "do this");
+        assert_eq!(object["exit"], code);
+        assert_eq!(text(&output.stderr), "");
+    }
+}
+
+#[test]
+fn nobody_there_is_three() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let output = edge_net(&["--api", &format!("http://127.0.0.1:{port}"), "status"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("edge-net start"));
+    let folder = tempfile::tempdir().unwrap();
+    let output = edge_net(&["--data-dir", folder.path().to_str().unwrap(), "status"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains(folder.path().to_str().unwrap()));
+}
+
+#[test]
+fn a_server_that_never_answers_is_six() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let output = edge_net(&["--api", &url, "--timeout", "1", "status"]);
+    assert_eq!(output.status.code(), Some(6));
+    assert!(text(&output.stderr).contains("--timeout"));
+}
+
+#[test]
+fn wrong_usage_is_two() {
+    for arguments in [
+        &["frobnicate"][..],
+        &["search"],
+        &["search", "a"],
+        &["status", "--timeout", "soon"],
+        &["start", "--join", "hello"],
+        &["start", "--lie", "softly"],
+        &["identity", "invite", "--credits", "1,5"],
+        &["task", "show", "xyz"],
+    ] {
+        let fake = Fake::new(200, "{}");
+        let output = fake.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
+    }
+    let output = edge_net(&["--config", "/nowhere/settings.toml", "config", "show"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn help_and_version_are_asked_for() {
+    for arguments in [&["--help"][..], &["demo", "--help"], &["--version"], &["version"]] {
+        let output = edge_net(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(text(&output.stdout).contains("edge-net"));
+    }
+    let output = edge_net(&["completions", "bash"]);
+    assert!(text(&output.stdout).contains("complete -F _edge-net"));
+}
+
+#[test]
+fn what_is_asked_of_the_interface() {
+    let answer = json!({
+        "schema": "edge-net.match/1", "label": "b",
+        "scores": [{ "label": "a", "score": 0.1 }, { "label": "b", "score": 0.7 }],
+    });
+    let fake = Fake::new(200, &answer.to_string());
+    let output = fake.run(&["match", "some text", "--labels", "a, b", "--priority", "high"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stdout), "b\n  +0.1000  a\n  +0.7000  b\n");
+    let (first, body) = fake.asked.recv().unwrap();
+    assert_eq!(first, "POST /api/v1/match HTTP/1.1");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let expected = json!({ "text": "some text", "labels": ["a", "b"], "priority": "high" });
+    assert_eq!(body, expected);
+    let output = fake.run(&["match", "some text", "--labels", "a,b", "--quiet"]);
+    assert_eq!(text(&output.stdout), "b\n");
+    let output = fake.run(&["match", "some text", "--labels", "a,b", "--json"]);
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), answer);
+
+    let fake = Fake::new(200, r#"{"schema":"edge-net.search/1","hits":[],"shards":[]}"#);
+    fake.run(&["search", "q", "-c", "odd name/..", "-k", "3", "--filter", r#"{"file":"a"}"#]);
+    let (first, body) = fake.asked.recv().unwrap();
+    assert_eq!(first, "POST /api/v1/collections/odd%20name%2F../search HTTP/1.1");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body, json!({ "text": "q", "k": 3, "filter": { "file": "a" } }));
+}
+
+#[test]
+fn hits_show_score_file_and_line() {
+    let answer = json!({
+        "schema": "edge-net.search/1",
+        "hits": [{
+            "id": "00", "score": 0.5, "payload": { "file": "a.md", "line": 7, "text": "words  here" },
+        }],
+        "shards": [{
+            "shard": "ab".repeat(32), "mode": "exact", "rows": 9, "rows_visited": 9,
+            "answered": ["cd".repeat(32)], "silent": [], "faulty": [], "below_factor": true,
+        }],
+    });
+    let output = Fake::new(200, &answer.to_string()).run(&["search", "q", "-c", "docs"]);
+    let expected = " 1. 0.5000  a.md:7\n            words here\n\
+                    shard abababab: mode=exact, 9 of 9 rows visited, answered by π:cdcdcdcd; below \
+                    its replication factor\n";
+    assert_eq!(text(&output.stdout), expected);
+}
+
+#[test]
+fn colour_is_only_where_it_is_wanted() {
+    let fake = Fake::error(500);
+    let coloured = |arguments: &[&str]| text(&fake.run(arguments).stderr).contains('\x1b');
+    assert!(coloured(&["status", "--color", "always"]));
+    assert!(!coloured(&["status", "--color", "never"]));
+    assert!(!coloured(&["status"]), "no terminal");
+}
+
+#[test]
+fn an_import_sends_every_passage_once_and_names_what_was_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let paragraphs: Vec<String> =
+        (0..300).map(|n| format!("This is paragraph number {n} of the file.")).collect();
+    std::fs::write(folder.path().join("a.txt"), paragraphs.join("\n\n")).unwrap();
+    std::fs::write(folder.path().join("b.txt"), b"\xff\xfe").unwrap();
+    let answer = json!({
+        "schema": "edge-net.import/1", "stored": 10, "known": 2, "failed": 1,
+        "errors": [{ "index": 3, "id": null, "why": "too odd" }],
+    });
+    let fake = Fake::new(200, &answer.to_string());
+    let path = folder.path().to_str().unwrap();
+    let output = fake.run(&["collection", "import", "notes", path, "--json"]);
+    assert_eq!(output.status.code(), Some(1), "records were refused");
+    assert!(text(&output.stderr).contains("skipped b.txt: not UTF-8"));
+    let object = text(&output.stdout).lines().next().unwrap().to_owned();
+    let object: Value = serde_json::from_str(&object).unwrap();
+    assert_eq!((&object["passages"], &object["stored"]), (&json!(300), &json!(30)));
+    let mut sent = Vec::new();
+    while let Ok((first, body)) = fake.asked.try_recv() {
+        if first == "POST /api/v1/collections/notes/records HTTP/1.1" {
+            let records: Vec<Value> = serde_json::from_str(&body).unwrap();
+            sent.extend(records.iter().map(|r| r["text"].as_str().unwrap().to_owned()));
+        }
+    }
+    sent.sort();
+    let mut expected = paragraphs;
+    expected.sort();
+    assert_eq!(sent, expected);
+    let output = fake.run(&["collection", "import", "notes", "/nowhere/at/all"]);
+    assert_eq!(output.status.code(), Some(4));
+}

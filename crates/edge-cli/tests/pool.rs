@@ -1,0 +1,194 @@
+//! Real nodes on loopback, driven by the command line as a person would.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// A data folder whose node is stopped in the end.
+struct Node {
+    folder: tempfile::TempDir,
+}
+
+impl Node {
+    fn new() -> Node {
+        Node { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let home = self.folder.path();
+        Command::new(env!("CARGO_BIN_EXE_edge-net"))
+            .arg("--data-dir")
+            .arg(self.data())
+            .args(arguments)
+            .env_remove("EDGE_NET_API")
+            .env("EDGE_NET_PASSWORD", "a long password")
+            .env("XDG_CONFIG_HOME", home)
+            .output()
+            .unwrap()
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--json"]].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {text}{:?}", output.stderr);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert!(value["schema"].as_str().unwrap().starts_with("edge-net."), "{value}");
+        value
+    }
+
+    fn start(&self, more: &[&str]) {
+        let fixed = [
+            "start",
+            "--detach",
+            "--port",
+            "0",
+            "--no-mdns",
+            "--cpu",
+            "100%",
+            "--listen",
+            "/ip4/127.0.0.1/tcp/0",
+        ];
+        self.ask(&[&fixed[..], more].concat());
+    }
+
+    fn pid(&self) -> String {
+        let note = std::fs::read(self.data().join("api.json")).unwrap();
+        serde_json::from_slice::<Value>(&note).unwrap()["pid"].to_string()
+    }
+
+    fn until(&self, arguments: &[&str], holds: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let value = self.ask(arguments);
+            if holds(&value) {
+                return value;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{arguments:?}: {value}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.run(&["stop"]);
+    }
+}
+
+fn documents() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/documents");
+    path.to_str().unwrap().to_owned()
+}
+
+/// Import, restart after SIGKILL, search: nothing that was acknowledged is lost; and what a person
+/// asks wrongly is answered with what there is.
+#[test]
+fn a_node_alone() {
+    let node = Node::new();
+    node.start(&[]);
+    let report = node.ask(&["collection", "import", "notes", &documents()]);
+    let stored = report["stored"].as_u64().unwrap();
+    assert_eq!(stored, 8);
+    let again = node.ask(&["collection", "import", "notes", &documents()]);
+    assert_eq!((again["stored"].as_u64(), again["known"].as_u64()), (Some(0), Some(stored)));
+
+    let killed = Command::new("kill").args(["-9", &node.pid()]).status().unwrap();
+    assert!(killed.success());
+    node.start(&[]);
+    let found = node.ask(&["search", "when does a connection time out", "-c", "notes", "-k", "2"]);
+    assert_eq!(found["hits"][0]["payload"]["file"], "guide.md");
+    assert_eq!(found["shards"][0]["mode"], "exact");
+    let again = node.ask(&["collection", "import", "notes", &documents()]);
+    assert_eq!((again["stored"].as_u64(), again["known"].as_u64()), (Some(0), Some(stored)));
+    let collections = node.ask(&["collection", "ls"]);
+    assert_eq!(collections["collections"][0]["rows"], stored);
+
+    let output = node.run(&["search", "x", "-c", "elsewhere"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("notes"), "names the existing ones");
+
+    let embedded = node.ask(&["embed", "one text", "another"]);
+    assert_eq!(embedded["vectors"].as_array().unwrap().len(), 2);
+    assert_eq!(embedded["tasks"][0]["check"]["self_checked"], true, "nobody else is there");
+    let output = node.run(&["embed", "   "]);
+    assert_eq!(output.status.code(), Some(2), "an empty text");
+
+    // A second process on the folder is refused, and says who is there.
+    let output = node.run(&["start", "--port", "0", "--no-mdns"]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&node.pid()));
+
+    node.ask(&["collection", "rm", "notes"]);
+    assert_eq!(node.ask(&["collection", "ls"])["collections"].as_array().unwrap().len(), 0);
+    let verified = node.ask(&["ledger", "verify"]);
+    assert_eq!(verified["conserved"], true);
+}
+
+#[test]
+fn an_identity_is_backed_up_and_restored() {
+    let (node, other) = (Node::new(), Node::new());
+    node.start(&[]);
+    let shown = node.ask(&["identity", "show"]);
+    let file = node.folder.path().join("me.backup");
+    let file = file.to_str().unwrap();
+    node.ask(&["identity", "export", file]);
+    assert_eq!(node.run(&["identity", "export", file]).status.code(), Some(5), "not overwritten");
+    let restored = other.ask(&["identity", "import", file]);
+    assert_eq!(restored["node"], shown["node"]);
+    assert_eq!(other.run(&["identity", "import", file]).status.code(), Some(5));
+    let settings = other.ask(&["config", "show", "--origin"]);
+    assert_eq!(settings["settings"]["data_dir"]["origin"], "--data-dir");
+}
+
+/// Two nodes: the second joins by ticket, executes for the first, and is paid.
+#[test]
+fn two_nodes() {
+    let (first, second) = (Node::new(), Node::new());
+    first.start(&[]);
+    let ticket = first.ask(&["identity", "invite"]);
+    let ticket = ticket["ticket"].as_str().unwrap().to_owned();
+    second.start(&["--join", &ticket]);
+    let connected = |peers: &Value| {
+        peers["peers"].as_array().unwrap().iter().any(|peer| peer["connected"] == true)
+    };
+    let peers = first.until(&["peer", "ls"], connected);
+    let worker = peers["peers"][0]["node"].as_str().unwrap().to_owned();
+
+    first.ask(&["collection", "import", "notes", &documents()]);
+    let found = first.ask(&["search", "open a connection to a server", "-c", "notes"]);
+    assert_eq!(found["hits"][0]["payload"]["file"], "sub/code.rs");
+    let matched = first.ask(&["match", "bake a loaf of bread", "--labels", "cooking,networking"]);
+    assert_eq!(matched["label"], "cooking");
+    let tasks = first.ask(&["task", "ls"]);
+    let task = tasks["tasks"].as_array().unwrap().iter().find(|task| {
+        let agreed = task["check"]["agreed"].as_array();
+        agreed.is_some_and(|agreed| agreed.iter().any(|node| *node == worker.as_str()))
+    });
+    let task = task.expect("the stranger executed something")["task"].as_str().unwrap().to_owned();
+    let explained = first.run(&["task", "explain", &task[..12]]);
+    assert!(String::from_utf8_lossy(&explained.stdout).contains("revealed"));
+    let decided = first.run(&["task", "cancel", &task]);
+    assert_eq!(decided.status.code(), Some(5), "it is decided already");
+
+    // A ticket works once, and for one pool.
+    let third = Node::new();
+    third.start(&[]);
+    third.ask(&["stop"]);
+    let output = third.run(&["start", "--join", &ticket, "--port", "0", "--no-mdns"]);
+    assert_eq!(output.status.code(), Some(5), "pools do not merge");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--data-dir"));
+
+    let owed = |balance: &Value| {
+        let part = |name: &str| balance[name].as_f64().unwrap_or(0.0);
+        part("balance") + part("incoming") + part("vouchers") > 0.0
+    };
+    second.until(&["ledger", "balance"], owed);
+}
