@@ -3,7 +3,7 @@
 //!
 //! The parent is a client like any other: it starts `edge-net start` as child processes, talks to
 //! them over HTTP and reads their event streams. In the end it stops them, reads their data folders
-//! and checks what they hold with code of its own ([`fold`], [`audit`], [`recall`]).
+//! and checks what they hold with code of its own ([`fold`], [`audit`], [`mod@recall`]).
 
 mod audit;
 mod events;

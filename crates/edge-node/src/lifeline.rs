@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// Standard input must be a pipe that the parent holds and never writes to: the system closes it
 /// with the parent. On Linux the kernel also sends SIGTERM, which covers a parent that passed the
-/// pipe on. A process that has not ended [`PATIENCE`] later is ended.
+/// pipe on. A process that has not ended five seconds later is ended.
 #[derive(Debug)]
 pub struct Lifeline(oneshot::Receiver<()>);
 

@@ -49,12 +49,12 @@ impl Network {
         }
         let draw = self.rng.next_u64();
         // Two draws of 20 bits are fine enough for parts per million.
-        let lost = (draw & 0xf_ffff) * 1_000_000 >> 20 < self.weather.loss_ppm;
+        let lost = ((draw & 0xf_ffff) * 1_000_000) >> 20 < self.weather.loss_ppm;
         if lost {
             return [None, None];
         }
         let first = self.delay(from, to, draw >> 40);
-        let twice = ((draw >> 20) & 0xf_ffff) * 1_000_000 >> 20 < self.weather.duplicate_ppm;
+        let twice = (((draw >> 20) & 0xf_ffff) * 1_000_000) >> 20 < self.weather.duplicate_ppm;
         let second = twice.then(|| {
             let jitter = self.rng.next_u64();
             self.delay(from, to, jitter)
