@@ -30,6 +30,7 @@ fn the_defaults_have_every_key_and_no_other() {
     assert!(config.workers >= 1 && config.works && config.mdns && config.token.is_none());
     assert_eq!(config.exposure, Credits::from_whole(10).unwrap());
     assert!(config.origins().all(|s| s.origin == Origin::Default));
+    config.log.parse::<tracing_subscriber::EnvFilter>().unwrap();
 }
 
 #[test]
