@@ -13,9 +13,9 @@ use edge_swarm::{
     Ticket,
     command::Priority,
     message::{
-        Advert, CollectionSpec, DeclineReason, Evidence, FaultReport, Gossip, MemberRecord,
-        Membership, Message, Offer, ShardHead, decode_gossip, decode_message, encode_gossip,
-        encode_message,
+        Acquaintance, Advert, CollectionSpec, DeclineReason, Evidence, FaultReport, Gossip,
+        MemberRecord, Membership, Message, Offer, ShardHead, decode_gossip, decode_message,
+        encode_gossip, encode_message,
     },
 };
 
@@ -125,6 +125,7 @@ fn messages() -> Vec<Message> {
             membership: Some(membership()),
             join: Some([7; 16]),
             addresses: vec!["/ip4/10.0.0.1/udp/1/quic-v1".into()],
+            known: Acquaintance { count: 3, sum: 0x0123_4567_89ab_cdef },
         },
         Message::Welcome {
             genesis: genesis(),

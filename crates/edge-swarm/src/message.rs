@@ -57,6 +57,16 @@ pub struct MemberRecord {
     pub addresses: Vec<String>,
 }
 
+/// A hint about whom a node knows, itself included. Equal hints spare the list of members; who
+/// sends a false one hides members from itself only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Acquaintance {
+    /// How many.
+    pub count: u64,
+    /// Exclusive or of hashes of their ids.
+    pub sum: u64,
+}
+
 /// What a node says about itself, again and again.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Advert {
@@ -179,6 +189,8 @@ pub enum Message {
         join: Option<[u8; 16]>,
         /// Where the sender may be reached.
         addresses: Vec<String>,
+        /// Whom the sender knows: only what differs has to be told.
+        known: Acquaintance,
     },
     /// Answer to a `Hello` that was accepted.
     Welcome {

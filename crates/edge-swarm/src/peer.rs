@@ -67,6 +67,7 @@ pub struct Peer {
     pub(crate) shards: collections::Shards,
     pub(crate) searches: search::Searches,
     pub(crate) faults: faults::Faults,
+    pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
     pub(crate) counters: Counters,
 }
@@ -240,8 +241,8 @@ impl Peer {
 
     fn on_message(&mut self, from: NodeId, message: Message) {
         match message {
-            Message::Hello { pool, membership, join, addresses } => {
-                self.on_hello(from, pool, membership, join, addresses);
+            Message::Hello { pool, membership, join, addresses, known } => {
+                self.on_hello(from, pool, membership, join, addresses, known);
             }
             Message::Welcome { genesis, handover, membership, members, advert } => {
                 self.on_welcome(from, genesis, handover, membership, members, advert);

@@ -388,6 +388,7 @@ fn alone_a_node_checks_itself_and_says_so() {
     let Ok(Answer::Task(result)) = net.submit("hello") else { panic!() };
     assert!(result.check.self_checked);
     assert!(result.check.own_execution.is_some());
+    assert_eq!(net.balances(0).seq, 0, "own work on own data never touches the ledger");
 }
 
 #[test]

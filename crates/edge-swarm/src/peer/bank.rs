@@ -40,7 +40,6 @@ pub(crate) struct Bank {
     pub(crate) ledger: Ledger,
     pub(crate) handover: Option<Signed<Handover>>,
     pub(crate) claims: ClaimBook,
-    pub(crate) may_vote: bool,
     votes: VoteLog,
     queue: VecDeque<(BlockKind, Option<CallId>)>,
     pending: Option<Pending>,
@@ -70,7 +69,6 @@ impl Bank {
             ledger,
             handover: None,
             claims: ClaimBook::new(),
-            may_vote: true,
             votes: VoteLog::new(),
             queue: VecDeque::new(),
             pending: None,
@@ -206,7 +204,7 @@ impl Peer {
     /// Votes for a block if everything about it is right; the vote is durable before it leaves.
     fn cast_vote(&mut self, block: &SignedBlock) -> Result<Option<Vote>, VoteRefusal> {
         let Some(bank) = &mut self.bank else { return Ok(None) };
-        if !bank.may_vote {
+        if !self.may_vote {
             return Ok(None);
         }
         let voted =

@@ -11,7 +11,8 @@ use std::{
 };
 
 use edge_base::{
-    CollectionId, Digest, Micros, NodeId, RecordId, ShardId, Signed, TaskId, TaskKind, codec,
+    CollectionId, Digest, Micros, NodeId, RecordId, ShardId, Signed, TaskId, TaskKind, Timestamp,
+    codec,
     shard::{AppendResult, BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, LogBatch, LogEntry},
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,10 @@ const HEAD_EVERY: Micros = Micros::from_millis(400);
 const REPAIR_EVERY: Micros = Micros::from_secs(1);
 /// A holder that is away for this long gets a successor.
 const AWAY_AFTER: Micros = Micros::from_secs(8);
+/// A holder that showed nothing for its copy in this time is asked for it.
+const CONFIRM_EVERY: Micros = Micros::from_secs(30);
+/// A holder that was asked for this long counts as without a copy.
+const CONFIRM_WITHIN: Micros = Micros::from_secs(40);
 /// Holders of one shard, at most, counting those that are away.
 const HOLDERS_MAX: usize = 8;
 /// Calls that wait until logs were read again after a restart.
@@ -85,6 +90,8 @@ struct OwnShard {
     accepted: u64,
     accepted_chain: Digest,
     holders: BTreeMap<NodeId, u64>,
+    /// When a holder last showed that it has its copy. Disks get lost, and nobody tells.
+    confirmed: BTreeMap<NodeId, Timestamp>,
     inflight: BTreeMap<u64, Inflight>,
     head_timer: bool,
 }
@@ -647,8 +654,10 @@ impl Peer {
 
     /// A holder's root for a position was the accepted one.
     pub(super) fn on_replica_acknowledged(&mut self, shard: ShardId, node: NodeId, seq: u64) {
+        let now = self.now;
         let Some(own) = self.shards.own_mut(&shard) else { return };
         let Some(acked) = own.holders.get_mut(&node) else { return };
+        own.confirmed.insert(node, now);
         if seq > *acked {
             *acked = seq;
             self.event(Event::ReplicaAcknowledged { shard, node, seq });
@@ -683,6 +692,13 @@ impl Peer {
             self.event(Event::ReplicaAdded { shard, node: from });
         }
         self.on_replica_acknowledged(shard, from, seq);
+    }
+
+    /// A holder says that it does not have its copy: it is asked to fetch it again.
+    pub(super) fn on_replica_missing(&mut self, shard: ShardId, node: NodeId) {
+        if let Some(acked) = self.shards.own_mut(&shard).and_then(|o| o.holders.get_mut(&node)) {
+            *acked = 0;
+        }
     }
 
     /// The encoded entries of all batches before a position.
@@ -787,12 +803,21 @@ impl Peer {
                 })
         };
         let here: Vec<NodeId> = own.holders.keys().filter(|n| present(n)).copied().collect();
-        let behind: Vec<NodeId> = own
-            .holders
-            .iter()
-            .filter(|(n, acked)| **n != self.me && **acked < own.accepted && present(n))
-            .map(|(n, _)| *n)
-            .collect();
+        let mut silent = Vec::new();
+        let mut behind = Vec::new();
+        for node in here.iter().filter(|n| **n != self.me) {
+            let shown = own.confirmed.get(node).map_or(CONFIRM_EVERY, |at| now.since(*at));
+            let acked = own.holders.get(node).copied().unwrap_or(0);
+            if shown >= CONFIRM_WITHIN && acked > 0 {
+                silent.push(*node);
+            }
+            if acked < own.accepted || shown >= CONFIRM_EVERY {
+                behind.push(*node);
+            }
+        }
+        for node in silent {
+            self.on_replica_missing(shard, node);
+        }
         let others = here.iter().filter(|n| **n != self.me).count();
         if here.len() < wanted || (others < wanted && here.contains(&self.me)) {
             let missing = wanted.saturating_sub(others);
@@ -828,6 +853,7 @@ impl Peer {
         for shard in &held {
             if let Some(own) = self.shards.own_mut(shard) {
                 own.holders.remove(node);
+                own.confirmed.remove(node);
             }
             self.store_own_shard(*shard);
         }

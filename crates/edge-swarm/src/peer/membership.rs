@@ -4,7 +4,7 @@
 //! [`Membership`]. Messages of others are dropped. Adverts say what a member can do and serve as
 //! its heartbeat.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use edge_base::{Credits, Digest, Micros, NodeId, Signed, Timestamp};
 use edge_ledger::{BlockKind, Genesis, Handover};
@@ -16,7 +16,8 @@ use crate::{
     event::Event,
     io::{CallId, Output, Table},
     message::{
-        ADDRESSES_MAX, Advert, Gossip, MEMBERS_PER_MESSAGE, MemberRecord, Membership, Message,
+        ADDRESSES_MAX, Acquaintance, Advert, Gossip, MEMBERS_PER_MESSAGE, MemberRecord, Membership,
+        Message,
     },
     ticket::Ticket,
 };
@@ -47,7 +48,6 @@ pub(crate) struct Member {
     pub(crate) group: NodeId,
     pub(crate) addresses: Vec<String>,
     pub(crate) link: Link,
-    pub(crate) greeted: bool,
     pub(crate) advert: Option<Advert>,
     pub(crate) heard: Option<Timestamp>,
     pub(crate) checked: u64,
@@ -60,6 +60,10 @@ pub(crate) struct Member {
 pub(crate) struct Members {
     all: BTreeMap<NodeId, Member>,
     order: Vec<NodeId>,
+    /// The sum of [`Acquaintance`] without this node.
+    sum: u64,
+    /// Connected members that have not answered a greeting.
+    ungreeted: BTreeSet<NodeId>,
     invites: BTreeMap<Digest, Invite>,
     advert_counter: u64,
     founder: Option<NodeId>,
@@ -213,7 +217,6 @@ impl Peer {
             group,
             addresses,
             link: Link::Unknown,
-            greeted: false,
             advert: None,
             heard: None,
             checked: 0,
@@ -222,6 +225,7 @@ impl Peer {
         };
         self.members.all.insert(node, member);
         self.members.order.push(node);
+        self.members.sum ^= acquaintance_hash(&node);
         if store {
             self.store_member(&node);
         }
@@ -252,6 +256,11 @@ impl Peer {
     pub(super) fn learn_member(&mut self, record: MemberRecord) -> bool {
         if record.node == self.me || self.bank.is_none() {
             return false;
+        }
+        if self.members.is_member(&record.node) {
+            // Its statement held before: at most its addresses are news.
+            self.insert_member(record, true);
+            return true;
         }
         let holds = match &record.membership {
             None => self.members.founder == Some(record.node),
@@ -321,7 +330,7 @@ impl Peer {
         if let Some(member) = self.members.all.get_mut(&node) {
             let was_up = matches!(member.link, Link::Up);
             member.link = Link::Up;
-            member.greeted = false;
+            self.members.ungreeted.insert(node);
             if !was_up {
                 self.event(Event::MemberConnected { node });
             }
@@ -333,10 +342,15 @@ impl Peer {
         let now = self.now;
         if let Some(member) = self.members.all.get_mut(&node) {
             member.link = Link::Down(now);
-            member.greeted = false;
+            self.members.ungreeted.remove(&node);
             self.event(Event::MemberGone { node });
             self.on_worker_gone(node);
         }
+    }
+
+    fn acquaintance(&self) -> Acquaintance {
+        let count = self.members.all.len() as u64 + 1;
+        Acquaintance { count, sum: self.members.sum ^ acquaintance_hash(&self.me) }
     }
 
     fn greet(&mut self, node: NodeId) {
@@ -349,6 +363,7 @@ impl Peer {
             membership: self.members.membership.clone(),
             join,
             addresses: self.settings.addresses.clone(),
+            known: self.acquaintance(),
         };
         self.send(node, &hello);
     }
@@ -360,6 +375,7 @@ impl Peer {
         membership: Option<Signed<Membership>>,
         join: Option<[u8; 16]>,
         addresses: Vec<String>,
+        theirs: Acquaintance,
     ) {
         let Some(bank) = &self.bank else { return };
         if pool != self.pool {
@@ -396,20 +412,16 @@ impl Peer {
         if let Some(member) = self.members.all.get_mut(&from) {
             member.link = Link::Up;
             member.heard = Some(now);
-            member.greeted = true;
+            self.members.ungreeted.remove(&from);
         }
         let advert = self.own_advert();
-        let order: Vec<NodeId> =
-            std::iter::once(self.me).chain(self.members.order.clone()).collect();
-        let mut records: Vec<MemberRecord> = Vec::new();
-        for node in order.iter().filter(|n| **n != from) {
-            if *node == self.me {
-                let membership = self.members.membership.clone();
-                let addresses = self.settings.addresses.clone();
-                records.push(MemberRecord { membership, node: self.me, addresses });
-            } else if let Some(record) = self.member_record(node) {
-                records.push(record);
-            }
+        let membership = self.members.membership.clone();
+        let addresses = self.settings.addresses.clone();
+        let mut records = vec![MemberRecord { membership, node: self.me, addresses }];
+        // In a large pool everybody greets dozens: a list of all each time would be most traffic.
+        if theirs != self.acquaintance() {
+            let others = self.members.order.iter().filter(|node| **node != from);
+            records.extend(others.filter_map(|node| self.member_record(node)));
         }
         let mut chunks = records.chunks(MEMBERS_PER_MESSAGE);
         let first = chunks.next().unwrap_or(&[]).to_vec();
@@ -509,7 +521,7 @@ impl Peer {
         let now = self.now;
         if let Some(member) = self.members.all.get_mut(&from) {
             member.link = Link::Up;
-            member.greeted = true;
+            self.members.ungreeted.remove(&from);
             member.heard = Some(now);
         }
         if let Some(handover) = handover {
@@ -573,12 +585,7 @@ impl Peer {
 
     /// Greets again whoever did not answer, and the inviter while not admitted.
     pub(super) fn on_hello_timer(&mut self) {
-        let waiting: Vec<NodeId> = self
-            .members
-            .iter()
-            .filter(|(_, m)| matches!(m.link, Link::Up) && !m.greeted)
-            .map(|(n, _)| *n)
-            .collect();
+        let waiting: Vec<NodeId> = self.members.ungreeted.iter().copied().collect();
         for node in waiting {
             self.greet(node);
         }
@@ -604,8 +611,11 @@ impl Peer {
         }
         let now = self.now;
         let frontier = signed.body.frontier;
-        let mut moved = false;
+        let (mut moved, mut fresh) = (false, false);
         if let Some(member) = self.members.all.get_mut(&node) {
+            let could = |advert: &Advert| (advert.works, advert.pins.clone());
+            fresh = matches!(member.link, Link::Down(_))
+                || member.advert.as_ref().map(could) != Some(could(&signed.body));
             member.heard = Some(now);
             if matches!(member.link, Link::Down(_)) {
                 member.link = Link::Unknown;
@@ -623,7 +633,9 @@ impl Peer {
             self.keep_neighbours();
         }
         self.compare_frontier(node, frontier);
-        self.step_waiting_tasks();
+        if fresh {
+            self.step_waiting_tasks();
+        }
     }
 
     // Commands.
@@ -690,4 +702,8 @@ impl Peer {
             .map(|(node, _)| *node)
             .collect()
     }
+}
+
+fn acquaintance_hash(node: &NodeId) -> u64 {
+    Digest::of_value("acquaintance", node).prefix_u64()
 }

@@ -114,6 +114,7 @@ impl Peer {
             shards: Shards::default(),
             searches: Searches::default(),
             faults: Faults::default(),
+            may_vote: true,
             draining: None,
             counters: Counters::default(),
         };
@@ -139,8 +140,6 @@ impl Peer {
     /// Called right after [`Peer::new`] when the data folder was copied, restored or repaired: a
     /// witness whose vote log may be incomplete never votes again under its set version.
     pub fn may_vote(&mut self, allowed: bool) {
-        if let Some(bank) = &mut self.bank {
-            bank.may_vote = allowed;
-        }
+        self.may_vote = allowed;
     }
 }

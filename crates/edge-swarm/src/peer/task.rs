@@ -175,6 +175,8 @@ pub(crate) struct Task {
     own_reason: Option<String>,
     audit: Option<bool>,
     pub(crate) decided: Option<Decision>,
+    /// Decided so long ago that nothing that comes for it counts any more.
+    pub(crate) closed: bool,
 }
 
 /// How a task ended.
@@ -298,6 +300,7 @@ impl Peer {
             own_reason: None,
             audit: None,
             decided: None,
+            closed: false,
         };
         self.content.keep(digest, request.payload);
         self.tasks.all.insert(id, task);
@@ -323,6 +326,7 @@ impl Peer {
         if self.search_declined(from, task, reason) {
             return;
         }
+        let origin = self.tasks.all.get(&task).map(|t| t.origin);
         let Some(part) = self.part_mut(task, &from) else { return };
         if part.stage == Stage::Offered || part.stage == Stage::Bid || part.stage.is_active() {
             let was_active = part.stage.is_active();
@@ -330,6 +334,9 @@ impl Peer {
             part.reason = Some(reason.text().into());
             if was_active {
                 self.release_worker(&from);
+            }
+            if let (Some(Origin::Append { shard, .. }), DeclineReason::Behind) = (origin, reason) {
+                self.on_replica_missing(shard, from);
             }
             self.step_task(task);
         }
@@ -353,7 +360,8 @@ impl Peer {
     pub(super) fn on_committed(&mut self, from: NodeId, commit: Signed<Commit>) {
         let task = commit.body.task;
         let (now, pool) = (self.now, self.pool);
-        let Some(part) = self.tasks.all.get_mut(&task).and_then(|t| t.parts.get_mut(&from)) else {
+        let open = self.tasks.all.get_mut(&task).filter(|t| !t.closed);
+        let Some(part) = open.and_then(|t| t.parts.get_mut(&from)) else {
             return;
         };
         if !matches!(part.stage, Stage::Assigned | Stage::Accepted | Stage::Late)
@@ -738,6 +746,14 @@ impl Peer {
         if missing == 0 {
             return;
         }
+        if !self.has_anybody_left(id) {
+            let idle = !task.parts.values().any(|p| p.stage.is_active());
+            if idle && (task.fixed.is_none() || placed < 2) {
+                // Nobody is to be paid: the ledger has no part in it.
+                self.execute_own(id, "too few other nodes can take it");
+            }
+            return;
+        }
         let total = task.price.times(missing as u64).unwrap_or(Credits::from_micro(u64::MAX));
         let escrow = match self.funds(total) {
             Funds::Ready(escrow) => escrow,
@@ -787,6 +803,18 @@ impl Peer {
         if missing > 0 {
             self.offer_more(id, missing);
         }
+    }
+
+    /// Whether an offer is open, a bid is here, or a node was not asked yet.
+    fn has_anybody_left(&self, id: TaskId) -> bool {
+        let Some(task) = self.tasks.all.get(&id) else { return false };
+        let open = |p: &Part| matches!(p.stage, Stage::Offered | Stage::Bid);
+        let fresh = |n: &NodeId| self.members.is_reachable(n) && !task.parts.contains_key(n);
+        task.parts.values().any(open)
+            || match &task.fixed {
+                Some(fixed) => fixed.iter().any(fresh),
+                None => self.eligible_workers(&task.pin).iter().any(fresh),
+            }
     }
 
     /// Whether a node of the same owner could still take the task.
@@ -1148,12 +1176,21 @@ impl Peer {
 
     /// Forgets the payload of a decided task and bounds how many are remembered.
     fn close_task(&mut self, id: TaskId) {
-        if let Some(task) = self.tasks.all.get_mut(&id) {
-            task.payload = Arc::from([]);
-            for part in task.parts.values_mut() {
-                part.result = None;
+        let Some(task) = self.tasks.all.get_mut(&id).filter(|task| !task.closed) else { return };
+        task.closed = true;
+        task.payload = Arc::from([]);
+        let mut silent = Vec::new();
+        for (node, part) in &mut task.parts {
+            part.result = None;
+            if part.stage.is_active() {
+                part.stage = Stage::Late;
+                part.reason = Some("gave nothing long after the task was decided".into());
+                silent.push(*node);
             }
-            self.tasks.decided.push_back(id);
+        }
+        self.tasks.decided.push_back(id);
+        for node in silent {
+            self.release_worker(&node);
         }
         while self.tasks.decided.len() > DECIDED_MAX
             && let Some(oldest) = self.tasks.decided.pop_front()

@@ -147,9 +147,7 @@ impl Peer {
         } else if witnesses > 1 && reachable == quorum {
             notes.push(format!("no slack: {reachable} of {witnesses} witnesses are the quorum"));
         }
-        if let Some(bank) = &self.bank
-            && !bank.may_vote
-        {
+        if !self.may_vote {
             notes.push(
                 "this node does not vote: its data folder was copied, restored or repaired".into(),
             );
