@@ -36,6 +36,7 @@ use crate::{
     args,
     commands::{Context, ensure_collection, import_passages, list},
     failure::{Exit, Failure, Outcome},
+    interrupt,
     passages::{Corpus, Documents, Passage, corpus, locked_packages},
     progress::{Progress, Shown},
 };
@@ -88,6 +89,10 @@ pub(crate) fn run(context: &Context, args: &args::Demo) -> Outcome {
         finish(context, args, &say, &mut demo, &summary)
     });
     say.rest();
+    while interrupt::under_way() {
+        // The nodes are being ended and the folders removed; then the process ends.
+        std::thread::park();
+    }
     family.kill_all();
     if args.keep {
         let kept = root.keep();
@@ -723,12 +728,17 @@ struct Storm {
 /// What was asked for and does not hold becomes a complaint.
 fn judge(summary: &mut Summary, storm: &Storm, passages: usize) {
     let found = &mut summary.found;
+    let missing = found.victim_unrevealed == 0 || found.victim_unanswered == 0;
     let mut complain = |holds: bool, why: String| {
         if !holds {
             found.complaints.push(why);
         }
     };
     complain(storm.hit, format!("none of {KILLS_MAX} kills hit"));
+    complain(
+        !storm.hit || !missing,
+        "the requester's records do not show that the kill hit".into(),
+    );
     for failure in storm.failures.iter().take(3) {
         complain(false, format!("a search failed meanwhile: {failure}"));
     }

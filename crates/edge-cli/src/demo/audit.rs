@@ -79,6 +79,10 @@ pub(crate) struct Found {
     pub(crate) vectors_compared: u64,
     /// Passages of the sample found in at least one replica.
     pub(crate) sample_found: u64,
+    /// Tasks that the killed node had accepted and never revealed, by the requester's records.
+    pub(crate) victim_unrevealed: u64,
+    /// Searches that its replica was asked and did not answer.
+    pub(crate) victim_unanswered: u64,
     /// Batches the killed node had acknowledged.
     pub(crate) batches_acknowledged: u64,
     /// Batches of these that it still holds.
@@ -104,7 +108,7 @@ pub(crate) fn audit(question: &Question<'_>) -> Found {
     };
     let pool = genesis.hash();
     ledger(&genesis, handover.as_ref(), &databases, &mut found);
-    let tasks = tasks(first, requester.node, &pool, question.subjects, &mut found);
+    let tasks = tasks(first, requester.node, &pool, question, &mut found);
     faults(&databases, &tasks, &pool, &mut found);
     logs(question, &databases, &mut found);
     agree(&mut found);
@@ -158,7 +162,7 @@ fn tasks(
     database: &Database,
     requester: NodeId,
     pool: &Digest,
-    subjects: &[Subject],
+    question: &Question<'_>,
     found: &mut Found,
 ) -> BTreeMap<TaskId, TaskRecord> {
     let mut tasks = BTreeMap::new();
@@ -192,9 +196,20 @@ fn tasks(
         found.signatures += signatures;
         found.complaints.extend(complaints);
     }
-    let liars: BTreeSet<NodeId> = subjects.iter().filter(|s| s.liar).map(|s| s.node).collect();
+    let liars = question.subjects.iter().filter(|subject| subject.liar);
+    let liars: BTreeSet<NodeId> = liars.map(|subject| subject.node).collect();
+    let victim = question.victim.map(|victim| question.subjects[victim].node);
     for record in records {
         count(record, &liars, found);
+        let search = record.kind == TaskKind::VectorSearch;
+        let silent = record.workers.iter().any(|part| {
+            let worker = part.assignment.body.worker;
+            Some(worker) == victim && (part.took || search) && part.reveal.is_none()
+        });
+        match record.kind {
+            TaskKind::VectorSearch => found.victim_unanswered += u64::from(silent),
+            _ => found.victim_unrevealed += u64::from(silent),
+        }
     }
     tasks
 }

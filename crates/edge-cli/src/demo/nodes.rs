@@ -58,6 +58,8 @@ pub(crate) struct Member {
     pub(crate) client: Client,
     pub(crate) watch: Watch,
     lie: Option<String>,
+    /// Where it listens for peers: kept over restarts, so that others find it again.
+    listen: String,
     family: Family,
     child: Arc<Mutex<Child>>,
     /// Held open: the node ends when it is closed.
@@ -74,9 +76,13 @@ impl Member {
         lie: Option<String>,
     ) -> Outcome<Member> {
         let folder = root.join(name);
-        let (child, lifeline) = spawn(root, name, &folder, ticket, lie.as_deref())?;
+        let any = "/ip4/127.0.0.1/tcp/0";
+        let (child, lifeline) = spawn(root, &folder, any, ticket, lie.as_deref())?;
         let child = family.adopt(child);
         let (node, client) = answering(&folder, &child, root, name)?;
+        let status = client.get("/api/v1/status")?;
+        let address = status["addresses"][0].as_str().unwrap_or(any);
+        let listen = address.split("/p2p/").next().unwrap_or(any).to_owned();
         let watch = Watch::default();
         watch.follow(&client)?;
         Ok(Member {
@@ -86,6 +92,7 @@ impl Member {
             client,
             watch,
             lie,
+            listen,
             family: family.clone(),
             child,
             lifeline: Some(lifeline),
@@ -103,7 +110,8 @@ impl Member {
     /// Starts the node again on its folder.
     pub(crate) fn restart(&mut self) -> Outcome {
         let root = self.folder.parent().unwrap_or(&self.folder).to_owned();
-        let (child, lifeline) = spawn(&root, &self.name, &self.folder, None, self.lie.as_deref())?;
+        let (child, lifeline) =
+            spawn(&root, &self.folder, &self.listen, None, self.lie.as_deref())?;
         self.child = self.family.adopt(child);
         self.lifeline = Some(lifeline);
         let (_, client) = answering(&self.folder, &self.child, &root, &self.name)?;
@@ -140,11 +148,12 @@ impl Member {
 
 fn spawn(
     root: &Path,
-    name: &str,
     folder: &Path,
+    listen: &str,
     ticket: Option<&str>,
     lie: Option<&str>,
 ) -> Outcome<(Child, ChildStdin)> {
+    let name = folder.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let failed = |why: &dyn std::fmt::Display| {
         Failure::failed(format!("{name} did not start"), why, "close other programs and try again")
     };
@@ -164,7 +173,7 @@ fn spawn(
         .arg(&settings)
         .arg("--data-dir")
         .arg(folder)
-        .args(["start", "--port", "0", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-mdns"])
+        .args(["start", "--port", "0", "--listen", listen, "--no-mdns"])
         .args(["--cpu", "100%", "--log", "warn", "--test-pool", "--exit-with-parent"])
         .stdin(Stdio::piped())
         .stdout(out)

@@ -155,7 +155,14 @@ impl Summary {
         }
         if found.batches_acknowledged > 0 {
             line(
-                "after SIGKILL",
+                "SIGKILL",
+                format!(
+                    "{} accepted tasks were never revealed, {} searches of its replica unanswered",
+                    found.victim_unrevealed, found.victim_unanswered
+                ),
+            );
+            line(
+                "",
                 format!(
                     "{} of {} acknowledged batches are held by the node that was killed",
                     found.batches_held, found.batches_acknowledged
