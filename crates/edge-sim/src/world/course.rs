@@ -36,16 +36,23 @@ impl World {
         let faults_over = self.plan_faults(start, work.within);
         let work_over = start + work.within.0 + work.within.0 / 4;
         let over = faults_over.max(work_over);
-        while self.queue.now() < over {
+        while self.queue.now() < over && !self.is_caught() {
             self.run_until((self.queue.now() + 5_000_000).min(over));
             self.progress(&began);
         }
-        self.rest(&began);
-        self.ask_at_the_end();
-        // The last searches were paid for as well.
-        self.rest(&began);
-        self.checks.at_the_end(&self.scenario, &self.roles, &self.nodes, self.queue.now());
+        if !self.is_caught() {
+            self.rest(&began);
+            self.ask_at_the_end();
+            // The last searches were paid for as well.
+            self.rest(&began);
+            self.checks.at_the_end(&self.scenario, &self.roles, &self.nodes, self.queue.now());
+        }
         Outcome::of(&self, began.elapsed())
+    }
+
+    /// A mutant that is caught need not run on: what it broke may never come to rest.
+    fn is_caught(&self) -> bool {
+        self.options.mutant.is_some() && !self.checks.violations().is_empty()
     }
 
     fn set_up_ready(&mut self) -> Instant {
@@ -102,6 +109,9 @@ impl World {
         loop {
             let unsettled = self.unsettled();
             let Some(what) = unsettled else { return };
+            if self.is_caught() {
+                return;
+            }
             if self.queue.now() >= limit {
                 let text = format!(
                     "not settled {} s after the last fault: {what}",
