@@ -1,14 +1,14 @@
 //! One node: the product's peer, its disk, its clock, its workers and, perhaps, its lies.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use edge_base::shard::LogBatch;
 use edge_base::{Digest, Micros, NodeId, Rng, SecretKey, TaskKind, VerifierStats, Work, codec};
 use edge_swarm::{Answer, CallId, Counters, Peer, Refusal, Settings, Urgency, WorkId};
-use edge_tasks::{Executor, Liar};
+use edge_tasks::{Executor, Liar, Lie};
 
 use crate::{clock::Clock, disk::Disk, queue::Instant};
 
@@ -43,6 +43,11 @@ pub(crate) struct LieTold {
     pub(crate) told: Digest,
 }
 
+/// Lies told so far, by input. Liars are independent here: two that happen to tell the same lie about
+/// the same input would be believed within the error that acceptance allows, and what colluding
+/// liars reach is a question of its own.
+pub(crate) type LiesTold = BTreeSet<(Digest, Digest)>;
+
 /// An execution that begins: what it gives and how long it takes.
 pub(crate) struct Started {
     pub(crate) work: WorkId,
@@ -66,6 +71,8 @@ pub(crate) struct Node {
     pub(crate) may_vote: bool,
     /// Executions of a liar go through this.
     pub(crate) liar: Option<Liar>,
+    /// What a liar says when another told its lie about the same input already.
+    second_lie: Liar,
     /// Its disk was lost.
     pub(crate) lost_disk: bool,
     executor: Executor,
@@ -93,6 +100,7 @@ impl Node {
             held: VecDeque::new(),
             may_vote: true,
             liar: None,
+            second_lie: Liar::new(Lie::FlipBit, rng.next_u64()),
             lost_disk: false,
             executor: Executor::new(),
             queues: Default::default(),
@@ -170,7 +178,7 @@ impl Node {
 
     /// Begins the next execution, if a worker is free. It is computed here, for real, on this
     /// node's own executor; its outcome comes when its time has passed.
-    pub(crate) fn start_work(&mut self, rng: &mut Rng) -> Option<Started> {
+    pub(crate) fn start_work(&mut self, rng: &mut Rng, told: &mut LiesTold) -> Option<Started> {
         if self.running.len() >= WORKERS {
             return None;
         }
@@ -189,7 +197,7 @@ impl Node {
             return None;
         };
         self.executions += 1;
-        let (outcome, lie) = self.execute(&what);
+        let (outcome, lie) = self.execute(&what, told);
         let takes = Micros(cost(&what) * self.speed * (50 + rng.below(100)) / 100);
         self.running.insert(work, outcome);
         Some(Started { work, takes, lie })
@@ -200,7 +208,7 @@ impl Node {
         self.running.remove(&work)
     }
 
-    fn execute(&mut self, what: &Work) -> (Outcome, Option<LieTold>) {
+    fn execute(&mut self, what: &Work, lies_told: &mut LiesTold) -> (Outcome, Option<LieTold>) {
         let run = |work: &Work| self.executor.execute(work).map_err(|error| error.to_string());
         let Some(liar) = &mut self.liar else { return (run(what), None) };
         let plan = liar.plan(what);
@@ -209,14 +217,18 @@ impl Node {
         // Only searches and matches are replaced: executing the truth too changes nothing.
         let truth = if instead == what { found.clone() } else { run(what) };
         let told = found.map(|found| liar.tell(&plan, what, found));
-        let (Ok(told), Ok(truth)) = (&told, truth) else { return (told, None) };
-        let lie = match payload_of(what) {
-            Some(payload) if *told != truth => {
-                Some(LieTold { payload: Digest::of(payload), told: Digest::of(told) })
-            }
-            Some(_) | None => None,
+        let (Ok(mut told), Ok(truth)) = (told.clone(), truth) else { return (told, None) };
+        let Some(payload) = payload_of(what).filter(|_| told != truth).map(Digest::of) else {
+            return (Ok(told), None);
         };
-        (Ok(told.clone()), lie)
+        if !lies_told.insert((payload, Digest::of(&told))) {
+            let plan = self.second_lie.plan(what);
+            told = self.second_lie.tell(&plan, what, truth.clone());
+            lies_told.insert((payload, Digest::of(&told)));
+        }
+        let lie = LieTold { payload, told: Digest::of(&told) };
+        let lie = (told != truth).then_some(lie);
+        (Ok(told), lie)
     }
 }
 

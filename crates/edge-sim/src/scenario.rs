@@ -43,7 +43,7 @@ pub struct Faults {
     pub partition: Micros,
     /// Peers that crash and restart, in percent.
     pub crash_percent: u64,
-    /// Workers that lie, in percent, in all three kinds.
+    /// Workers that lie, in percent, in all three kinds, independently of each other.
     pub liar_percent: u64,
     /// The witness set loses as many members for a while as it can bear.
     pub crash_witnesses: bool,

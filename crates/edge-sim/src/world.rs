@@ -18,7 +18,7 @@ use crate::{
     disk::Disk,
     mutant::{Mutant, Rogue},
     network::{Network, mix},
-    node::{Held, Node},
+    node::{Held, LiesTold, Node},
     pool,
     queue::{Instant, Queue},
     scenario::{Scenario, Setup},
@@ -87,6 +87,7 @@ pub(crate) struct World {
     verifier: Verifier,
     rng: Rng,
     outputs: Vec<Output>,
+    lies_told: LiesTold,
     /// A digest of everything that happened: equal for equal seeds.
     pub(crate) happened: u64,
     pub(crate) events: u64,
@@ -212,6 +213,7 @@ impl World {
             verifier,
             rng,
             outputs: Vec::new(),
+            lies_told: LiesTold::new(),
             happened: 0,
             events: 0,
         }
@@ -515,7 +517,7 @@ impl World {
         loop {
             let node = &mut self.nodes[number as usize];
             let (id, life) = (node.id, node.life);
-            let Some(started) = node.start_work(&mut self.rng) else { return };
+            let Some(started) = node.start_work(&mut self.rng, &mut self.lies_told) else { return };
             if let Some(lie) = started.lie {
                 self.checks.on_lie(id, lie.payload, lie.told);
             }
