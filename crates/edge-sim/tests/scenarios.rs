@@ -1,4 +1,5 @@
 //! Scenario x seed: no run may break a rule, equal runs are equal, and every mutant is caught.
+#![allow(clippy::unwrap_used)]
 
 use edge_sim::{Mutant, Options, Outcome, Scenario, Setup, replay_command, simulate};
 
