@@ -1,5 +1,6 @@
 //! The contract with scripts: exit codes, three-part errors, one JSON object, against a server that
 //! answers what a test says.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

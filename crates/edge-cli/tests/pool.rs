@@ -1,4 +1,5 @@
 //! Real nodes on loopback, driven by the command line as a person would.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     path::{Path, PathBuf},

@@ -35,8 +35,7 @@ pub(super) fn run(context: &Context, command: Collection) -> Outcome {
         Collection::Ls => {
             let answer = context.client()?.get("/api/v1/collections")?;
             context.show(&answer, |output, answer| {
-                let rows: Vec<Vec<String>> =
-                    list(answer, "collections").iter().map(|view| row(view)).collect();
+                let rows: Vec<Vec<String>> = list(answer, "collections").iter().map(row).collect();
                 if rows.is_empty() {
                     output.line("no collections; make one: edge-net collection import NAME PATH");
                 } else {
