@@ -11,6 +11,9 @@ use edge_swarm::Table;
 use super::Checks;
 use crate::{node::Node, queue::Instant, scenario::Scenario, world::Roles};
 
+/// Copies wanted beside the owner's log: the product's default.
+const REPLICATION: usize = 3;
+
 /// Which nodes' logs hold a record, by its id and hash.
 type Holders = BTreeMap<(RecordId, Digest), BTreeSet<u32>>;
 
@@ -60,7 +63,9 @@ impl Checks {
 
     /// An acknowledged record with fewer copies than wanted, beside the owner's.
     pub(crate) fn below_factor(&self, scenario: &Scenario, nodes: &[Node]) -> Option<String> {
-        let wanted = 3.min(scenario.peers.saturating_sub(1));
+        // A named liar holds no copies.
+        let others = scenario.peers.saturating_sub(1 + self.named.len());
+        let wanted = REPLICATION.min(others);
         let holders = Checks::holders(nodes);
         let (record, copies) = self.fewest(&holders)?;
         (copies < wanted).then(|| format!("the record {} has {copies} copies", record.short()))
