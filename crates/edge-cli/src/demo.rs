@@ -57,6 +57,8 @@ const RECALL_K: usize = 11;
 const SAMPLE: usize = 500;
 /// Texts of the request that measures embedding.
 const EMBED_TEXTS: usize = 1_024;
+/// Callers at once of each kind while a node is killed.
+const STORM_CALLERS: usize = 4;
 /// Kills, at most, until one hits.
 const KILLS_MAX: usize = 5;
 /// How long the pool may take to name the liar.
@@ -457,11 +459,11 @@ impl<'a> Demo<'a> {
                 load_ref.import_over.store(true, Ordering::Relaxed);
                 report
             });
-            for offset in 0..searches::CALLERS {
+            for offset in 0..STORM_CALLERS {
                 scope.spawn(move || load_ref.search(client_ref, texts_ref, offset));
+                // Executions for the kill to meet, also once the import is through.
+                scope.spawn(move || load_ref.embed(client_ref, texts_ref, offset));
             }
-            // Executions for the kill to meet, also once the import is through.
-            scope.spawn(move || load_ref.embed(client_ref, texts_ref));
             let storm = self.kill_until_hit(&load);
             load.stop.store(true, Ordering::Relaxed);
             let imported = import.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -490,6 +492,7 @@ impl<'a> Demo<'a> {
             self.say.doing("waiting for a node that executes and serves");
             let kill = kill::strike(&self.members, &victims, attempt > 1);
             load.killed.store(true, Ordering::Relaxed);
+            load.looking.store(true, Ordering::Relaxed);
             let node = self.members[kill.victim].node;
             let requester = &self.members[0];
             let acknowledged = kill::acknowledged(requester, &node, kill.at);
@@ -515,6 +518,9 @@ impl<'a> Demo<'a> {
                 return Ok(Storm { kill, hit: hit.both(), acknowledged, after_kill, failures });
             }
             self.bring_back(kill.victim)?;
+            load.looking.store(false, Ordering::Relaxed);
+            // Work needs a moment to find its way there again.
+            std::thread::sleep(Duration::from_secs(1));
             victims = vec![kill.victim];
         }
     }
@@ -677,6 +683,7 @@ impl<'a> Demo<'a> {
 struct Load {
     stop: AtomicBool,
     killed: AtomicBool,
+    looking: AtomicBool,
     import_over: AtomicBool,
     after_kill: AtomicUsize,
     tally: Mutex<Tally>,
@@ -705,8 +712,12 @@ impl Load {
     }
 
     /// Embeds passages, for executions besides those of the import.
-    fn embed(&self, client: &crate::client::Client, texts: &[&str]) {
-        for group in texts.chunks(64).cycle() {
+    fn embed(&self, client: &crate::client::Client, texts: &[&str], offset: usize) {
+        for group in texts.chunks(64).cycle().skip(offset * 7) {
+            // Not while it is looked whether the kill hit.
+            while self.looking.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             if self.stop.load(Ordering::Relaxed) {
                 break;
             }

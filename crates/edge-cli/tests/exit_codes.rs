@@ -151,7 +151,7 @@ fn help_and_version_are_asked_for() {
         assert!(text(&output.stdout).contains("edge-net"));
     }
     let output = edge_net(&["completions", "bash"]);
-    assert!(text(&output.stdout).contains("complete -F _edge-net"));
+    assert!(text(&output.stdout).contains("complete -F _edge__net"));
 }
 
 #[test]

@@ -74,14 +74,17 @@ impl Watch {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Whether the node executes a task and serves a search at this moment.
-    pub(crate) fn executes_and_serves(&self) -> bool {
+    /// Whether the node executes at least so many tasks and serves as many searches at this moment.
+    pub(crate) fn executes_and_serves(&self, at_least: usize) -> bool {
         let heard = self.lock();
-        let fresh = |kinds: &[&str]| {
+        let open = |kinds: &[&str]| {
             let young = Duration::from_millis(500);
-            heard.open.values().any(|(k, at)| kinds.contains(&k.as_str()) && at.elapsed() < young)
+            let fits = |(kind, at): &&(String, Instant)| {
+                kinds.contains(&kind.as_str()) && at.elapsed() < young
+            };
+            heard.open.values().filter(fits).count() >= at_least
         };
-        fresh(&["vector_search"]) && fresh(&["embedding", "vector_insert", "semantic_match"])
+        open(&["vector_search"]) && open(&["embedding", "vector_insert", "semantic_match"])
     }
 
     /// Whether an event since a time fits.
@@ -150,11 +153,11 @@ mod tests {
         let watch = Watch::default();
         let working = |task: &str, kind: &str| json!({ "seq": 1, "event": "working", "task": task, "kind": kind, "requester": "" });
         watch.lock().take(working("a", "embedding"));
-        assert!(!watch.executes_and_serves());
+        assert!(!watch.executes_and_serves(1));
         watch.lock().take(working("b", "VectorSearch"));
-        assert!(watch.executes_and_serves());
+        assert!(watch.executes_and_serves(1) && !watch.executes_and_serves(2));
         watch.lock().take(json!({ "event": "delivered", "task": "a" }));
-        assert!(!watch.executes_and_serves());
+        assert!(!watch.executes_and_serves(1));
         let start = Instant::now();
         let node = NodeId([7; 32]);
         let late = json!({ "event": "task_late", "worker": node.to_hex(), "accepted": true });

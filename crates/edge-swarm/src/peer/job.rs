@@ -3,7 +3,10 @@
 //! A commit is durable before it leaves, so a worker that crashes never commits to two results of
 //! one task. A certified answer (`vector_search`) is committed and revealed in one message.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use edge_base::{
     Credits, Digest, Micros, NodeId, Signed, TaskId, TaskKind, Work, codec, shard::ShardQuery,
@@ -26,6 +29,11 @@ use crate::{
 const JOBS_MAX: usize = 4_096;
 /// A decided or forgotten job is kept this long for questions that come late.
 const LINGER: Micros = Micros::from_secs(30);
+/// A job that is over is remembered this long, for assignments that were underway twice. Short: with
+/// [`JOBS_MAX`] it bounds how many tasks a second a worker can take.
+const OVER_KEPT: Micros = Micros::from_secs(5);
+/// Tasks this node remembers to have executed.
+const EXECUTED_MAX: usize = 65_536;
 /// The longest a requester can make this node keep a task.
 const REMAINING_MAX: Micros = Micros::from_secs(600);
 /// Rough time a task takes when nothing better is known, for bids.
@@ -63,6 +71,8 @@ pub(crate) struct Jobs {
     active: usize,
     unpaid: BTreeMap<NodeId, Credits>,
     bound: BTreeMap<TaskId, (Signed<Commit>, Signed<Reveal>)>,
+    executed: BTreeSet<TaskId>,
+    executed_order: VecDeque<TaskId>,
 }
 
 impl Jobs {
@@ -86,8 +96,20 @@ impl Jobs {
         self.unpaid.get(requester).copied().unwrap_or_default()
     }
 
+    /// Whether this node committed to a result of the task, as far back as it remembers.
     pub(crate) fn was_replica(&self, task: &TaskId) -> bool {
-        self.all.contains_key(task)
+        self.all.contains_key(task) || self.executed.contains(task)
+    }
+
+    fn remember(&mut self, task: TaskId) {
+        if self.executed.insert(task) {
+            self.executed_order.push_back(task);
+        }
+        if self.executed_order.len() > EXECUTED_MAX
+            && let Some(oldest) = self.executed_order.pop_front()
+        {
+            self.executed.remove(&oldest);
+        }
     }
 
     /// A voucher covered this much of what a requester owed.
@@ -336,6 +358,7 @@ impl Peer {
                 (Signed::seal(commit, &self.key, &pool), Signed::seal(reveal, &self.key, &pool))
             }
         };
+        self.jobs.remember(task);
         let Some(job) = self.jobs.all.get_mut(&task) else { return };
         job.commit = Some(commit.clone());
         job.reveal = Some(reveal.clone());
@@ -419,6 +442,7 @@ impl Peer {
             self.cancel_work(work);
         }
         self.forget(Table::Tasks, &job_key(&task));
+        self.after(OVER_KEPT, Timer::Job(task));
     }
 
     pub(super) fn on_job_timer(&mut self, task: TaskId) {
