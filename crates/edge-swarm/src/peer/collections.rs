@@ -190,8 +190,9 @@ impl Peer {
         if let Some((id, _)) = found.first() {
             return Ok(**id);
         }
-        let names: Vec<&str> =
+        let mut names: Vec<&str> =
             self.shards.collections.values().map(|c| c.spec.body.name.as_str()).collect();
+        names.sort_unstable();
         let known = match names.as_slice() {
             [] => String::from("there is none yet"),
             names => format!("there are: {}", names.join(", ")),
@@ -1029,7 +1030,11 @@ impl Peer {
     // Views.
 
     pub(super) fn collection_views(&self) -> Vec<CollectionView> {
-        self.shards.collections.keys().filter_map(|id| self.collection_view(id)).collect()
+        let known = self.shards.collections.keys();
+        let mut views: Vec<CollectionView> =
+            known.filter_map(|id| self.collection_view(id)).collect();
+        views.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        views
     }
 
     fn collection_view(&self, id: &CollectionId) -> Option<CollectionView> {
