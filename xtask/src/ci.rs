@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::path::Path;
 use std::process::Stdio;
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -183,20 +184,35 @@ fn demo() -> Result<Outcome> {
     }
     let mut notes = Vec::new();
     for (arguments, liars) in [(&[][..], 1), (&["--honest"][..], 0)] {
-        let mut command = process::command(&program);
-        command.args(["demo", "--exit", "--json", "--max-documents", "3000"]).args(arguments);
-        eprintln!("$ {}", process::shown(&command));
-        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        println!("{}", text.trim());
-        if !output.status.success() {
-            bail!("`{}` failed: {}", process::shown(&command), output.status);
-        }
-        let summary = serde_json::from_str(&text).context("the demo's --json is no JSON object")?;
-        check_demo(&summary, liars)?;
-        notes.push(format!("recall {}", summary["recall_at_10"]));
+        // The demo kills a node at a moment that a machine under load may not offer in time. Its
+        // first failure is shown and it runs once more; a second one fails the stage.
+        let recall = match run_demo(&program, arguments, liars) {
+            Ok(recall) => recall,
+            Err(error) => {
+                eprintln!("demo: FAILED, runs once more: {error:#}");
+                notes.push(format!("failed once ({error:#})"));
+                run_demo(&program, arguments, liars)?
+            }
+        };
+        notes.push(format!("recall {recall}"));
     }
     Ok(Outcome::Passed(notes.join(", ")))
+}
+
+/// One run of the demo with its figures checked. Returns the recall.
+fn run_demo(program: &Path, arguments: &[&str], liars: u64) -> Result<String> {
+    let mut command = process::command(program);
+    command.args(["demo", "--exit", "--json", "--max-documents", "3000"]).args(arguments);
+    eprintln!("$ {}", process::shown(&command));
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{}", text.trim());
+    if !output.status.success() {
+        bail!("`{}` failed: {}", process::shown(&command), output.status);
+    }
+    let summary = serde_json::from_str(&text).context("the demo's --json is no JSON object")?;
+    check_demo(&summary, liars)?;
+    Ok(summary["recall_at_10"].to_string())
 }
 
 /// A field that is absent was not computed, and fails here like a wrong one.
