@@ -112,6 +112,10 @@ fn main_job(world: &World, program: &Path, folder: &Path) -> Result<String> {
     if matched["label"].as_str() != Some("cooking") {
         bail!("`match` chose {}, not cooking", matched["label"]);
     }
+    let agreed = &matched["task"]["check"]["agreed"];
+    if agreed.as_array().is_none_or(Vec::is_empty) {
+        bail!("the other node had no part in the match: {}", matched["task"]["check"]);
+    }
     let elapsed = started.elapsed().as_secs_f64();
     a.stop()?;
     b.stop()?;
@@ -165,7 +169,10 @@ impl<'a> Node<'a> {
         self.until("a peer is connected", |node| {
             let peers = node.json(&["peer", "ls"])?;
             let peers = peers["peers"].as_array().context("`peer ls --json` has no `peers`")?;
-            Ok(peers.iter().any(|peer| peer["connected"] == true))
+            // The label comes with a peer's advert: from then on it is offered tasks.
+            let known =
+                |peer: &Value| peer["agent"].as_str().is_some_and(|agent| !agent.is_empty());
+            Ok(peers.iter().any(|peer| peer["connected"] == true && known(peer)))
         })
     }
 
