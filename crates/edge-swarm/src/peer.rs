@@ -52,7 +52,7 @@ pub struct Peer {
     pub(crate) life: u64,
     outputs: VecDeque<Output>,
     wake_given: Option<Timestamp>,
-    timers: BTreeSet<(Timestamp, u64)>,
+    timers: BTreeSet<Alarm>,
     timer_kinds: BTreeMap<u64, Timer>,
     next_id: u64,
     works: BTreeMap<WorkId, Purpose>,
@@ -94,6 +94,9 @@ pub struct Counters {
     /// Fault proofs that did not.
     pub faults_refuted: u64,
 }
+
+/// When a timer is due, and its number.
+pub(crate) type Alarm = (Timestamp, u64);
 
 /// Why a piece of work was handed out.
 #[derive(Clone, Debug)]
@@ -400,10 +403,17 @@ impl Peer {
         self.outputs.push_back(Output::Load { load, table, key });
     }
 
-    pub(crate) fn after(&mut self, delay: Micros, timer: Timer) {
+    pub(crate) fn after(&mut self, delay: Micros, timer: Timer) -> Alarm {
         let id = self.fresh_id();
-        self.timers.insert((self.now + delay, id));
+        let alarm = (self.now + delay, id);
+        self.timers.insert(alarm);
         self.timer_kinds.insert(id, timer);
+        alarm
+    }
+
+    pub(crate) fn cancel_alarm(&mut self, alarm: Alarm) {
+        self.timers.remove(&alarm);
+        self.timer_kinds.remove(&alarm.1);
     }
 
     /// A delay spread over 75-125 %, so that peers started together do not act together.

@@ -14,7 +14,7 @@ use edge_base::{
 use edge_ledger::statement::{Assignment, Commit, Reveal, commit_hash};
 
 use super::{
-    Peer, Purpose, Stored, Timer,
+    Alarm, Peer, Purpose, Stored, Timer,
     content::{Waiter, content_digest},
     decode_stored,
 };
@@ -62,6 +62,8 @@ struct Job {
     result: Option<Arc<[u8]>>,
     commit: Option<Signed<Commit>>,
     reveal: Option<Signed<Reveal>>,
+    /// When it is forgotten.
+    alarm: Alarm,
 }
 
 /// Tasks of others.
@@ -211,6 +213,8 @@ impl Peer {
             None => None,
         };
         let missing = payload.is_none();
+        let keep = Micros(remaining.0.min(REMAINING_MAX.0) + LINGER.0);
+        let alarm = self.after(keep, Timer::Job(task));
         let job = Job {
             assignment,
             payload,
@@ -219,12 +223,12 @@ impl Peer {
             result: None,
             commit: None,
             reveal: None,
+            alarm,
         };
         self.jobs.all.insert(task, job);
         self.jobs.active += 1;
         self.event(Event::Working { task, kind, requester: from });
         self.send(from, &Message::Accepted { task });
-        self.after(Micros(remaining.0.min(REMAINING_MAX.0) + LINGER.0), Timer::Job(task));
         if missing {
             if !self.fetch(digest, vec![from], Waiter::Job(task)) {
                 self.drop_job(task, Some(DeclineReason::Payload));
@@ -415,7 +419,7 @@ impl Peer {
     /// The requester decided, or does not need the result.
     pub(super) fn on_over(&mut self, from: NodeId, task: TaskId, accepted: Option<Digest>) {
         let Some(job) = self.jobs.all.get_mut(&task) else { return };
-        if job.assignment.body.requester != from {
+        if job.assignment.body.requester != from || matches!(job.state, State::Over) {
             return;
         }
         let agreed = match (&job.reveal, accepted) {
@@ -434,6 +438,7 @@ impl Peer {
         job.state = State::Over;
         job.payload = None;
         job.result = None;
+        let alarm = job.alarm;
         if revealed && !agreed {
             // Not accepted: nothing is owed for it.
             self.jobs.covered(&from, price);
@@ -442,7 +447,11 @@ impl Peer {
             self.cancel_work(work);
         }
         self.forget(Table::Tasks, &job_key(&task));
-        self.after(OVER_KEPT, Timer::Job(task));
+        self.cancel_alarm(alarm);
+        let alarm = self.after(OVER_KEPT, Timer::Job(task));
+        if let Some(job) = self.jobs.all.get_mut(&task) {
+            job.alarm = alarm;
+        }
     }
 
     pub(super) fn on_job_timer(&mut self, task: TaskId) {
@@ -451,6 +460,7 @@ impl Peer {
 
     pub(super) fn drop_job(&mut self, task: TaskId, decline: Option<DeclineReason>) {
         let Some(job) = self.jobs.all.remove(&task) else { return };
+        self.cancel_alarm(job.alarm);
         match job.state {
             State::Waiting => self.jobs.active = self.jobs.active.saturating_sub(1),
             State::Running(work) => {

@@ -545,7 +545,8 @@ impl Peer {
         }
         if now >= task.deadline {
             self.fail_task(id, "no result could be checked in time");
-            return self.after(TICK, Timer::Task(id));
+            self.after(TICK, Timer::Task(id));
+            return;
         }
         let mut late: Vec<(NodeId, &'static str)> = Vec::new();
         for (node, part) in &task.parts {
