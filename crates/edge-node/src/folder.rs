@@ -8,6 +8,7 @@
 //! | `pool.redb` | everything the peer keeps, see [`crate::store`] |
 //! | `pool.mirror` | a copy of the pool's own table, for when the store is damaged |
 //! | `marker` | random bytes of the last start, also in the store: a restored store shows |
+//! | `ports.json` | the ports that the system chose, for the next start |
 //! | `api.json` | where the HTTP interface listens, while it does |
 
 use std::{

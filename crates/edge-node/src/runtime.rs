@@ -8,6 +8,7 @@
 
 mod calls;
 mod peer_loop;
+mod ports;
 mod start;
 
 use std::{

@@ -1,7 +1,7 @@
 //! Starting a node: folder, identity, store, network, peer, workers, in this order.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,6 +21,7 @@ use super::{
     calls::Calls,
     now,
     peer_loop::{PeerLoop, STORAGE_QUEUE, Sink},
+    ports::Ports,
 };
 use crate::{
     activity::Activity,
@@ -182,8 +183,9 @@ impl Parts {
     ) -> Result<Parts, NodeError> {
         let pool = Peer::pool_of(&stored).ok_or(StartError::NoPool)?;
         folder.bind_identity(&key, &pool)?;
-        let (transport, network) = start_transport(&config, &key, pool)?;
+        let (transport, network) = start_transport(&config, &key, pool, folder.path())?;
         let addresses = transport.listen_addresses().await?;
+        Ports::keep(folder.path(), &config.listen, &addresses);
         let settings = Settings {
             addresses: addresses.clone(),
             pins: edge_tasks::pins(),
@@ -317,6 +319,7 @@ fn start_transport(
     config: &Config,
     key: &SecretKey,
     pool: Digest,
+    folder: &Path,
 ) -> Result<(TransportHandle, mpsc::Receiver<TransportEvent>), TransportError> {
     let seed: Zeroizing<[u8; 32]> = key.seed();
     let per_peer = usize::try_from(config.memory.0 / 4 / FLOWS).unwrap_or(usize::MAX);
@@ -326,12 +329,20 @@ fn start_transport(
         outgoing_bytes_per_peer: per_peer.max(2 * defaults.message_bytes),
         ..defaults
     };
-    Transport::start(TransportConfig {
-        listen: config.listen.clone(),
-        mdns: config.mdns,
-        limits,
-        ..TransportConfig::new(*seed, pool.0)
-    })
+    let mut ports = Ports::load(folder);
+    loop {
+        let started = Transport::start(TransportConfig {
+            listen: config.listen.iter().map(|address| ports.apply(address)).collect(),
+            mdns: config.mdns,
+            limits: limits.clone(),
+            ..TransportConfig::new(*seed, pool.0)
+        });
+        let Err(TransportError::Listen { address, reason }) = &started else { return started };
+        let remembered = |asked: &&String| *asked != address && ports.apply(asked) == *address;
+        let Some(configured) = config.listen.iter().find(remembered) else { return started };
+        tracing::info!(address, reason, "the last run's port is taken: another one is chosen");
+        ports.forget(configured);
+    }
 }
 
 /// Brings what the network reports to the peer, at the peer's speed.

@@ -152,6 +152,25 @@ async fn a_port_that_is_taken_is_named() {
     assert!(error.to_string().contains(&address), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chosen_port_is_kept_over_restarts_unless_it_is_taken() {
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path()).await;
+    let before = node.addresses().to_vec();
+    node.shutdown(PATIENCE).await.unwrap();
+    drop(node);
+    let node = start(temp.path()).await;
+    assert_eq!(node.addresses(), before);
+    node.shutdown(PATIENCE).await.unwrap();
+    drop(node);
+
+    let port = before[0].split('/').nth(4).unwrap();
+    let _taken = std::net::TcpListener::bind(format!("127.0.0.1:{port}")).unwrap();
+    let node = start(temp.path()).await;
+    assert_ne!(node.addresses(), before);
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
 /// Two nodes, a ticket, and a result that both agree on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_node_joins_by_ticket_and_works() {
