@@ -461,9 +461,9 @@ pub struct StatusView {
     pub members: usize,
     /// Members connected.
     pub connected: usize,
-    /// Witnesses of the set, and how many of them answer now.
+    /// Witnesses of the set.
     pub witnesses: usize,
-    /// Witnesses that can be reached, this node included.
+    /// Witnesses connected to, this node included.
     pub witnesses_reachable: usize,
     /// Votes needed.
     pub quorum: usize,

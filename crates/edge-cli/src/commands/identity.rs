@@ -1,6 +1,6 @@
 //! `identity`: show, export, import, invite.
 
-use std::path::Path;
+use std::{io::IsTerminal as _, path::Path};
 
 use edge_base::{Credits, backup::BackupError};
 use edge_node::folder::{FolderError, export_identity, import_identity, read_identity};
@@ -118,7 +118,7 @@ fn import(context: &Context, file: &Path, password_file: Option<&Path>) -> Outco
     Ok(())
 }
 
-/// From a file, the environment, or a line of standard input.
+/// From a file, the environment, the terminal without echo, or a line of standard input.
 fn password(file: Option<&Path>, new: bool) -> Outcome<Zeroizing<Vec<u8>>> {
     let usage = |what: String, why: String| {
         Failure::new(Exit::Usage, what, why, "use --password-file FILE or EDGE_NET_PASSWORD")
@@ -130,8 +130,19 @@ fn password(file: Option<&Path>, new: bool) -> Outcome<Zeroizing<Vec<u8>>> {
         Zeroizing::new(bytes)
     } else if let Some(value) = std::env::var_os("EDGE_NET_PASSWORD") {
         Zeroizing::new(value.to_string_lossy().into_owned().into_bytes())
+    } else if std::io::stdin().is_terminal() {
+        let ask = |prompt: &str| -> std::io::Result<Zeroizing<String>> {
+            let terminal = console::Term::stderr();
+            terminal.write_str(prompt)?;
+            Ok(Zeroizing::new(terminal.read_secure_line()?))
+        };
+        let failed = |error: std::io::Error| usage("no password".into(), error.to_string());
+        let first = ask("password: ").map_err(failed)?;
+        if new && ask("the same again: ").map_err(failed)? != first {
+            return Err(usage("no password".into(), "the two differ".into()));
+        }
+        Zeroizing::new(first.as_bytes().to_vec())
     } else {
-        eprintln!("password (shown as you type; one line):");
         let mut line = Zeroizing::new(String::new());
         std::io::stdin()
             .read_line(&mut line)

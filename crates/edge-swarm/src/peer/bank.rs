@@ -15,7 +15,7 @@ use edge_ledger::{
     LedgerError, Refusal as VoteRefusal, SignedBlock, Vote, VoteCollector, VoteLog,
 };
 
-use super::{Peer, StartError, Stored, Timer, decode_stored};
+use super::{Peer, StartError, Stored, Timer, decode_stored, membership::Link};
 use crate::{
     command::{Answer, BalanceView, BlockView, LedgerView, Refusal},
     event::Event,
@@ -382,6 +382,7 @@ impl Peer {
                 bank.pending.as_ref().is_some_and(|p| edge_ledger::block_hash(&p.block) == hash);
             if same { bank.pending.take() } else { None }
         });
+        let ours = finished.is_some();
         if let Some(pending) = finished {
             self.forget(Table::OwnBlock, b"pending");
             if let Some(call) = pending.call {
@@ -389,7 +390,7 @@ impl Peer {
             }
         }
         self.event(Event::BlockCertified { hash, kind: kind_name(&body.kind).into() });
-        self.on_own_block_certified(hash, &body.kind.clone());
+        self.on_own_block_certified(hash, &body.kind.clone(), ours);
     }
 
     pub(super) fn on_propose_timer(&mut self) {
@@ -620,11 +621,13 @@ impl Peer {
         })
     }
 
-    /// Witnesses thought reachable, this node included.
+    /// Witnesses connected to, this node included.
     pub(super) fn witnesses_reachable(&self) -> usize {
         let Some(bank) = &self.bank else { return 0 };
         let members = &bank.ledger.witness_set().members;
-        members.iter().filter(|w| **w == self.me || self.members.is_reachable(w)).count()
+        let connected =
+            |w: &NodeId| self.members.get(w).is_some_and(|member| matches!(member.link, Link::Up));
+        members.iter().filter(|w| **w == self.me || connected(w)).count()
     }
 }
 

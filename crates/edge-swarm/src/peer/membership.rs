@@ -327,15 +327,21 @@ impl Peer {
     }
 
     pub(super) fn on_connected(&mut self, node: NodeId) {
-        if let Some(member) = self.members.all.get_mut(&node) {
-            let was_up = matches!(member.link, Link::Up);
-            member.link = Link::Up;
+        if self.link_is_up(&node) {
             self.members.ungreeted.insert(node);
-            if !was_up {
-                self.event(Event::MemberConnected { node });
-            }
         }
         self.greet(node);
+    }
+
+    /// Notes that a member is connected, also one that became a member after it connected. Returns
+    /// whether the node is a member.
+    fn link_is_up(&mut self, node: &NodeId) -> bool {
+        let Some(member) = self.members.all.get_mut(node) else { return false };
+        if !matches!(member.link, Link::Up) {
+            member.link = Link::Up;
+            self.event(Event::MemberConnected { node: *node });
+        }
+        true
     }
 
     pub(super) fn on_disconnected(&mut self, node: NodeId) {
@@ -409,8 +415,8 @@ impl Peer {
             admitted = self.members.get(&from).and_then(|m| m.membership.clone());
         }
         let now = self.now;
+        self.link_is_up(&from);
         if let Some(member) = self.members.all.get_mut(&from) {
-            member.link = Link::Up;
             member.heard = Some(now);
             self.members.ungreeted.remove(&from);
         }
@@ -519,8 +525,8 @@ impl Peer {
             self.on_advert_timer();
         }
         let now = self.now;
+        self.link_is_up(&from);
         if let Some(member) = self.members.all.get_mut(&from) {
-            member.link = Link::Up;
             self.members.ungreeted.remove(&from);
             member.heard = Some(now);
         }

@@ -544,7 +544,9 @@ impl Peer {
             return;
         }
         if now >= task.deadline {
-            self.fail_task(id, "no result could be checked in time");
+            let reason = "no result could be checked in time";
+            let refusal = Refusal::TimedOut(format!("the task timed out: {reason}"));
+            self.end_failed(id, reason, refusal);
             self.after(TICK, Timer::Task(id));
             return;
         }
@@ -1092,11 +1094,11 @@ impl Peer {
     }
 
     pub(super) fn fail_task(&mut self, id: TaskId, reason: &str) {
-        self.end_task(
-            id,
-            TaskStatus::Failed,
-            Refusal::Failed(format!("the task failed: {reason}")),
-        );
+        self.end_failed(id, reason, Refusal::Failed(format!("the task failed: {reason}")));
+    }
+
+    fn end_failed(&mut self, id: TaskId, reason: &str, refusal: Refusal) {
+        self.end_task(id, TaskStatus::Failed, refusal);
         self.counters.tasks_failed += 1;
         self.event(Event::TaskFailed { task: id, reason: reason.into() });
     }
