@@ -49,6 +49,8 @@ pub struct Peer {
     pub(crate) verifier: Verifier,
     pub(crate) rng: Rng,
     pub(crate) now: Timestamp,
+    /// How far the driver's clock was set back so far.
+    set_back: Micros,
     pub(crate) life: u64,
     outputs: VecDeque<Output>,
     wake_given: Option<Timestamp>,
@@ -147,8 +149,13 @@ pub(crate) enum Timer {
 
 impl Peer {
     /// Takes one input. Drain [`Peer::poll`] afterwards.
+    ///
+    /// A clock that was set forward makes waiting things late; one that was set back goes on, for
+    /// the peer, from where it stood.
     pub fn handle(&mut self, now: Timestamp, input: Input) {
-        self.now = self.now.max(now);
+        let lost = self.now.since(now + self.set_back);
+        self.set_back = Micros(self.set_back.0.saturating_add(lost.0));
+        self.now = now + self.set_back;
         self.wake_given = None;
         self.run_timers();
         match input {
@@ -174,7 +181,7 @@ impl Peer {
             return None;
         }
         self.wake_given = Some(next);
-        Some(Output::WakeAt(next))
+        Some(Output::WakeAt(next - self.set_back))
     }
 
     /// This node.

@@ -72,6 +72,8 @@ struct Collection {
     spec: Signed<CollectionSpec>,
     shards: BTreeMap<u32, Shard>,
     live: BTreeMap<RecordId, (u32, Digest)>,
+    /// It belongs to this node, which does not have its log any more: nothing may be written.
+    lost: bool,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +124,17 @@ struct AppendCall {
     entries: usize,
     parts: usize,
     replicas: usize,
+}
+
+fn lost_key(collection: &CollectionId) -> Vec<u8> {
+    [b"l".as_slice(), collection.as_bytes()].concat()
+}
+
+fn lost_text(name: &str) -> String {
+    format!(
+        "the log of the collection {name} was lost with this node's data: its copies at other nodes \
+         can be searched, but not written to; make a collection of another name and import into it"
+    )
 }
 
 impl Shards {
@@ -233,7 +246,7 @@ impl Peer {
         let body = CollectionSpec { name, nonce: self.rng.next_u64(), layout, dropped: false };
         let id = body.id(&self.me);
         let spec = Signed::seal(body, &self.key, &self.pool);
-        self.on_collection(spec.clone());
+        self.learn_collection(spec.clone(), false);
         self.publish(&Gossip::Collection(spec));
         let view = self.collection_view(&id);
         match view {
@@ -259,8 +272,14 @@ impl Peer {
         self.answer(call, Ok(Answer::Done));
     }
 
-    /// Learns a collection, or that it was removed.
+    /// Learns a collection, or that it was removed. One's own is heard of from others only when
+    /// one's disk was lost.
     pub(super) fn on_collection(&mut self, spec: Signed<CollectionSpec>) {
+        let lost = spec.signer == self.me;
+        self.learn_collection(spec, lost);
+    }
+
+    fn learn_collection(&mut self, spec: Signed<CollectionSpec>, lost: bool) {
         let (owner, id) = (spec.signer, spec.body.id(&spec.signer));
         let known = self.shards.collections.contains_key(&id);
         if known != spec.body.dropped
@@ -273,14 +292,53 @@ impl Peer {
         let key = [b"c".as_slice(), id.as_bytes()].concat();
         if spec.body.dropped {
             self.forget(Table::Shards, &key);
+            self.forget(Table::Shards, &lost_key(&id));
             self.forget_collection(id, owner);
             return;
         }
         self.persist(Table::Shards, &key, &spec);
         let name = spec.body.name.clone();
-        let collection = Collection { spec, shards: BTreeMap::new(), live: BTreeMap::new() };
+        let (shards, live) = (BTreeMap::new(), BTreeMap::new());
+        let collection = Collection { spec, shards, live, lost: false };
         self.shards.collections.insert(id, collection);
         self.event(Event::CollectionKnown { collection: id, name });
+        if lost {
+            self.lose_log(id);
+        }
+    }
+
+    /// The log of an own collection is not here, or not to its end: a batch written now would take
+    /// the place of one that holders have acknowledged, and they would drop their copies for it.
+    fn lose_log(&mut self, id: CollectionId) {
+        let Some(collection) = self.shards.collections.get_mut(&id) else { return };
+        if std::mem::replace(&mut collection.lost, true) {
+            return;
+        }
+        let refusal = lost_text(&collection.spec.body.name);
+        let own: Vec<(ShardId, OwnShard)> = collection
+            .shards
+            .iter_mut()
+            .filter_map(|(index, shard)| Some((shard_id(&id, *index), shard.own.take()?)))
+            .collect();
+        self.persist_bytes(Table::Shards, &lost_key(&id), vec![1]);
+        let recalled = !self.shards.recalling.is_empty();
+        for (shard, own) in own {
+            self.forget(Table::Shards, &[b"o".as_slice(), shard.as_bytes()].concat());
+            self.shards.recalling.remove(&shard);
+            for inflight in own.inflight.into_values() {
+                if let Some(task) = inflight.task {
+                    self.fail_task(task, "the log of its collection was lost");
+                }
+                let append = inflight.append.and_then(|a| self.shards.appends.remove(&a));
+                if let Some(append) = append {
+                    self.answer(append.call, Err(Refusal::Failed(refusal.clone())));
+                }
+            }
+        }
+        self.note(refusal);
+        if recalled && self.shards.recalling.is_empty() {
+            self.go_on_after_recall();
+        }
     }
 
     fn forget_collection(&mut self, id: CollectionId, owner: NodeId) {
@@ -351,13 +409,20 @@ impl Peer {
         let shard = shard_id(&body.collection, body.index);
         let owner = self.shards.owner_of(&body.collection);
         let known = self.shards.head_at(&shard, body.seq).is_some_and(|h| h.body == *body);
+        // An own head that was not signed in this memory: an earlier life got further.
+        let own = head.signer == self.me;
+        let remembered =
+            own && body.seq <= self.shards.own(&shard).map_or(0, |shard| shard.accepted);
         if owner != Some(head.signer)
-            || head.signer == self.me
+            || remembered
             || known
             || body.index > 1 << 20
             || head.open(&mut self.verifier, &self.pool).is_err()
         {
             return;
+        }
+        if own {
+            self.lose_log(head.body.collection);
         }
         self.insert_head(head);
         self.step_searches_of(shard);
@@ -392,6 +457,9 @@ impl Peer {
         if self.draining.is_some() {
             let text = "this node is shutting down".into();
             return self.answer(call, Err(Refusal::Refused(text)));
+        }
+        if self.shards.collections.get(&id).is_some_and(|c| c.lost) {
+            return self.answer(call, Err(Refusal::Refused(lost_text(&name))));
         }
         let bytes: usize = changes.iter().map(|c| c.body.len()).sum();
         if changes.len() > BATCH_ENTRIES_MAX || bytes > BATCH_BYTES_MAX {
@@ -894,7 +962,9 @@ impl Peer {
         for (_, value) in rows.iter().filter(|(k, _)| k.starts_with(b"c")) {
             let spec: Signed<CollectionSpec> = decode_stored(value).ok_or_else(damaged)?;
             let id = spec.body.id(&spec.signer);
-            let collection = Collection { spec, shards: BTreeMap::new(), live: BTreeMap::new() };
+            let (shards, live) = (BTreeMap::new(), BTreeMap::new());
+            let lost = stored.get(Table::Shards, &lost_key(&id)).is_some();
+            let collection = Collection { spec, shards, live, lost };
             self.shards.collections.insert(id, collection);
         }
         for (_, value) in rows.iter().filter(|(k, _)| k.starts_with(b"h")) {
@@ -932,7 +1002,9 @@ impl Peer {
         let batch: Option<LogBatch> = value.as_ref().and_then(|b| codec::decode(b).ok());
         let (Some(batch), Some(bytes)) = (batch, value) else {
             self.note(format!("batch {seq} of the own shard {} is damaged", shard.short()));
-            self.shards.recalling.remove(&shard);
+            if let Some((collection, _)) = self.shards.places.get(&shard).copied() {
+                self.lose_log(collection);
+            }
             return;
         };
         let payload: Arc<[u8]> = bytes.into();
@@ -983,11 +1055,15 @@ impl Peer {
             self.send_batch(shard, seq);
         }
         if self.shards.recalling.is_empty() {
-            for (call, command) in std::mem::take(&mut self.shards.waiting) {
-                self.on_command(call, command);
-            }
-            self.announce_replicas(Some(self.me));
+            self.go_on_after_recall();
         }
+    }
+
+    fn go_on_after_recall(&mut self) {
+        for (call, command) in std::mem::take(&mut self.shards.waiting) {
+            self.on_command(call, command);
+        }
+        self.announce_replicas(Some(self.me));
     }
 
     fn wait_for_recall(&mut self, call: CallId, command: Command) {

@@ -72,6 +72,10 @@ pub(crate) struct Spending {
     settle_calls: Vec<CallId>,
 }
 
+fn forgotten_key(escrow: &EscrowId) -> Vec<u8> {
+    [b"f".as_slice(), escrow.as_bytes()].concat()
+}
+
 impl Peer {
     pub(super) fn price(&self, kind: TaskKind, units: u64, priority: Priority) -> Credits {
         let price = PriceList::uniform(UNIT_PRICE).execution(kind, units);
@@ -293,8 +297,12 @@ impl Peer {
             || self.searches.parts().any(|parts| draws(parts, false))
     }
 
-    pub(super) fn on_own_block_certified(&mut self, hash: Digest, kind: &BlockKind) {
+    /// A block of this account was certified; `asked` says that this process or its disk knew of it.
+    pub(super) fn on_own_block_certified(&mut self, hash: Digest, kind: &BlockKind, asked: bool) {
         if let BlockKind::Escrow { budget, .. } = kind {
+            if !asked {
+                return self.forget_escrow(EscrowId(hash));
+            }
             let open = Open {
                 escrow: EscrowId(hash),
                 payable: payable(*budget),
@@ -306,6 +314,17 @@ impl Peer {
                 self.escrow.closing.insert(before.escrow);
             }
         }
+    }
+
+    /// An escrow that this node opened before its disk was lost, or as another copy of it did. What
+    /// was promised from it is not known here: ending it would break those promises.
+    fn forget_escrow(&mut self, escrow: EscrowId) {
+        self.persist_bytes(Table::Vouchers, &forgotten_key(&escrow), vec![1]);
+        self.note(format!(
+            "the escrow {} was opened before this node's data were lost; what it owes is not known \
+             here, so its credits stay set aside for those who hold vouchers",
+            escrow.short()
+        ));
     }
 
     pub(super) fn on_escrow_ended(&mut self, escrow: EscrowId) {
@@ -388,7 +407,8 @@ impl Peer {
     /// earned, and vouchers received are held again.
     pub(super) fn restore_spending(&mut self, stored: &Stored) {
         let Some(bank) = &self.bank else { return };
-        let open: BTreeSet<EscrowId> = bank.ledger.open_escrows(&self.me).collect();
+        let known = |e: &EscrowId| stored.get(Table::Vouchers, &forgotten_key(e)).is_none();
+        let open: BTreeSet<EscrowId> = bank.ledger.open_escrows(&self.me).filter(known).collect();
         for (_, value) in stored.table(Table::Tasks).iter().filter(|(k, _)| k.starts_with(b"t")) {
             let Some(record) = decode_stored::<TaskRecord>(value) else { continue };
             for worker in record.workers.iter().filter(|w| w.paid > Credits::ZERO) {

@@ -96,6 +96,7 @@ impl Peer {
             verifier,
             rng: Rng::from_seed(seed),
             now,
+            set_back: Micros(0),
             life,
             outputs: VecDeque::new(),
             wake_given: None,
