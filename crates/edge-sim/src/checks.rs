@@ -46,6 +46,8 @@ struct Ordered {
 #[derive(Clone, Debug, Default)]
 struct Collection {
     owner: u32,
+    /// The owner lost its disk: it may answer with less, but copies stay.
+    log_lost: bool,
     attempted: BTreeMap<RecordId, Record>,
     acknowledged: Vec<RecordId>,
 }
@@ -71,6 +73,8 @@ pub(crate) struct Checks {
     // Work.
     ordered: BTreeMap<(TaskId, NodeId), Ordered>,
     revealed: BTreeMap<(TaskId, NodeId), Digest>,
+    /// Tasks that their callers stopped.
+    stopped: BTreeSet<TaskId>,
     /// What a worker may be paid from an escrow at most: prices of its true results.
     earned: BTreeMap<(EscrowId, NodeId), u64>,
     /// What a worker was promised of an escrow.
@@ -117,6 +121,7 @@ impl Checks {
             gone: BTreeSet::new(),
             ordered: BTreeMap::new(),
             revealed: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             earned: BTreeMap::new(),
             promised: BTreeMap::new(),
             liars: BTreeSet::new(),
@@ -179,6 +184,18 @@ impl Checks {
         }
     }
 
+    /// A node lost its disk.
+    pub(crate) fn on_lost_disk(&mut self, number: u32) {
+        for collection in self.collections.values_mut().filter(|c| c.owner == number) {
+            collection.log_lost = true;
+        }
+    }
+
+    /// A caller stopped its task before it was decided.
+    pub(crate) fn on_stopped(&mut self, task: TaskId) {
+        self.stopped.insert(task);
+    }
+
     /// A result that was not the truth left the Execute boundary of a node.
     pub(crate) fn on_lie(&mut self, node: NodeId, payload: Digest, told: Digest) {
         self.lies.insert((node, payload, told));
@@ -199,6 +216,10 @@ impl Checks {
         match event {
             Event::FaultVerified { node, task, .. } => self.on_named(now, number, *node, *task),
             Event::TaskVerified { task, agreed, disagreed, .. } => {
+                if self.stopped.contains(task) {
+                    let text = format!("node {number} accepted a result of a stopped task");
+                    self.violation(now, "stopped-stays-stopped", text);
+                }
                 self.on_decided(now, number, *task, agreed, disagreed);
             }
             Event::WitnessesChanged { version, members } => {

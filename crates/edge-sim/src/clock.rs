@@ -4,6 +4,9 @@ use edge_base::{Rng, Timestamp};
 
 use crate::queue::Instant;
 
+/// What a clock shows at least when its process starts, so that it can be set back.
+const FIRST: u64 = 24 * 3_600_000_000;
+
 /// Maps global virtual time to what one process reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Clock {
@@ -17,7 +20,13 @@ impl Clock {
     /// The clock of a process that starts now. Its rate is at most `skew_ppm` off.
     pub(crate) fn new(started: Instant, skew_ppm: u64, rng: &mut Rng) -> Self {
         let rate = 1_000_000 - skew_ppm + rng.below(2 * skew_ppm + 1);
-        Clock { started, offset: rng.below(3_600_000_000), rate }
+        Clock { started, offset: FIRST + rng.below(3_600_000_000), rate }
+    }
+
+    /// The clock is set, forward or back.
+    pub(crate) fn set(&mut self, now: Instant, by_us: i64) {
+        self.offset = self.local(now).0.saturating_add_signed(by_us);
+        self.started = now;
     }
 
     pub(crate) fn local(&self, now: Instant) -> Timestamp {
@@ -47,5 +56,17 @@ mod tests {
             assert!(clock.local(rings) >= alarm);
             assert!(rings == clock.started || clock.local(rings - 1) < alarm);
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_shows_another_time_and_runs_as_before() {
+        let mut rng = Rng::derive(2, "clock");
+        let mut clock = Clock::new(5_000_000, 0, &mut rng);
+        let before = clock.local(9_000_000).0;
+        clock.set(9_000_000, 3_600_000_000);
+        assert_eq!(clock.local(9_000_000).0, before + 3_600_000_000);
+        clock.set(10_000_000, -3_600_000_000);
+        assert_eq!(clock.local(12_000_000).0, before + 3_000_000);
+        assert_eq!(clock.global(Timestamp(before)), 10_000_000, "what is over rings at once");
     }
 }

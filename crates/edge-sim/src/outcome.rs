@@ -37,6 +37,10 @@ pub struct Outcome {
     pub tasks_failed: BTreeMap<String, u64>,
     /// Calls whose node crashed before it answered; they are asked again.
     pub tasks_interrupted: u64,
+    /// Tasks whose caller cancelled them and was told so.
+    pub tasks_cancelled: u64,
+    /// Calls whose caller went away before it was answered.
+    pub tasks_abandoned: u64,
     /// Executions, each computed for real.
     pub executions: u64,
     /// Executions that requesters made because others were missing.
@@ -110,6 +114,8 @@ impl Outcome {
             tasks_done: world.calls.verified,
             tasks_failed: world.calls.failed.clone(),
             tasks_interrupted: world.calls.interrupted_calls,
+            tasks_cancelled: world.calls.cancelled_calls,
+            tasks_abandoned: world.calls.abandoned_calls,
             executions,
             own_executions,
             liars: found.liars,

@@ -30,6 +30,8 @@ pub struct Workload {
     pub records: usize,
     /// Searches of each collection.
     pub searches: usize,
+    /// Calls that their caller stops, in percent: half by cancelling the task, half by going away.
+    pub stop_percent: u64,
     /// Tasks are submitted within this time.
     pub within: Micros,
 }
@@ -49,8 +51,12 @@ pub struct Faults {
     pub crash_witnesses: bool,
     /// Nodes (a worker that holds copies, and a witness) that lose their disks.
     pub lost_disks: bool,
+    /// The owner of a collection loses its disk.
+    pub lost_owner: bool,
     /// How far clocks run apart, in parts per million.
     pub skew_ppm: u64,
+    /// Peers whose clock is set by an hour, forward and back in turn, in percent.
+    pub clock_jump_percent: u64,
 }
 
 /// A scenario.
@@ -97,7 +103,9 @@ const NO_FAULTS: Faults = Faults {
     liar_percent: 0,
     crash_witnesses: false,
     lost_disks: false,
+    lost_owner: false,
     skew_ppm: 200,
+    clock_jump_percent: 0,
 };
 
 const WORKLOAD: Workload = Workload {
@@ -108,6 +116,7 @@ const WORKLOAD: Workload = Workload {
     appends: 12,
     records: 8,
     searches: 12,
+    stop_percent: 3,
     within: Micros::from_secs(45),
 };
 
@@ -142,6 +151,7 @@ impl Scenario {
                     appends: 6,
                     records: 6,
                     searches: 6,
+                    stop_percent: 0,
                     within: Micros::from_secs(15),
                 },
                 faults: NO_FAULTS,
@@ -169,6 +179,20 @@ impl Scenario {
                 ..MIXED
             },
             Scenario {
+                name: "lost-owner",
+                about: "the owner of a collection loses its disk and joins again",
+                peers: 20,
+                faults: Faults { lost_owner: true, ..NO_FAULTS },
+                ..MIXED
+            },
+            Scenario {
+                name: "clock-jumps",
+                about: "every other clock is set by an hour, forward or back, liars and all",
+                peers: 20,
+                faults: Faults { clock_jump_percent: 50, liar_percent: 10, ..NO_FAULTS },
+                ..MIXED
+            },
+            Scenario {
                 name: "thousand-peers",
                 about: "1,000 peers, 31 witnesses, 2,000 tasks",
                 peers: 1_000,
@@ -182,6 +206,7 @@ impl Scenario {
                     appends: 20,
                     records: 8,
                     searches: 10,
+                    stop_percent: 1,
                     within: Micros::from_secs(60),
                 },
                 faults: Faults { partitions: 1, crash_percent: 2, liar_percent: 2, ..NO_FAULTS },

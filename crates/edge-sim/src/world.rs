@@ -7,8 +7,8 @@ use std::{
 
 use edge_base::{Micros, NodeId, Rng, SecretKey, Verifier};
 use edge_swarm::{
-    Answer, Command, Event as PeerEvent, Input, LoadId, Output, Peer, Refusal, Settings, Ticket,
-    WorkId,
+    Answer, CallId, Command, Event as PeerEvent, Input, LoadId, Output, Peer, Refusal, Settings,
+    Ticket, WorkId,
 };
 use edge_tasks::{Liar, Lie, pins, shard_pin};
 
@@ -67,6 +67,7 @@ pub(crate) enum Happening {
     Noticed { node: u32, other: u32 },
     Fault(Fault),
     Step(Box<Step>),
+    Stop { call: CallId },
     Command { node: u32, probe: Probe, command: Box<Command> },
     Look,
 }
@@ -202,7 +203,7 @@ impl World {
             network: Network::new(scenario.weather, seed),
             queue: Queue::new(),
             rogue: options.mutant.and_then(Rogue::of),
-            calls: Calls::default(),
+            calls: Calls::new(seed),
             scenario,
             seed,
             options,
@@ -270,6 +271,7 @@ impl World {
             Happening::Noticed { node, other } => self.on_noticed(node, other),
             Happening::Fault(fault) => self.on_fault(fault),
             Happening::Step(step) => self.on_step(*step),
+            Happening::Stop { call } => self.on_stop(call),
             Happening::Command { node, probe, command } => self.probe(node, probe, *command),
             Happening::Look => self.look(),
         }
@@ -389,8 +391,10 @@ impl World {
 
     fn on_event(&mut self, number: u32, event: PeerEvent) {
         self.checks.on_event(self.queue.now(), number, &event);
-        if matches!(event, PeerEvent::Joined { .. }) {
-            self.on_joined(number);
+        match event {
+            PeerEvent::Joined { .. } => self.on_joined(number),
+            PeerEvent::TaskStarted { task, .. } => self.calls.on_task_started(task),
+            _ => {}
         }
     }
 

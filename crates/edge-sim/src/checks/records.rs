@@ -8,7 +8,7 @@ use edge_base::{
 };
 use edge_swarm::Table;
 
-use super::Checks;
+use super::{Checks, Collection};
 use crate::{node::Node, queue::Instant, scenario::Scenario, world::Roles};
 
 /// Copies wanted beside the owner's log: the product's default.
@@ -67,13 +67,20 @@ impl Checks {
         let others = scenario.peers.saturating_sub(1 + self.named.len());
         let wanted = REPLICATION.min(others);
         let holders = Checks::holders(nodes);
-        let (record, copies) = self.fewest(&holders)?;
-        (copies < wanted).then(|| format!("the record {} has {copies} copies", record.short()))
+        // Copies of a log that its owner lost are not replaced, but they are kept.
+        [(false, wanted), (true, 1)].into_iter().find_map(|(lost, wanted)| {
+            let (record, copies) = self.fewest(&holders, |c| c.log_lost == lost)?;
+            (copies < wanted).then(|| format!("the record {} has {copies} copies", record.short()))
+        })
     }
 
-    fn fewest(&self, holders: &Holders) -> Option<(RecordId, usize)> {
+    fn fewest(
+        &self,
+        holders: &Holders,
+        which: impl Fn(&Collection) -> bool,
+    ) -> Option<(RecordId, usize)> {
         let mut fewest = None;
-        for collection in self.collections.values() {
+        for collection in self.collections.values().filter(|c| which(c)) {
             for id in &collection.acknowledged {
                 let Some(record) = collection.attempted.get(id) else { continue };
                 let held = holders.get(&(*id, record.hash));
@@ -90,7 +97,7 @@ impl Checks {
 
     fn records_at_the_end(&mut self, now: Instant, scenario: &Scenario, nodes: &[Node]) {
         let holders = Checks::holders(nodes);
-        self.replicas_min = self.fewest(&holders).map_or(0, |(_, copies)| copies);
+        self.replicas_min = self.fewest(&holders, |_| true).map_or(0, |(_, copies)| copies);
         let mut lost = Vec::new();
         for (number, collection) in &self.collections {
             if nodes[collection.owner as usize].lost_disk {

@@ -99,7 +99,7 @@ impl Checks {
         // The owner knows every shard and position it acknowledged, and exact shards are scanned
         // whole: nothing better than the last hit may be missing.
         let mut missing = Vec::new();
-        if node == known.owner && view.shards.iter().all(|shard| shard.exact) {
+        if node == known.owner && !known.log_lost && view.shards.iter().all(|shard| shard.exact) {
             let acknowledged = known.acknowledged[..asked.acknowledged].iter();
             let records = acknowledged.filter_map(|id| known.attempted.get(id));
             for (id, score) in workload::scan(vector, records) {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use edge_base::{Credits, Micros, NodeId, RecordId};
+use edge_base::{Credits, Micros, NodeId, RecordId, Rng, TaskId};
 use edge_ledger::Totals;
 use edge_swarm::{Answer, CallId, Command, Input, Refusal};
 
@@ -19,6 +19,10 @@ use crate::{
 
 /// A call is answered within this, or nobody answers it any more.
 const ANSWER_WITHIN: Micros = Micros::from_secs(200);
+/// A caller that goes away or cancels does so within this.
+const STOP_WITHIN: Micros = Micros::from_millis(1_500);
+/// What a caller of a cancelled task is told.
+const CANCELLED: &str = "the task was cancelled";
 /// How often a caller asks again for something that was refused for now.
 const TRIES_MAX: u32 = 60;
 
@@ -33,6 +37,8 @@ pub(crate) enum Probe {
     Status,
     /// Whether a node's ledger adds up, every signature verified again.
     Ledger,
+    /// The end of a task whose caller does not want it any more.
+    Cancel { task: TaskId, append: bool },
     /// Whether an owner still knows what it acknowledged.
     Known { collection: usize, ids: Arc<Vec<RecordId>> },
 }
@@ -46,19 +52,31 @@ struct Call {
     node: u32,
     at: Instant,
     what: What,
+    /// The task that the call began at once.
+    task: Option<TaskId>,
 }
 
 /// Calls that wait for their answers, and what came of those that got one.
-#[derive(Default)]
 pub(crate) struct Calls {
+    rng: Rng,
     next: CallId,
     open: BTreeMap<CallId, Call>,
+    /// The call that is being handed over.
+    asking: Option<CallId>,
+    /// Calls whose callers went away: an answer may be on its way, nobody is owed one.
+    abandoned: BTreeMap<CallId, Call>,
+    /// Tasks that callers cancelled.
+    cancelled: BTreeSet<TaskId>,
     interrupted: BTreeMap<u32, Vec<(Action, u32)>>,
     /// Actions that are to be asked again.
     waiting: usize,
     pub(crate) verified: u64,
     pub(crate) failed: BTreeMap<String, u64>,
     pub(crate) interrupted_calls: u64,
+    /// Calls answered with the word that they were cancelled.
+    pub(crate) cancelled_calls: u64,
+    /// Calls whose callers went away.
+    pub(crate) abandoned_calls: u64,
     pub(crate) handed_over: bool,
     pub(crate) joined: BTreeSet<u32>,
     pub(crate) named_at_end: BTreeMap<NodeId, usize>,
@@ -67,6 +85,36 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
+    pub(crate) fn new(seed: u64) -> Self {
+        Calls {
+            rng: Rng::derive(seed, "calls"),
+            next: 0,
+            open: BTreeMap::new(),
+            asking: None,
+            abandoned: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            interrupted: BTreeMap::new(),
+            waiting: 0,
+            verified: 0,
+            failed: BTreeMap::new(),
+            interrupted_calls: 0,
+            cancelled_calls: 0,
+            abandoned_calls: 0,
+            handed_over: false,
+            joined: BTreeSet::new(),
+            named_at_end: BTreeMap::new(),
+            totals: Vec::new(),
+            started: 0,
+        }
+    }
+
+    /// A node began a task: it is that of the call that is being handed over, if one is.
+    pub(crate) fn on_task_started(&mut self, task: TaskId) {
+        if let Some(call) = self.asking.and_then(|call| self.open.get_mut(&call)) {
+            call.task.get_or_insert(task);
+        }
+    }
+
     /// Whether everything that was asked has ended.
     pub(crate) fn is_idle(&self) -> bool {
         self.open.is_empty() && self.interrupted.is_empty() && self.waiting == 0
@@ -134,9 +182,42 @@ impl World {
         self.calls.next += 1;
         let call = self.calls.next;
         let at = self.queue.now();
-        self.calls.open.insert(call, Call { node, at, what });
+        let stoppable = matches!(what, What::Action { .. });
+        self.calls.open.insert(call, Call { node, at, what, task: None });
         self.note(8, node, call);
+        let percent = self.scenario.workload.stop_percent;
+        if stoppable && percent > 0 && self.calls.rng.chance(percent, 100) {
+            // Anything from at once to long after the answer.
+            let after = Micros(self.calls.rng.below(STOP_WITHIN.0));
+            self.queue.after(after, Happening::Stop { call });
+        }
+        self.calls.asking = Some(call);
         self.input(node, Input::Command { call, command });
+        self.calls.asking = None;
+    }
+
+    /// A caller does not want an answer any more: it cancels the task or goes away.
+    pub(super) fn on_stop(&mut self, id: CallId) {
+        let Some(call) = self.calls.open.get(&id) else { return };
+        let (node, task) = (call.node, call.task);
+        let append = matches!(call.what, What::Action { action: Action::Append { .. }, .. });
+        if let Some(task) = task
+            && self.calls.rng.chance(1, 2)
+        {
+            // The caller may hear of the end before who ended it does.
+            self.calls.cancelled.insert(task);
+            let probe = Probe::Cancel { task, append };
+            return self.probe(node, probe, Command::CancelTask(task));
+        }
+        let Some(call) = self.calls.open.remove(&id) else { return };
+        let submit = matches!(call.what, What::Action { action: Action::Submit { .. }, .. });
+        self.calls.abandoned_calls += 1;
+        self.calls.abandoned.insert(id, call);
+        self.note(11, node, id);
+        self.input(node, Input::Abandoned { call: id });
+        if let Some(task) = task.filter(|_| submit) {
+            self.checks.on_stopped(task);
+        }
     }
 
     /// A process ended: its callers lose their answers.
@@ -171,12 +252,28 @@ impl World {
 
     pub(super) fn on_answer(&mut self, node: u32, id: CallId, answer: Answered) {
         let now = self.queue.now();
+        if let Some(call) = self.calls.abandoned.remove(&id) {
+            // It left before the caller did. What it acknowledges counts all the same.
+            if let What::Action { action, asked, .. } = call.what {
+                self.checks.on_answered(now, node, &action, &asked, &answer);
+            }
+            return;
+        }
         let Some(call) = self.calls.open.remove(&id) else {
             let text = format!("node {node} answered call {id} twice, or one nobody made");
             return self.checks.violation(now, "tasks-end", text);
         };
         self.note(9, node, id);
         match call.what {
+            What::Action { .. } if matches!(&answer, Err(Refusal::Failed(text)) if text == CANCELLED) =>
+            {
+                // The answer to who cancelled may still be on its way.
+                self.calls.cancelled_calls += 1;
+                if !call.task.is_some_and(|task| self.calls.cancelled.contains(&task)) {
+                    let text = format!("node {node} cancelled the task of call {id} by itself");
+                    self.checks.violation(now, "tasks-end", text);
+                }
+            }
             What::Action { action, asked, tries } => {
                 self.on_action_answered(node, action, asked, tries, answer);
             }
@@ -214,9 +311,11 @@ impl World {
                     | Refusal::Failed(text) => text,
                     _ => "another refusal".into(),
                 };
-                // Shard names differ; the reason is what counts.
-                let reason: String =
-                    text.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
+                // Names of shards and nodes differ; the reason is what counts.
+                let named =
+                    |word: &&str| word.len() < 8 || !word.bytes().all(|b| b.is_ascii_hexdigit());
+                let reason: Vec<&str> = text.split(' ').filter(named).take(12).collect();
+                let reason = reason.join(" ");
                 *self.calls.failed.entry(reason).or_default() += 1;
             }
         }
@@ -257,6 +356,11 @@ impl World {
                     self.checks.violation(now, "conservation", text);
                 }
             }
+            (Probe::Cancel { task, append: false }, Ok(Answer::Done)) => {
+                self.checks.on_stopped(task);
+            }
+            // Decided in the meantime; a batch of a log is never taken back.
+            (Probe::Cancel { .. }, Err(Refusal::Refused(_))) => {}
             (Probe::Known { collection, ids }, Ok(Answer::Known(entries))) => {
                 self.checks.on_known(now, collection, &ids, &entries);
             }

@@ -12,6 +12,8 @@ const GIVE_UP: (Micros, Micros) = (Micros::from_secs(3), Micros::from_secs(15));
 const NOTICE: Micros = Micros::from_secs(3);
 /// A crashed node is down for at most this.
 const DOWN: Micros = Micros::from_secs(15);
+/// How far a clock is set.
+const CLOCK_JUMP_US: i64 = 3_600_000_000;
 
 /// One thing that goes wrong, or its end.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub(crate) enum Fault {
     LoseHolder,
     /// A node loses its disk and joins again by a ticket.
     LoseDisk { node: u32 },
+    /// Somebody sets a node's clock.
+    SetClock { node: u32, by_us: i64 },
 }
 
 impl World {
@@ -71,6 +75,24 @@ impl World {
                 plan.push((start + within.0 / 3, Fault::LoseDisk { node: *node }));
             }
             last = last.max(start + within.0 / 2 + 10_000_000);
+        }
+        if faults.lost_owner
+            && let Some(owner) = self.roles.requesters.first()
+        {
+            plan.push((start + within.0 / 2, Fault::LoseDisk { node: *owner }));
+            last = last.max(start + within.0 / 2 + 10_000_000);
+        }
+        if faults.clock_jump_percent > 0 {
+            // A generator of its own: other faults are the same with and without this one.
+            let mut rng = Rng::derive(self.seed, "clock-jumps");
+            let mut nodes: Vec<u32> = (0..self.nodes.len() as u32).collect();
+            rng.shuffle(&mut nodes);
+            let count = nodes.len() * faults.clock_jump_percent as usize / 100;
+            for (n, node) in nodes.into_iter().take(count).enumerate() {
+                let by_us = if n % 2 == 0 { CLOCK_JUMP_US } else { -CLOCK_JUMP_US };
+                let at = start + rng.below(within.0 + 1);
+                plan.push((at, Fault::SetClock { node, by_us }));
+            }
         }
         for (at, fault) in plan {
             let over = match &fault {
@@ -119,7 +141,21 @@ impl World {
                 // A witness without its vote log never votes again under this set.
                 lost.may_vote = false;
                 lost.lost_disk = true;
+                self.checks.on_lost_disk(node);
                 self.invite(node, Credits::ZERO);
+            }
+            Fault::SetClock { node: number, by_us } => {
+                let now = self.queue.now();
+                let node = &mut self.nodes[number as usize];
+                let alarm = node.wake.take().map(|at| node.clock.local(at));
+                node.clock.set(now, by_us);
+                // Whoever waits for a time waits until the clock shows it.
+                if let Some(alarm) = alarm.filter(|_| node.peer.is_some()) {
+                    let at = node.clock.global(alarm).max(now + 1);
+                    node.wake = Some(at);
+                    let life = node.life;
+                    self.queue.at(at, Happening::Wake { node: number, life });
+                }
             }
         }
     }
