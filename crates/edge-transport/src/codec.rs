@@ -51,6 +51,21 @@ fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::E
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
+/// Reads the session, the sequence number and the batch of one request as a stream would bring it:
+/// for tools that look at captured streams, and for the fuzzer. Nothing behind the request is read.
+///
+/// # Errors
+/// Of the kind `InvalidData` for what no node writes, `UnexpectedEof` for a request that is cut.
+pub fn read_request(bytes: &[u8], batch_bytes_max: usize) -> io::Result<(u64, u64, Vec<u8>)> {
+    let mut codec = DirectCodec { batch_bytes_max };
+    let protocol = StreamProtocol::new("/captured");
+    let mut stream = futures::io::Cursor::new(bytes);
+    let read = request_response::Codec::read_request(&mut codec, &protocol, &mut stream);
+    // Bytes in memory never make a reader wait.
+    let request = futures::executor::block_on(read)?;
+    Ok((request.session, request.sequence, Arc::unwrap_or_clone(request.batch)))
+}
+
 impl request_response::Codec for DirectCodec {
     type Protocol = StreamProtocol;
     type Request = DirectRequest;

@@ -68,6 +68,7 @@ mod platform;
 mod stats;
 
 pub use batch::{BATCH_FRAMES_MAX, BatchError, decode_batch, encode_batch};
+pub use codec::read_request;
 pub use config::{Limits, TransportConfig};
 pub use edge_base::NodeId;
 pub use error::TransportError;
