@@ -35,6 +35,11 @@ pub(crate) fn built(name: &str) -> PathBuf {
     target_folder().join("ci").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
+/// A program that the `release` profile built.
+pub(crate) fn built_for_users(name: &str) -> PathBuf {
+    target_folder().join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
 /// Cargo with the build folder set.
 pub(crate) fn cargo() -> Command {
     let mut cargo = process::cargo();
