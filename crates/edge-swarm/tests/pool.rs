@@ -8,14 +8,15 @@ use std::{
 };
 
 use edge_base::{
-    Credits, Digest, Micros, NodeId, RecordId, SecretKey, TaskKind, Timestamp, Verdict, Verifier,
-    Work, codec,
+    Credits, Digest, Micros, NodeId, RecordId, Rng, SecretKey, Signed, TaskKind, Timestamp,
+    Verdict, Verifier, Work, codec,
     shard::{AppendResult, LogBatch, LogEntry, ShardAnswer, ShardHit, ShardQuery},
 };
 use edge_ledger::{Genesis, Network};
 use edge_swarm::{
     Answer, Command, Event, Input, Output, Peer, Refusal, Settings, Stored, Table, Ticket,
     command::{Change, Priority, TaskRequest},
+    message::{CollectionSpec, Gossip, encode_gossip},
 };
 
 const PIN: Digest = Digest([9; 32]);
@@ -594,4 +595,124 @@ fn nobody_gets_in_without_a_ticket_and_a_ticket_works_once() {
             .any(|e| matches!(e, Event::Note { text } if text.contains("let this node in")))
     };
     assert!(refused(&net.nodes[2]) && refused(&net.nodes[3]) && !refused(&net.nodes[1]));
+}
+
+/// Truncated, oversized, of another version, for another pool, wrongly signed, random: nothing is
+/// written, nothing is answered to the sender, and the peer goes on.
+#[test]
+fn bad_frames_are_counted_and_change_nothing() {
+    let mut net = Net::new();
+    net.join(false);
+    net.join(false);
+    let Ok(Answer::Status(status)) = net.ask(0, Command::Status) else { panic!() };
+    let (from, pool) = (net.id(1), status.pool);
+    let key = SecretKey::from_seed([2; 32]);
+    assert_eq!(key.node_id(), from);
+    let body = CollectionSpec { name: "x".into(), nonce: 1, layout: vec![], dropped: false };
+    let good = Signed::seal(body.clone(), &key, &pool);
+    let frame = encode_gossip(&Gossip::Collection(good.clone()));
+    let foreign = Signed::seal(body.clone(), &key, &Digest::of(b"another pool"));
+    let mut changed = good.clone();
+    changed.body.name = "y".into();
+    let mut borrowed = good;
+    borrowed.signer = net.id(2);
+
+    let mut broken: Vec<Vec<u8>> = (0..frame.len()).map(|n| frame[..n].to_vec()).collect();
+    broken.push([&frame[..], &[0]].concat());
+    broken.push([&frame[..4], &vec![1; 20 << 20]].concat());
+    for at in 0..3 {
+        let mut other = frame.clone();
+        other[at] ^= 1;
+        broken.push(other);
+    }
+    let mut rng = Rng::from_seed([7; 32]);
+    for n in 0..2_000 {
+        let mut random = vec![0; n % 300];
+        rng.fill(&mut random);
+        broken.push(random);
+    }
+    let unsigned = [foreign, changed, borrowed].map(|s| encode_gossip(&Gossip::Collection(s)));
+
+    let disk = net.nodes[0].disk.clone();
+    let before = net.nodes[0].peer.as_ref().unwrap().counters();
+    for bytes in broken.iter().chain(&unsigned) {
+        net.input(0, Input::Frame { from, bytes: bytes.clone() });
+        net.input(0, Input::Published { bytes: bytes.clone() });
+    }
+    // Nobody that is no member is listened to, whatever it says.
+    net.input(0, Input::Frame { from: NodeId([9; 32]), bytes: frame.clone() });
+    net.settle();
+    let after = net.nodes[0].peer.as_ref().unwrap().counters();
+    assert_eq!(after.inputs_refused - before.inputs_refused, 2 * broken.len() as u64 + 1);
+    assert!(net.nodes[0].disk == disk, "something was written");
+    let Ok(Answer::Collections(list)) = net.ask(0, Command::ListCollections) else { panic!() };
+    assert!(list.is_empty(), "{list:?}");
+
+    net.input(0, Input::Frame { from, bytes: frame });
+    let Ok(Answer::Collections(list)) = net.ask(0, Command::ListCollections) else { panic!() };
+    assert_eq!(list[0].name, "x", "the frame they were made of is a good one");
+    assert!(matches!(net.submit("still there"), Ok(Answer::Task(r)) if !r.check.self_checked));
+}
+
+/// An hour forward, an hour back: work goes on, is paid, and nobody is blamed.
+#[test]
+fn a_clock_that_is_set_stops_nobody() {
+    let mut net = Net::new();
+    for _ in 0..3 {
+        net.join(false);
+    }
+    const HOUR: Micros = Micros::from_secs(3_600);
+    for (n, back) in [false, true, true, false].into_iter().enumerate() {
+        net.now = if back { net.now - HOUR } else { net.now + HOUR + HOUR };
+        let Ok(Answer::Task(result)) = net.submit(&format!("text {n}")) else { panic!() };
+        assert_eq!(result.check.agreed.len(), 2);
+        // Settling takes alarms.
+        net.run(Micros::from_secs(15));
+        assert_eq!(net.balances(0).escrowed, Credits::ZERO, "{n}");
+    }
+    let Ok(Answer::Status(status)) = net.ask(0, Command::Status) else { panic!() };
+    assert_eq!((status.faulty, status.tasks_failed), (vec![], 0));
+    (0..4).for_each(|i| net.conserved(i));
+}
+
+/// Without credits a node works for itself and says so; what only others can do is refused with
+/// the price.
+#[test]
+fn who_has_no_credits_works_alone_and_is_told() {
+    let mut net = Net::new();
+    for _ in 0..4 {
+        net.join(false);
+    }
+    net.ask(0, Command::CreateCollection { name: "docs".into(), layout: vec![1] }).unwrap();
+    net.append(0, 10).unwrap();
+    net.run(Micros::from_secs(2));
+    let Ok(Answer::Collections(views)) = net.ask(0, Command::ListCollections) else { panic!() };
+    let holders: Vec<NodeId> = views[0].shards[0].replicas.iter().map(|r| r.node).collect();
+    let poor = (1..5).find(|i| !holders.contains(&net.id(*i))).unwrap();
+
+    let request = TaskRequest {
+        kind: TaskKind::Embedding,
+        payload: Arc::from(b"text".as_slice()),
+        pin: PIN,
+        units: 1_000,
+        priority: Priority::Normal,
+        remaining: Micros::from_secs(30),
+        price_max: None,
+    };
+    let Ok(Answer::Task(result)) = net.ask(poor, Command::Submit(request)) else { panic!() };
+    let why = result.check.own_execution.unwrap();
+    assert!(result.check.self_checked && why.contains("no credits to pay others"), "{why}");
+    let search = Command::Search {
+        collection: "docs".into(),
+        k: 5,
+        query: vec![],
+        units: 10,
+        remaining: Micros::from_secs(5),
+    };
+    let Err(Refusal::Refused(why)) = net.ask(poor, search) else { panic!() };
+    assert!(why.contains("costs") && why.contains("this node has 0"), "{why}");
+    assert!(why.contains("earn some by working"), "{why}");
+    let Ok(Answer::Status(status)) = net.ask(poor, Command::Status) else { panic!() };
+    assert!(status.notes.iter().any(|n| n.starts_with("no credits: own tasks run on this node")));
+    assert_eq!(net.balances(poor).seq, 0, "nothing was spent");
 }
