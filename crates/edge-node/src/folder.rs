@@ -6,7 +6,7 @@
 //! | `lock` | locked while a node runs; its process id |
 //! | `identity` | 40-byte π identity and 32-byte seed, readable by its owner only |
 //! | `pool.redb` | everything the peer keeps, see [`crate::store`] |
-//! | `pool.mirror` | a copy of the pool's own table, for when the store is damaged |
+//! | `pool.mirror`, `members.mirror` | copies of two of its tables, for when it is damaged |
 //! | `marker` | random bytes of the last start, also in the store: a restored store shows |
 //! | `ports.json` | the ports that the system chose, for the next start |
 //! | `api.json` | where the HTTP interface listens, while it does |

@@ -37,7 +37,12 @@ pub use pipeline::{Batch, Commit, Pipeline, Stopped};
 pub const SCHEMA: u32 = 1;
 
 const DATABASE: &str = "pool.redb";
-const MIRROR: &str = "pool.mirror";
+/// Tables of which a copy lies beside the database. With them a node whose database is damaged
+/// still knows its pool and where to find some members, and gets the rest from them.
+const MIRRORS: [(Table, &str); 2] =
+    [(Table::Pool, "pool.mirror"), (Table::Members, "members.mirror")];
+/// Rows of a table that are copied, at most: enough members to be let in by one of them.
+const MIRROR_ROWS_MAX: usize = 256;
 
 /// Why storage failed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -155,7 +160,8 @@ impl Store {
         let cache = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
         let before = path.exists();
         let mut findings = Vec::new();
-        let known_before = meta::marker_exists(folder.path()) || mirror_path(&path).exists();
+        let known_before =
+            meta::marker_exists(folder.path()) || mirror_path(&path, MIRRORS[0].1).exists();
         if !before {
             findings.push(if known_before { Finding::Lost } else { Finding::Created });
         }
@@ -179,7 +185,9 @@ impl Store {
         let stats = StoreStats::default();
         let mut store = Store { database, path, may_vote: true, mirrored: true, stats };
         if fresh && known_before {
-            store.restore_mirror()?;
+            for (table, name) in MIRRORS {
+                store.restore_mirror(table, name)?;
+            }
         }
         if let Some(reason) = store.meet(folder.path(), fresh)? {
             findings.push(Finding::Copied(reason));
@@ -304,18 +312,19 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Copies the pool's own table to a file beside the database: with it a node whose database
-    /// is damaged still knows its pool.
-    fn write_mirror(&self) -> Result<(), StoreError> {
-        let rows = codec::encode(&self.rows(Table::Pool)?);
+    /// Copies a table to a file beside the database.
+    fn write_mirror(&self, table: Table, name: &str) -> Result<(), StoreError> {
+        let mut rows = self.rows(table)?;
+        rows.truncate(MIRROR_ROWS_MAX);
+        let rows = codec::encode(&rows);
         let mut file = Digest::of(&rows).0.to_vec();
         file.extend_from_slice(&rows);
-        let path = mirror_path(&self.path);
+        let path = mirror_path(&self.path, name);
         replace(&path, &file).map_err(|error| io_error(&path, &error))
     }
 
-    fn restore_mirror(&self) -> Result<(), StoreError> {
-        let path = mirror_path(&self.path);
+    fn restore_mirror(&self, table: Table, name: &str) -> Result<(), StoreError> {
+        let path = mirror_path(&self.path, name);
         let file = match std::fs::read(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -327,10 +336,8 @@ impl Store {
             return Ok(());
         }
         let Ok(rows) = codec::decode::<Vec<(Vec<u8>, Vec<u8>)>>(rows) else { return Ok(()) };
-        let writes: Vec<Write> = rows
-            .into_iter()
-            .map(|(key, value)| Write { table: Table::Pool, key, value: Some(value) })
-            .collect();
+        let writes: Vec<Write> =
+            rows.into_iter().map(|(key, value)| Write { table, key, value: Some(value) }).collect();
         let writes: Vec<&Write> = writes.iter().collect();
         self.apply(&writes).map_err(|error| self.error(error))
     }
@@ -359,15 +366,17 @@ impl Commit for Store {
         add(&self.stats.writes, writes.len() as u64);
         add(&self.stats.bytes, bytes as u64);
         add(&self.stats.commit_us, u64::try_from(started.elapsed().as_micros()).unwrap_or(0));
-        if self.mirrored && writes.iter().any(|write| write.table == Table::Pool) {
-            self.write_mirror()?;
+        for (table, name) in MIRRORS.into_iter().filter(|_| self.mirrored) {
+            if writes.iter().any(|write| write.table == table) {
+                self.write_mirror(table, name)?;
+            }
         }
         Ok(())
     }
 }
 
-fn mirror_path(database: &Path) -> PathBuf {
-    database.with_file_name(MIRROR)
+fn mirror_path(database: &Path, name: &str) -> PathBuf {
+    database.with_file_name(name)
 }
 
 /// Moves a damaged database to the first free `NAME.corrupt-N`.
