@@ -1,6 +1,9 @@
 //! Printing: results to standard output, everything else to standard error.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::Value;
 
@@ -8,6 +11,9 @@ use crate::{
     args::{Global, When},
     failure::Failure,
 };
+
+/// Whether standard output has its one object.
+static OBJECT_WRITTEN: AtomicBool = AtomicBool::new(false);
 
 /// How to print.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +44,7 @@ impl Output {
 
     /// The one object of `--json`.
     pub(crate) fn object(&self, value: &Value) {
+        OBJECT_WRITTEN.store(true, Ordering::Relaxed);
         self.line(value.to_string());
     }
 
@@ -49,9 +56,9 @@ impl Output {
         }
     }
 
-    /// A failure: three parts, or an object with `--json`.
+    /// A failure: three parts, or an object with `--json` unless the result has been printed already.
     pub(crate) fn failure(&self, failure: &Failure) {
-        if self.json {
+        if self.json && !OBJECT_WRITTEN.load(Ordering::Relaxed) {
             self.object(&failure.json());
         } else {
             let label = self.paint("31;1", "error:");

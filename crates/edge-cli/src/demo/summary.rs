@@ -66,6 +66,8 @@ impl Summary {
         put("embed_texts_per_s", number(self.embed_texts_per_s, 1));
         put("credits_conserved", ledger.map(|sums| sums.conserved().into()));
         put("wall_s", Some(json!(rounded(self.wall_s, 1))));
+        // What does not hold, only where something does not.
+        put("complaints", (!found.complaints.is_empty()).then(|| json!(found.complaints)));
         Value::Object(out)
     }
 
