@@ -217,6 +217,16 @@ fn an_import_sends_every_passage_once_and_names_what_was_refused() {
         (0..300).map(|n| format!("This is paragraph number {n} of the file.")).collect();
     std::fs::write(folder.path().join("a.txt"), paragraphs.join("\n\n")).unwrap();
     std::fs::write(folder.path().join("b.txt"), b"\xff\xfe").unwrap();
+    std::fs::write(folder.path().join("empty.md"), " \n").unwrap();
+    // A gigabyte that takes no space.
+    std::fs::File::create(folder.path().join("large.txt")).unwrap().set_len(1 << 30).unwrap();
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::symlink;
+        symlink("/nowhere/at/all", folder.path().join("gone.txt")).unwrap();
+        // Opens, and fails to be read, even for root.
+        symlink("/proc/self/mem", folder.path().join("mem.txt")).unwrap();
+    }
     let answer = json!({
         "schema": "edge-net.import/1", "stored": 10, "known": 2, "failed": 1,
         "errors": [{ "index": 3, "id": null, "why": "too odd" }],
@@ -225,7 +235,14 @@ fn an_import_sends_every_passage_once_and_names_what_was_refused() {
     let path = folder.path().to_str().unwrap();
     let output = fake.run(&["collection", "import", "notes", path, "--json"]);
     assert_eq!(output.status.code(), Some(1), "records were refused");
-    assert!(text(&output.stderr).contains("skipped b.txt: not UTF-8"));
+    let said = text(&output.stderr);
+    assert!(said.contains("skipped b.txt: not UTF-8"), "{said}");
+    assert!(said.contains("skipped empty.md: it is empty"), "{said}");
+    assert!(said.contains("skipped large.txt: 1024 MiB, over the limit of 8 MiB"), "{said}");
+    if cfg!(target_os = "linux") {
+        assert!(said.contains("skipped gone.txt: not a file"), "{said}");
+        assert!(said.contains("skipped mem.txt: Input/output error"), "{said}");
+    }
     let object = text(&output.stdout).lines().next().unwrap().to_owned();
     let object: Value = serde_json::from_str(&object).unwrap();
     assert_eq!((&object["passages"], &object["stored"]), (&json!(300), &json!(30)));

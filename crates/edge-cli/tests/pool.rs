@@ -119,6 +119,9 @@ fn a_node_alone() {
     let embedded = node.ask(&["embed", "one text", "another"]);
     assert_eq!(embedded["vectors"].as_array().unwrap().len(), 2);
     assert_eq!(embedded["tasks"][0]["check"]["self_checked"], true, "nobody else is there");
+    let status = node.ask(&["status"]);
+    let alone = |note: &Value| note.as_str().is_some_and(|n| n.starts_with("no other member yet"));
+    assert!(status["notes"].as_array().unwrap().iter().any(alone), "{status}");
     let output = node.run(&["embed", "   "]);
     assert_eq!(output.status.code(), Some(2), "an empty text");
 
@@ -126,6 +129,22 @@ fn a_node_alone() {
     let output = node.run(&["start", "--port", "0", "--no-mdns"]);
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stderr).contains(&node.pid()));
+
+    // A port that is taken is named, and no node stays behind.
+    let other = Node::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let listen = format!("/ip4/127.0.0.1/tcp/{port}");
+    for (wrong, right) in [
+        (["--port", &port], ["--listen", "/ip4/127.0.0.1/tcp/0"]),
+        (["--listen", &listen], ["--port", "0"]),
+    ] {
+        let output = other.run(&[&["start", "--no-mdns"], &wrong[..], &right[..]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(&port), "{said}");
+        assert!(said.contains("next:"), "{said}");
+    }
+    assert_eq!(other.run(&["status"]).status.code(), Some(3), "nobody is there");
 
     node.ask(&["collection", "rm", "notes"]);
     assert_eq!(node.ask(&["collection", "ls"])["collections"].as_array().unwrap().len(), 0);

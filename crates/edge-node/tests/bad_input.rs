@@ -16,6 +16,8 @@ use edge_tasks::{Layout, Metric};
 use futures::stream;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// For nodes whose work under way is of no interest.
+const SOON: Duration = Duration::from_millis(300);
 
 fn config(folder: &Path) -> Config {
     let folder = folder.display().to_string();
@@ -166,7 +168,7 @@ async fn a_damaged_folder_is_named_and_filled_again_by_others_but_never_votes() 
         known.is_ok_and(|(view, _)| view.rows == 1)
     })
     .await;
-    member.shutdown(PATIENCE).await.unwrap();
+    member.shutdown(SOON).await.unwrap();
     drop((jobs, member));
 
     let database = two.path().join("pool.redb");
@@ -197,8 +199,8 @@ async fn a_damaged_folder_is_named_and_filled_again_by_others_but_never_votes() 
     assert!(refused.to_string().contains("the log of the collection docs was lost"), "{refused}");
     let kept = Jobs::new(founder.clone()).search_text("docs", sentence, &Default::default()).await;
     assert_eq!(kept.unwrap().hits[0].payload["text"], sentence);
-    member.shutdown(PATIENCE).await.unwrap();
-    founder.shutdown(PATIENCE).await.unwrap();
+    member.shutdown(SOON).await.unwrap();
+    founder.shutdown(SOON).await.unwrap();
 }
 
 /// Two nodes of one identity could vote twice: the copy says what it is and does not vote, the

@@ -156,6 +156,12 @@ impl Part {
                 self.files += 1;
                 jsonl::read(&source.name, reader, &mut self.collector, &mut self.skipped);
             }
+            // An empty source file is nothing unusual, an empty document is.
+            Ok(Content::Text(text))
+                if text.trim().is_empty() && !matches!(format, Format::Source(_)) =>
+            {
+                self.skipped.push(skip("it is empty".into()));
+            }
             Ok(Content::Text(text)) => {
                 self.files += 1;
                 let blocks = match format {

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     config::{FileLayer, Layers},
     jobs::{ImportOptions, Jobs, Record, SearchOptions},
-    store::disk::disk,
+    store::disk::{disk, disk_of},
 };
 use start::{Parts, enter_pool};
 
@@ -229,7 +229,8 @@ async fn on_disk(folder: &std::path::Path, store: Arc<Store>) -> (NodeHandle, Ar
     let folder = Folder::open(folder).unwrap();
     let key = folder.identity().unwrap();
     let store = Arc::into_inner(store).unwrap();
-    let stored = enter_pool(&store, &folder, &config, &key, StartMode::Found(found())).unwrap();
+    let stored = enter_pool(&store, &folder, &config, &key, StartMode::ResumeOrFound(found()));
+    let stored = stored.unwrap();
     let parts = Parts::ready(config, folder, key, store, stored).await.unwrap();
     let node = parts.run(NodeOptions::default(), &[]);
     let store = Arc::clone(&node.0.store);
@@ -261,16 +262,33 @@ async fn no_answer_comes_before_its_write_is_durable() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_ends_the_node_and_acknowledges_nothing() {
     let temp = tempfile::tempdir().unwrap();
-    let (store, full, _) = disk(Duration::from_millis(1));
-    let (node, _store) = on_disk(temp.path(), store).await;
+    let bytes = Arc::new(redb::backends::InMemoryBackend::new());
+    let (store, full, _) = disk_of(&bytes, Duration::from_millis(1));
+    let (node, store) = on_disk(temp.path(), store).await;
     let jobs = Jobs::new(node.clone());
     jobs.create_collection("before").await.unwrap();
+    let stored = jobs.import("before", stream::iter(texts(&CORPUS)), Default::default(), |_| {});
+    assert_eq!(stored.await.unwrap().counts.stored, 5);
     full.store(true, Ordering::SeqCst);
     let refused = jobs.create_collection("after").await.unwrap_err();
     assert!(refused.to_string().contains("no space left"), "{refused}");
     let reason = node.wait_ended().await.unwrap_err();
     assert!(reason.contains("free some, then start the node again"), "{reason}");
-    Folder::open(temp.path()).unwrap();
+    drop(Folder::open(temp.path()).unwrap());
+    drop((jobs, node, store));
+
+    // Some is freed: what was acknowledged is there, the other is not.
+    let (store, ..) = disk_of(&bytes, Duration::ZERO);
+    let (node, _store) = on_disk(temp.path(), store).await;
+    let jobs = Jobs::new(node.clone());
+    let names: Vec<String> =
+        jobs.collections().await.unwrap().into_iter().map(|c| c.name).collect();
+    assert_eq!(names, ["before"]);
+    let again = jobs.import("before", stream::iter(texts(&CORPUS)), Default::default(), |_| {});
+    assert_eq!(again.await.unwrap().counts.known, 5);
+    let found = jobs.search_text("before", "draw shapes", &k(1)).await.unwrap();
+    assert_eq!(found.hits[0].payload["text"], CORPUS[4]);
+    node.shutdown(PATIENCE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use super::Store;
 
 /// A disk in memory that can be slow and can be full.
 struct Disk {
-    inner: InMemoryBackend,
+    inner: Arc<InMemoryBackend>,
     sync_takes: Duration,
     full: Arc<AtomicBool>,
     syncs: Arc<AtomicU64>,
@@ -57,8 +57,16 @@ impl StorageBackend for Disk {
 
 /// A store on such a disk, the switch that fills it, and how often it was synced.
 pub(crate) fn disk(sync_takes: Duration) -> (Arc<Store>, Arc<AtomicBool>, Arc<AtomicU64>) {
+    disk_of(&Arc::new(InMemoryBackend::new()), sync_takes)
+}
+
+/// The same over bytes that outlive the store.
+pub(crate) fn disk_of(
+    bytes: &Arc<InMemoryBackend>,
+    sync_takes: Duration,
+) -> (Arc<Store>, Arc<AtomicBool>, Arc<AtomicU64>) {
     let (full, syncs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let (inner, marks) = (InMemoryBackend::new(), (Arc::clone(&full), Arc::clone(&syncs)));
+    let (inner, marks) = (Arc::clone(bytes), (Arc::clone(&full), Arc::clone(&syncs)));
     let disk = Disk { inner, sync_takes, full: marks.0, syncs: marks.1 };
     (Arc::new(Store::on_backend(disk).unwrap()), full, syncs)
 }
