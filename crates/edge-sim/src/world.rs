@@ -376,7 +376,8 @@ impl World {
                 }
             }
             // No peer bans anybody in these scenarios for more than the frames it drops itself.
-            Output::Ban { .. } => {}
+            // Links of the simulation have room for all.
+            Output::Disconnect { .. } | Output::Ban { .. } => {}
             Output::WakeAt(local) => {
                 let node = &mut self.nodes[number as usize];
                 let at = node.clock.global(local).max(now + 1);

@@ -455,8 +455,8 @@ pub struct StatusView {
     pub node: NodeId,
     /// The pool's genesis hash.
     pub pool: Digest,
-    /// Who founded it.
-    pub founder: NodeId,
+    /// Who founded it, once this node was let in.
+    pub founder: Option<NodeId>,
     /// Members known.
     pub members: usize,
     /// Members connected.

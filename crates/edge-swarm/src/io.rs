@@ -219,6 +219,11 @@ pub enum Output {
         /// Where it may be reached, as the transport writes addresses.
         addresses: Vec<String>,
     },
+    /// Close connections to a node; it may come again.
+    Disconnect {
+        /// The node.
+        node: NodeId,
+    },
     /// Close connections to a node and refuse new ones.
     Ban {
         /// The node.

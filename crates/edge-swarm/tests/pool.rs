@@ -37,6 +37,7 @@ struct Node {
     events: Vec<Event>,
     lies: bool,
     wake: Timestamp,
+    sent_away: usize,
 }
 
 impl Node {
@@ -166,6 +167,7 @@ impl Net {
             events: vec![],
             lies: false,
             wake: Timestamp(u64::MAX),
+            sent_away: 0,
         };
         self.nodes.push(node);
         let index = self.nodes.len() - 1;
@@ -264,6 +266,10 @@ impl Net {
             }
             Output::Event(event) => self.nodes[index].events.push(event),
             Output::WakeAt(at) => self.nodes[index].wake = at,
+            Output::Disconnect { node } => {
+                self.nodes[index].sent_away += 1;
+                self.input(index, Input::Disconnected { node });
+            }
             Output::CancelWork { .. } | Output::Keep { .. } | Output::Ban { .. } => {}
         }
     }
@@ -715,4 +721,101 @@ fn who_has_no_credits_works_alone_and_is_told() {
     let Ok(Answer::Status(status)) = net.ask(poor, Command::Status) else { panic!() };
     assert!(status.notes.iter().any(|n| n.starts_with("no credits: own tasks run on this node")));
     assert_eq!(net.balances(poor).seq, 0, "nothing was spent");
+}
+
+fn invite(net: &mut Net, credits: u64) -> Result<Ticket, Refusal> {
+    let credits = Credits::from_whole(credits).unwrap();
+    match net.ask(0, Command::Invite { owner: false, credits })? {
+        Answer::Ticket(text) => Ok(text.parse().unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn status(net: &mut Net, index: usize) -> edge_swarm::command::StatusView {
+    match net.ask(index, Command::Status) {
+        Ok(Answer::Status(status)) => *status,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Nodes that hold a used ticket come by the dozen: they are sent away, the oldest first, and who
+/// holds a good one still gets in.
+#[test]
+fn strangers_are_sent_away_and_leave_room_for_newcomers() {
+    let mut net = Net::new();
+    let used = invite(&mut net, 0).unwrap();
+    for seed in 50..91 {
+        net.add(SecretKey::from_seed([seed; 32]), Peer::join(&used));
+        net.settle();
+    }
+    assert_eq!(net.nodes[0].sent_away, 40 - 16, "40 strangers, 16 may stay for a while");
+    let newcomer = net.join(false);
+    assert!(status(&mut net, newcomer).founder.is_some());
+    net.run(Micros::from_secs(12));
+    assert_eq!(net.nodes[0].sent_away, 40, "the others were not let in within ten seconds");
+    assert_eq!(status(&mut net, 0).members, 3);
+}
+
+/// A node whose ticket is refused says why and takes another one.
+#[test]
+fn a_refused_ticket_can_be_replaced() {
+    let mut net = Net::new();
+    let used = invite(&mut net, 0).unwrap();
+    net.add(SecretKey::from_seed([50; 32]), Peer::join(&used));
+    net.run(Micros::from_secs(2));
+    let late = net.add(SecretKey::from_seed([51; 32]), Peer::join(&used));
+    net.run(Micros::from_secs(2));
+    let refused = status(&mut net, late);
+    assert_eq!(refused.founder, None);
+    assert!(refused.notes[0].contains("the ticket was used by"), "{:?}", refused.notes);
+
+    let good = invite(&mut net, 0).unwrap();
+    assert!(!Peer::is_let_in(&net.nodes[late].stored()));
+    net.kill(late);
+    for write in Peer::join(&good) {
+        let table = net.nodes[late].disk.entry(write.table).or_default();
+        table.insert(write.key, write.value.unwrap());
+    }
+    net.start(late);
+    net.run(Micros::from_secs(3));
+    assert_eq!(status(&mut net, late).founder, Some(net.id(0)));
+    assert!(Peer::is_let_in(&net.nodes[late].stored()));
+}
+
+/// What open tickets carry is promised; tickets end after seven days or with their use.
+#[test]
+fn open_tickets_are_counted_and_end() {
+    let mut net = Net::new();
+    invite(&mut net, 600_000).unwrap();
+    let refused = invite(&mut net, 600_000).unwrap_err().to_string();
+    assert!(refused.contains("400000"), "{refused}");
+    for _ in 1..4_096 {
+        invite(&mut net, 0).unwrap();
+    }
+    let refused = invite(&mut net, 0).unwrap_err().to_string();
+    assert!(refused.contains("seven days"), "{refused}");
+    net.now = net.now + Micros::from_secs(7 * 24 * 3_600);
+    invite(&mut net, 600_000).unwrap();
+    assert_eq!(net.nodes[0].disk[&Table::Invites].len(), 1, "ended tickets are forgotten");
+}
+
+/// With fewer witnesses than the quorum nothing can be set aside: own work goes on here and says
+/// why, and the status counts who is connected.
+#[test]
+fn without_a_quorum_own_tasks_run_here_and_say_so() {
+    let mut net = Net::new();
+    for _ in 0..3 {
+        net.join(false);
+    }
+    let others = (1..4).map(|i| net.id(i)).collect();
+    net.ask(0, Command::Handover { witnesses: others }).unwrap();
+    net.run(Micros::from_secs(2));
+    net.kill(2);
+    net.kill(3);
+    let before = status(&mut net, 0);
+    assert_eq!((before.witnesses, before.witnesses_reachable, before.quorum), (4, 2, 3));
+    let Ok(Answer::Task(result)) = net.submit("hello") else { panic!() };
+    assert!(result.check.self_checked);
+    let reason = result.check.own_execution.unwrap();
+    assert!(reason.contains("2 of 4 witnesses"), "{reason}");
 }

@@ -53,7 +53,7 @@ impl Sink {
             }
             Effect::Answer { call, answer } => self.calls.answer(call, answer),
             Effect::Event(event) => {
-                tracing::debug!(?event);
+                log(&event);
                 self.events.push(event);
             }
             Effect::Load { load, table, key } => {
@@ -136,6 +136,12 @@ impl PeerLoop {
                         tracing::debug!(node = %node.short(), %error, "cannot keep a connection");
                     }
                 }
+                Output::Disconnect { node } => {
+                    tracing::debug!(node = %node.short(), "not a member: disconnected");
+                    if let Err(error) = self.transport.disconnect(node) {
+                        tracing::debug!(%error, "cannot disconnect");
+                    }
+                }
                 Output::Ban { node } => {
                     tracing::warn!(node = %node.short(), "banned");
                     if let Err(error) = self.transport.ban(node) {
@@ -175,6 +181,20 @@ impl PeerLoop {
         transport.shutdown().await;
         folder.release();
         stored.map_err(|error| error.to_string())
+    }
+}
+
+/// What a person looks for in the log is info, what follows single tasks is not.
+fn log(event: &Event) {
+    match event {
+        Event::Note { text } => tracing::info!("{text}"),
+        Event::Joined { pool } => tracing::info!(pool = %pool.short(), "joined the pool"),
+        Event::MemberKnown { node } => tracing::info!(node = %node.short(), "member"),
+        Event::MemberConnected { node } => {
+            tracing::info!(node = %node.short(), "member connected");
+        }
+        Event::MemberGone { node } => tracing::info!(node = %node.short(), "member gone"),
+        event => tracing::debug!(?event),
     }
 }
 

@@ -86,6 +86,18 @@ impl Peer {
         }
     }
 
+    /// Why no credits can be set aside now, where witnesses are missing.
+    pub(super) fn funds_are_stuck(&self) -> Option<String> {
+        let set = self.bank.as_ref()?.ledger.witness_set();
+        let (here, all, quorum) = (self.witnesses_reachable(), set.members.len(), set.quorum());
+        (here < quorum).then(|| {
+            format!(
+                "no credits can be set aside: {here} of {all} witnesses are connected, {quorum} \
+                 are needed"
+            )
+        })
+    }
+
     /// Draws the price of one execution, opening an escrow where needed.
     pub(super) fn funds(&mut self, price: Credits) -> Funds {
         if price == Credits::ZERO {

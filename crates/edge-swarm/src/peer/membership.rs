@@ -26,6 +26,15 @@ use crate::{
 pub(crate) const MEMBERS_MAX: usize = 16_384;
 /// The most invitations that wait to be used.
 const INVITES_MAX: usize = 4_096;
+/// How much of a refusal is kept.
+const REFUSAL_CHARS_MAX: usize = 300;
+/// How long a ticket may be used, counted from when it was made or its writer last started.
+const TICKET_LIFE: Micros = Micros::from_secs(7 * 24 * 3_600);
+/// Connected nodes that are not members: more push the oldest out, so that they never take all
+/// connections. Whoever has a ticket needs its place for one round trip.
+const STRANGERS_MAX: usize = 16;
+/// How long a node that is not a member may stay connected.
+const STRANGER_KEPT: Micros = Micros::from_secs(10);
 /// Up to this many members everybody greets everybody.
 const FULL_MESH_MAX: usize = 16;
 /// Results that must have been checked before a member counts as proven.
@@ -64,6 +73,10 @@ pub(crate) struct Members {
     sum: u64,
     /// Connected members that have not answered a greeting.
     ungreeted: BTreeSet<NodeId>,
+    /// Connected nodes that are not members, and since when.
+    strangers: BTreeMap<NodeId, Timestamp>,
+    /// What the writer of the ticket said last instead of a welcome.
+    pub(super) refused: Option<String>,
     invites: BTreeMap<Digest, Invite>,
     advert_counter: u64,
     founder: Option<NodeId>,
@@ -75,7 +88,18 @@ pub(crate) struct Members {
 struct Invite {
     owner: bool,
     credits: Credits,
+    /// When it was made; the start of this process for one of an earlier process, whose clock had
+    /// another origin.
+    #[serde(skip)]
+    made: u64,
     used_by: Option<NodeId>,
+}
+
+impl Invite {
+    /// Whether somebody may still come with its ticket.
+    fn is_open(&self, now: Timestamp) -> bool {
+        self.used_by.is_none() && now.since(Timestamp(self.made)) < TICKET_LIFE
+    }
 }
 
 /// Counts that survive a restart.
@@ -91,6 +115,7 @@ impl Members {
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
         add("members", self.all.len(), MEMBERS_MAX + 1);
         add("invitations", self.invites.len(), INVITES_MAX);
+        add("strangers", self.strangers.len(), STRANGERS_MAX);
     }
 
     pub(crate) fn is_member(&self, node: &NodeId) -> bool {
@@ -229,6 +254,10 @@ impl Peer {
         if store {
             self.store_member(&node);
         }
+        if self.members.strangers.remove(&node).is_some() {
+            self.members.ungreeted.insert(node);
+            self.link_is_up(&node);
+        }
         true
     }
 
@@ -329,8 +358,24 @@ impl Peer {
     pub(super) fn on_connected(&mut self, node: NodeId) {
         if self.link_is_up(&node) {
             self.members.ungreeted.insert(node);
+        } else {
+            let strangers = &self.members.strangers;
+            let oldest = strangers.iter().min_by_key(|(_, since)| **since).map(|(node, _)| *node);
+            if let Some(oldest) = oldest.filter(|_| strangers.len() >= STRANGERS_MAX) {
+                self.send_away(oldest);
+            }
+            self.members.strangers.insert(node, self.now);
         }
         self.greet(node);
+    }
+
+    /// Closes the connection to a node that is not a member.
+    fn send_away(&mut self, stranger: NodeId) {
+        self.members.strangers.remove(&stranger);
+        // A newcomer needs the writer of its ticket, who is no member for it yet.
+        if self.ticket.as_ref().is_none_or(|ticket| ticket.inviter != stranger) {
+            self.output(Output::Disconnect { node: stranger });
+        }
     }
 
     /// Notes that a member is connected, also one that became a member after it connected. Returns
@@ -346,6 +391,7 @@ impl Peer {
 
     pub(super) fn on_disconnected(&mut self, node: NodeId) {
         let now = self.now;
+        self.members.strangers.remove(&node);
         if let Some(member) = self.members.all.get_mut(&node) {
             member.link = Link::Down(now);
             self.members.ungreeted.remove(&node);
@@ -463,6 +509,9 @@ impl Peer {
         if let Some(user) = invite.used_by {
             return Err(format!("the ticket was used by {}; ask for a new one", user.short()));
         }
+        if !invite.is_open(self.now) {
+            return Err("the ticket is too old: it holds seven days; ask for a new one".into());
+        }
         if self.members.all.len() >= MEMBERS_MAX {
             return Err(format!("the pool has {MEMBERS_MAX} members, the most this node knows"));
         }
@@ -520,6 +569,7 @@ impl Peer {
             self.persist(Table::Pool, b"membership", &signed);
             self.members.group = Some(signed.body.group);
             self.members.membership = Some(signed);
+            self.members.refused = None;
             self.event(Event::Joined { pool: self.pool });
             self.keep_neighbours();
             self.on_advert_timer();
@@ -544,6 +594,13 @@ impl Peer {
     }
 
     pub(super) fn on_refused(&mut self, from: NodeId, reason: String) {
+        let reason: String = reason.chars().take(REFUSAL_CHARS_MAX).collect();
+        if self.members.refused.as_ref() == Some(&reason) {
+            return;
+        }
+        if !self.is_admitted() && self.ticket.as_ref().is_some_and(|t| t.inviter == from) {
+            self.members.refused = Some(reason.clone());
+        }
         self.note(format!("{} does not let this node in: {reason}", from.short()));
     }
 
@@ -591,6 +648,16 @@ impl Peer {
 
     /// Greets again whoever did not answer, and the inviter while not admitted.
     pub(super) fn on_hello_timer(&mut self) {
+        if self.is_admitted() {
+            let now = self.now;
+            let long = |since: &Timestamp| now.since(*since) >= STRANGER_KEPT;
+            let strangers = self.members.strangers.iter();
+            let away: Vec<NodeId> =
+                strangers.filter(|(_, since)| long(since)).map(|(node, _)| *node).collect();
+            for stranger in away {
+                self.send_away(stranger);
+            }
+        }
         let waiting: Vec<NodeId> = self.members.ungreeted.iter().copied().collect();
         for node in waiting {
             self.greet(node);
@@ -651,20 +718,30 @@ impl Peer {
             let text = "this node is not a member yet: wait until it joined".into();
             return self.answer(call, Err(Refusal::Refused(text)));
         }
-        if self.members.invites.len() >= INVITES_MAX {
-            let text = format!("{INVITES_MAX} tickets exist already, the most a node makes");
+        self.forget_spent_invites();
+        let now = self.now;
+        let open = || self.members.invites.values().filter(|invite| invite.is_open(now));
+        if open().count() >= INVITES_MAX {
+            let text = format!(
+                "{INVITES_MAX} tickets wait to be used, the most a node has open; each is forgotten \
+                 after seven days"
+            );
             return self.answer(call, Err(Refusal::Refused(text)));
         }
         let have = self.own_balance();
-        if credits > have {
+        let promised = Credits::sum(open().map(|invite| invite.credits));
+        let left = promised.and_then(|promised| have.minus(promised)).unwrap_or(Credits::ZERO);
+        if credits > left {
             let text = format!(
-                "the grant of {credits} rUv is more than this node's {have}; invite with fewer credits"
+                "the grant of {credits} rUv is more than the {left} that are left: this node has \
+                 {have}, the rest is promised by {} open tickets; invite with fewer credits",
+                open().filter(|invite| invite.credits > Credits::ZERO).count()
             );
             return self.answer(call, Err(Refusal::Refused(text)));
         }
         let secret: [u8; 16] = self.rng.bytes();
         let hash = Digest::of_value("invite", &secret);
-        let invite = Invite { owner, credits, used_by: None };
+        let invite = Invite { owner, credits, made: now.0, used_by: None };
         self.persist(Table::Invites, &hash.0, &invite);
         self.members.invites.insert(hash, invite);
         let ticket = Ticket {
@@ -676,6 +753,26 @@ impl Peer {
             owner,
         };
         self.answer(call, Ok(Answer::Ticket(ticket.to_string())));
+    }
+
+    /// Makes room: tickets that were used or are too old are not needed any more, but as long as
+    /// there is room they let a refusal say which of the two it was.
+    fn forget_spent_invites(&mut self) {
+        if self.members.invites.len() < INVITES_MAX {
+            return;
+        }
+        let now = self.now;
+        let spent: Vec<Digest> = self
+            .members
+            .invites
+            .iter()
+            .filter(|(_, invite)| !invite.is_open(now))
+            .map(|(hash, _)| *hash)
+            .collect();
+        for hash in spent {
+            self.members.invites.remove(&hash);
+            self.forget(Table::Invites, &hash.0);
+        }
     }
 
     pub(super) fn peer_views(&self) -> Vec<PeerView> {

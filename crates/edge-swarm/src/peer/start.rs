@@ -68,6 +68,12 @@ impl Peer {
         vec![Write { table: Table::Pool, key: b"ticket".to_vec(), value }]
     }
 
+    /// Whether the node of a store founded its pool or was let in; before, another ticket may take
+    /// the place of the first.
+    pub fn is_let_in(stored: &Stored) -> bool {
+        stored.get(Table::Pool, b"genesis").is_some()
+    }
+
     /// The pool that a store belongs to.
     pub fn pool_of(stored: &Stored) -> Option<Digest> {
         let genesis = stored.get(Table::Pool, b"genesis").and_then(decode_stored::<Genesis>);

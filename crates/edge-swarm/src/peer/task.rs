@@ -48,6 +48,8 @@ const REPEATS_MAX: u32 = 5;
 const TICK: Micros = Micros::from_millis(200);
 /// After the decision, results that come late are still judged for this long.
 const LINGER: Micros = Micros::from_secs(20);
+/// How long a task waits for witnesses that are away before it runs here.
+const FUNDS_PATIENCE: Micros = Micros::from_secs(3);
 /// Share of a trusted worker's single results that are executed again.
 const AUDIT_ONE_IN: u64 = 10;
 
@@ -263,7 +265,7 @@ impl Peer {
             && price > most
         {
             let text = format!(
-                "an execution costs {price} rUv, more than the limit of {most}; raise --max-credits"
+                "an execution costs {price} rUv, more than the limit of {most}: raise `max_credits`"
             );
             return self.answer(call, Err(Refusal::Refused(text)));
         }
@@ -758,9 +760,19 @@ impl Peer {
             return;
         }
         let total = task.price.times(missing as u64).unwrap_or(Credits::from_micro(u64::MAX));
+        let waited = self.now.since(task.started) >= FUNDS_PATIENCE;
         let escrow = match self.funds(total) {
             Funds::Ready(escrow) => escrow,
-            Funds::Wait => return,
+            Funds::Wait => {
+                // Witnesses that are away would keep the task from any answer at all.
+                if waited
+                    && placed == 0
+                    && let Some(reason) = self.funds_are_stuck()
+                {
+                    self.execute_own(id, &reason);
+                }
+                return;
+            }
             Funds::Short if self.has_trusted_left(id) => {
                 // Nodes of the same owner work for nothing.
                 if let Some(task) = self.tasks.all.get_mut(&id) {

@@ -100,7 +100,7 @@ impl Peer {
         Ok(StatusView {
             node: self.me,
             pool: self.pool,
-            founder: self.members.founder().unwrap_or(self.me),
+            founder: self.members.founder(),
             members: self.members.len() + 1,
             connected: views.iter().filter(|v| v.connected).count(),
             witnesses,
@@ -129,7 +129,13 @@ impl Peer {
     ) -> Vec<String> {
         let mut notes = Vec::new();
         if self.bank.is_none() {
-            notes.push("not a member yet: waiting for the node that wrote the ticket".into());
+            notes.push(match &self.members.refused {
+                Some(reason) => format!(
+                    "not a member: the node that wrote the ticket refuses it: {reason}. Start again \
+                     with `--join` and a new ticket"
+                ),
+                None => "not a member yet: waiting for the node that wrote the ticket".into(),
+            });
             return notes;
         }
         if self.members.len() == 0 {
@@ -162,8 +168,8 @@ impl Peer {
             && balance.escrowed.micro() == 0;
         if poor {
             notes.push(
-                "no credits: own tasks run on this node; earn some by working, or ask a member to \
-                 send some"
+                "no credits: own tasks run on this node; earn some by working for others (or join \
+                 with a ticket that carries some: `edge-net identity invite --credits N`)"
                     .into(),
             );
         }
