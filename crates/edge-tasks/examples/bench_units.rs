@@ -1,5 +1,6 @@
 //! Measures what `units.rs` states: microseconds of one core for each kind of work.
-//! `cargo run --release -p edge-tasks --example bench_units`
+//! `cargo xtask bench units`, or `cargo run --release -p edge-tasks --example bench_units` for a
+//! table with the units beside the times.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a benchmark has a clock")]
 
 use std::time::Instant;
@@ -26,6 +27,10 @@ fn measure(times: u32, mut work: impl FnMut() -> Result<(), TaskError>) -> Resul
 }
 
 fn report(what: &str, measured: f64, units: u64) {
+    if std::env::args().any(|argument| argument == "--json") {
+        println!(r#"{{"bench":"units","metric":"{what}","value":{measured:.1},"unit":"us"}}"#);
+        return;
+    }
     println!("{what:<44} {measured:>10.1} us {units:>8} units");
 }
 

@@ -17,7 +17,7 @@ fn request(session: u64, sequence: u64, batch: &[u8]) -> Vec<u8> {
 
 /// Hands the target to `then`. What is read was there, and the batch splits again into frames that
 /// make the same batch.
-pub fn with_target<T>(then: impl FnOnce(&Target<'_>) -> T) -> T {
+pub(crate) fn with_target<T>(then: impl FnOnce(&Target<'_>) -> T) -> T {
     let batch = |frames: &[&[u8]]| encode_batch(frames.iter().copied()).expect("few frames");
     let seeds = vec![
         request(1, 1, &batch(&[b"one frame"])),
