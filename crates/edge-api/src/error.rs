@@ -46,6 +46,14 @@ impl Failure {
         Failure::new(StatusCode::BAD_REQUEST, "the request is not valid", why, next)
     }
 
+    /// What was refused, with what to do about it at this place.
+    pub(crate) fn advised(next: &'static str) -> impl FnOnce(Refusal) -> Failure {
+        move |refusal| match refusal {
+            Refusal::Refused(_) | Refusal::Invalid(_) => Failure { next, ..refusal.into() },
+            other => other.into(),
+        }
+    }
+
     /// There is no such path.
     pub(crate) fn no_route() -> Self {
         let next = "docs/http.md lists the paths";

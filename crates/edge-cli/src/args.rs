@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+/// A filter over payloads, for help texts and messages.
+pub(crate) const FILTER_EXAMPLE: &str =
+    r#"{"must": [{"key": "file", "match": {"value": "guide.md"}}]}"#;
+
 /// A pool of machines that embed, search and match for each other, and check each other's answers.
 #[derive(Debug, Parser)]
 #[command(name = "edge-net", version, propagate_version = false, max_term_width = 100)]
@@ -85,8 +89,15 @@ Examples:
                                        a second node on the same machine")]
     Start(Start),
     /// Stop the node: finish what was promised, then end
+    #[command(after_help = "\
+Example:
+  edge-net stop                        returns when the process has ended")]
     Stop,
     /// Show who and how this node is
+    #[command(after_help = "\
+Examples:
+  edge-net status
+  edge-net status --json | jq .notes")]
     Status,
     /// Show, back up, restore and invite identities
     #[command(subcommand, arg_required_else_help = true)]
@@ -105,7 +116,12 @@ Examples:
     #[command(after_help = "\
 Examples:
   edge-net search 'how do I set a timeout on a tcp connection' -c docs
-  edge-net search 'timeout' -c docs -k 3 --json")]
+  edge-net search 'timeout' -c docs -k 3 --json
+  edge-net search 'timeout' -c docs \\
+    --filter '{\"must\": [{\"key\": \"file\", \"match\": {\"value\": \"guide.md\"}}]}'
+
+A filter has `must`, `should` and `must_not`; a condition has `match` with `value` or `any`, or
+`range` with `gt`, `gte`, `lt`, `lte`.")]
     Search(Search),
     /// Say which label fits a text best
     #[command(after_help = "\
@@ -137,6 +153,9 @@ Examples:
   edge-net demo --honest              nobody lies, and nobody may be named")]
     Demo(Demo),
     /// Print the version and what this build can do
+    #[command(after_help = "\
+Example:
+  edge-net version --json")]
     Version,
     /// Print completions for a shell
     #[command(after_help = "\
@@ -193,6 +212,9 @@ pub(crate) struct Start {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Identity {
     /// Show this node's identity
+    #[command(after_help = "\
+Example:
+  edge-net identity show")]
     Show,
     /// Write an encrypted backup of the identity
     #[command(after_help = "\
@@ -210,6 +232,9 @@ Example:
     },
     /// Restore an identity into a data folder that has none
     #[command(after_help = "\
+The node it was exported from must never be started again. With the identity alone the pool has to
+be entered with a ticket of one of its members, and the node never votes as a witness again.
+
 Example:
   edge-net --data-dir ./restored identity import me.backup")]
     Import {
@@ -239,6 +264,11 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub(crate) enum Collection {
     /// Make an empty collection for texts
+    #[command(after_help = "\
+An import makes its collection by itself. Every member of the pool sees a collection and its name.
+
+Example:
+  edge-net collection create notes")]
     Create {
         /// Its name
         name: String,
@@ -247,16 +277,23 @@ pub(crate) enum Collection {
     #[command(after_help = "\
 Reads text and Markdown (paragraphs), source code (comment blocks) and JSON Lines (one object with
 `text`, perhaps `id`, a line). A collection that does not exist is made. The id of a passage is the
-hash of its text, so what is stored already is skipped: after an interruption, run the same command
-again. Files that cannot be read are skipped and named.
+`id` of its line, else the hash of its text, so what is stored already is skipped: after an
+interruption, run the same command again. A search answers with that id. Files that cannot be read
+and files of other kinds are left out and named; a file named by hand is always read.
 
 Examples:
   edge-net collection import notes ./notes
   edge-net collection import tickets tickets.jsonl")]
     Import(Import),
     /// List collections
+    #[command(after_help = "\
+Example:
+  edge-net collection ls")]
     Ls,
     /// Remove a collection, everywhere
+    #[command(after_help = "\
+Example:
+  edge-net collection rm notes")]
     Rm {
         /// Its name
         name: String,
@@ -320,7 +357,7 @@ pub(crate) struct Search {
     /// Search effort: candidates kept [default: the collection's]
     #[arg(long, value_name = "N")]
     pub(crate) ef: Option<u32>,
-    /// A filter over payloads, JSON
+    /// A filter over payloads, JSON; an example is below
     #[arg(long, value_name = "JSON")]
     pub(crate) filter: Option<String>,
 }
@@ -342,22 +379,34 @@ pub(crate) struct Match {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
     /// List this node's tasks, newest first
+    #[command(after_help = "\
+Example:
+  edge-net task ls -n 5")]
     Ls {
         /// At most this many
-        #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = count)]
         limit: usize,
     },
     /// Show one task
+    #[command(after_help = "\
+Example:
+  edge-net task show 3f9a          the beginning of an id of `edge-net task ls`")]
     Show {
         /// The task, or the beginning of its id
         id: String,
     },
     /// Stop a task that is not decided yet
+    #[command(after_help = "\
+Example:
+  edge-net task cancel 3f9a")]
     Cancel {
         /// The task, or the beginning of its id
         id: String,
     },
     /// Say who bid, who declined and why, who agreed, and what was paid
+    #[command(after_help = "\
+Example:
+  edge-net task explain 3f9a")]
     Explain {
         /// The task, or the beginning of its id
         id: String,
@@ -368,6 +417,9 @@ pub(crate) enum Task {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Peer {
     /// List the members this node knows
+    #[command(after_help = "\
+Example:
+  edge-net peer ls")]
     Ls,
 }
 
@@ -375,19 +427,29 @@ pub(crate) enum Peer {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ledger {
     /// Show a balance
+    #[command(after_help = "\
+Examples:
+  edge-net ledger balance
+  edge-net ledger balance 3f9a     of another member")]
     Balance {
         /// The account [default: this node's]
         account: Option<String>,
     },
     /// Show an account's blocks, oldest first
+    #[command(after_help = "\
+Example:
+  edge-net ledger history -n 10")]
     History {
         /// The account [default: this node's]
         account: Option<String>,
         /// At most this many, the newest
-        #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
+        #[arg(long, short = 'n', value_name = "N", default_value_t = 50, value_parser = count)]
         limit: usize,
     },
     /// Check every certificate again and add up
+    #[command(after_help = "\
+Example:
+  edge-net ledger verify")]
     Verify,
     /// Hand the founder's witness duty to a set of 4, 7 ... 31, this node among them
     #[command(after_help = "\
@@ -404,6 +466,9 @@ Example (the ids stand in `edge-net peer ls`):
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Show every setting
+    #[command(after_help = "\
+Example:
+  edge-net config show --origin")]
     Show {
         /// Also where each value comes from
         #[arg(long)]
@@ -432,6 +497,14 @@ pub(crate) struct Demo {
     /// What is drawn (queries, samples, the kind of lie) follows from this number
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+/// 1 or more.
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a number of 1 or more".to_owned()),
+        Ok(count) => Ok(count),
+    }
 }
 
 /// `30`, `90s`, `5m`.
@@ -476,6 +549,33 @@ mod tests {
         command.build();
         walk(&mut command, "", &mut out);
         insta::assert_snapshot!(out);
+    }
+
+    /// `help COMMAND` has examples, as the README says.
+    #[test]
+    fn every_command_has_an_example() {
+        fn walk(command: &clap::Command, without: &mut Vec<String>) {
+            let subs: Vec<_> =
+                command.get_subcommands().filter(|s| s.get_name() != "help").collect();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if subs.is_empty() && !help.contains("Example") {
+                without.push(command.get_name().to_owned());
+            }
+            subs.into_iter().for_each(|sub| walk(sub, without));
+        }
+        let mut without = Vec::new();
+        walk(&Cli::command(), &mut without);
+        assert_eq!(without, [] as [String; 0]);
+    }
+
+    /// The example of a filter is one that a search takes.
+    #[test]
+    fn the_filter_of_the_help_is_a_filter() {
+        edge_tasks::filter_from_json(FILTER_EXAMPLE.as_bytes()).unwrap();
+        let mut command = Cli::command();
+        let search = command.find_subcommand_mut("search").unwrap();
+        assert!(search.render_long_help().to_string().contains(FILTER_EXAMPLE));
+        assert_eq!((count("1"), count("0").is_err(), count("x").is_err()), (Ok(1), true, true));
     }
 
     #[test]

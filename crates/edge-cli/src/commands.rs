@@ -9,7 +9,7 @@ pub(crate) mod node;
 mod task;
 
 use clap::CommandFactory as _;
-use edge_node::config::{Config, ConfigError, Layers};
+use edge_node::config::{Config, ConfigError, Layers, Origin};
 use serde_json::{Value, json};
 
 use crate::{
@@ -49,6 +49,12 @@ impl Context {
     pub(crate) fn client(&self) -> Outcome<Client> {
         let config = self.config(Vec::new())?;
         match &self.global.api {
+            Some(url) if !is_http(url) => Err(Failure::new(
+                Exit::Usage,
+                format!("--api {url:?} is no address of a node"),
+                "it is not of the form http://HOST:PORT",
+                "for example --api http://127.0.0.1:3141",
+            )),
             Some(url) => Ok(Client::new(url, config.token, self.global.timeout)),
             None => Client::of_folder(&config.data_dir, config.token, self.global.timeout),
         }
@@ -64,14 +70,34 @@ impl Context {
     }
 }
 
+fn is_http(url: &str) -> bool {
+    url.parse::<ureq::http::Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+}
+
 /// Settings that cannot be used.
 pub(crate) fn bad_settings(error: &ConfigError) -> Failure {
-    Failure::new(
-        Exit::Usage,
-        "the settings cannot be used",
-        error,
-        "see what is set and where with `edge-net config show --origin`",
-    )
+    let place = |origin: &Origin| match origin {
+        Origin::File(path) => format!("in {}", path.display()),
+        Origin::Environment(name) => format!("in the variable {name}"),
+        Origin::Default | Origin::Flag(_) => "on the command line".to_owned(),
+    };
+    let next = match error {
+        ConfigError::Unreadable { .. } => {
+            "correct its path or permissions, or name another with --config FILE".to_owned()
+        }
+        ConfigError::Syntax { path, .. } => {
+            format!("correct {}, or name another file with --config FILE", path.display())
+        }
+        ConfigError::UnknownKey { origin, .. } => {
+            format!("remove it {}; docs/configuration.md has every key", place(origin))
+        }
+        ConfigError::Value { origin, .. } => {
+            format!("correct it {}; docs/configuration.md has an example", place(origin))
+        }
+        _ => "docs/configuration.md says what each setting does".to_owned(),
+    };
+    Failure::new(Exit::Usage, "the settings cannot be used", error, next)
 }
 
 /// Runs a command.
@@ -137,8 +163,18 @@ pub(crate) fn plain(value: &Value) -> String {
         Value::Null => "?".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
+        // Amounts are small: 0.000002, never 2e-6.
+        Value::Number(number) if number.is_f64() => {
+            number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string())
+        }
         other => other.to_string(),
     }
+}
+
+/// `1 result`, `2 results`.
+pub(crate) fn counted(count: impl TryInto<u64>, what: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The beginning of a long id.
@@ -158,4 +194,19 @@ pub(crate) fn node_name(value: &Value) -> String {
 /// The elements of a list, none where there is no list.
 pub(crate) fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
     value[field].as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_written_without_exponents() {
+        assert_eq!(plain(&json!(0.000002)), "0.000002");
+        assert_eq!((plain(&json!(12.5)), plain(&json!(7))), ("12.5".into(), "7".into()));
+        assert_eq!(
+            (counted(0u64, "result"), counted(1u64, "result")),
+            ("0 results".into(), "1 result".into())
+        );
+    }
 }

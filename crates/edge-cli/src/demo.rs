@@ -79,7 +79,7 @@ pub(crate) fn run(context: &Context, args: &args::Demo) -> Outcome {
         .prefix("edge-net-demo-")
         .tempdir()
         .map_err(|error| Failure::failed("no temporary folder", error, "set TMPDIR"))?;
-    let kind = if args.honest { "nobody lies" } else { "one of them will lie" };
+    let kind = if args.honest { "nobody lies" } else { "a fifth joins later and lies" };
     say.step(&format!("four nodes on this machine, {kind}; data in {}", root.path().display()));
     // What the parent computes itself is computed by the definition of the kernels.
     edge_kernels::force(edge_kernels::Simd::Scalar)
@@ -314,7 +314,7 @@ impl<'a> Demo<'a> {
 
     fn import(&self, passages: &[Passage], quiet: bool) -> Outcome {
         self.say.step(&format!("embedding and indexing the first {} passages", passages.len()));
-        let shown = if quiet { Shown::Never } else { Shown::Always };
+        let shown = if quiet { Shown::Never } else { Shown::OnTerminal };
         let mut progress = Progress::new("import", passages.len() as u64, shown);
         self.say.bar(true);
         let began = Instant::now();

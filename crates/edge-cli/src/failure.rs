@@ -58,6 +58,21 @@ impl Failure {
         Failure::new(Exit::Failed, what, why, next)
     }
 
+    /// What another process printed with `--json`, if it is a failure.
+    pub(crate) fn from_json(value: &Value) -> Option<Self> {
+        let part = |name: &str| value["error"][name].as_str().map(str::to_owned);
+        let exit = match value["exit"].as_u64() {
+            Some(2) => Exit::Usage,
+            Some(3) => Exit::Unreachable,
+            Some(4) => Exit::NotFound,
+            Some(5) => Exit::Refused,
+            Some(6) => Exit::TimedOut,
+            _ => Exit::Failed,
+        };
+        let (why, next) = (part("why").unwrap_or_default(), part("next").unwrap_or_default());
+        Some(Failure::new(exit, part("what")?, why, next))
+    }
+
     /// As the JSON object of `--json`.
     pub(crate) fn json(&self) -> Value {
         let Failure { exit, what, why, next } = self;

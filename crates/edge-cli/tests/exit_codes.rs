@@ -134,6 +134,10 @@ fn wrong_usage_is_two() {
         &["start", "--lie", "softly"],
         &["identity", "invite", "--credits", "1,5"],
         &["task", "show", "xyz"],
+        &["task", "ls", "-n", "0"],
+        &["search", "q", "-c", "docs", "--filter", "{bad"],
+        &["status", "--api", "nonsense"],
+        &["embed", "-"],
     ] {
         let fake = Fake::new(200, "{}");
         let output = fake.run(arguments);
@@ -141,6 +145,52 @@ fn wrong_usage_is_two() {
     }
     let output = edge_net(&["--config", "/nowhere/settings.toml", "config", "show"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// What a person is told to do is something that can be done.
+#[test]
+fn advice_leads_somewhere() {
+    let said = |arguments: &[&str]| {
+        let output = edge_net(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        text(&output.stderr)
+    };
+    let filter = said(&["--api", "http://127.0.0.1:9", "search", "q", "-c", "d", "--filter", "{"]);
+    assert!(filter.contains(r#"--filter '{"must": [{"key": "file", "match""#), "{filter}");
+    assert!(said(&["--api", "nonsense", "status"]).contains("http://127.0.0.1:3141"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.toml");
+    for (settings, advice) in [("cpu = [", "correct "), ("foo = 1", "remove it in ")] {
+        std::fs::write(&file, settings).unwrap();
+        let said = said(&["--config", file.to_str().unwrap(), "config", "show"]);
+        assert!(said.contains(&format!("next: {advice}{}", file.display())), "{said}");
+        assert!(!said.contains("did you mean"), "{said}");
+    }
+}
+
+/// Files of other kinds are counted and named, and one that is named by hand is read.
+#[test]
+fn files_of_unknown_kinds_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table.tsv");
+    std::fs::write(&table, "these are words in a table of several columns\n").unwrap();
+    std::fs::write(folder.path().join("a.txt"), "these are words in a file of prose\n").unwrap();
+    let answer = json!({ "schema": "edge-net.import/1", "stored": 1, "known": 0, "failed": 0 });
+    let fake = Fake::new(200, &answer.to_string());
+    let import = |path: &std::path::Path| {
+        let output = fake.run(&["collection", "import", "notes", path.to_str().unwrap(), "--json"]);
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (object, text(&output.stderr))
+    };
+    let (object, said) = import(folder.path());
+    assert_eq!(
+        (&object["left_out"], &object["left_out_files"]),
+        (&json!(1), &json!(["table.tsv"]))
+    );
+    assert!(said.contains("left out 1 file of unknown kinds: table.tsv"), "{said}");
+    let (object, said) = import(&table);
+    assert_eq!(object["taken_for"], "plain text in paragraphs");
+    assert!(said.contains("table.tsv is of no known kind: taken for plain text"), "{said}");
 }
 
 #[test]

@@ -89,6 +89,59 @@ fn documents() -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// An own id comes back, a second start is refused as in the foreground and leaves the log of the
+/// running node alone, and a start right after a stop finds the folder free.
+#[test]
+fn a_node_in_the_background() {
+    let node = Node::new();
+    node.start(&[]);
+    let records = node.folder.path().join("records.jsonl");
+    let lines = "{\"id\": \"my-id-7\", \"text\": \"the parcel never arrived at the door\"}\n\
+                 {\"text\": \"a refund was promised within nine days\"}\n";
+    std::fs::write(&records, lines).unwrap();
+    let path = records.to_str().unwrap();
+    assert_eq!(node.ask(&["collection", "import", "notes", path])["stored"], 2);
+    let again = node.ask(&["collection", "import", "notes", path]);
+    assert_eq!((&again["stored"], &again["known"]), (&0.into(), &2.into()));
+    let hit = |text: &str| node.ask(&["search", text, "-c", "notes", "-k", "1"])["hits"][0].clone();
+    let own = hit("the parcel never arrived");
+    assert_eq!(own["id"], "my-id-7", "{own}");
+    assert_eq!(own["record"].as_str().unwrap().len(), 64);
+    let fields: Vec<&String> = own["payload"].as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["file", "line", "text"]);
+    let other = hit("a refund was promised");
+    assert_eq!(other["id"], other["record"], "the hash of the text");
+
+    let log = || std::fs::read_to_string(node.data().join("node.log")).unwrap();
+    let before = log();
+    let second = ["start", "--detach", "--port", "0", "--no-mdns"];
+    let output = node.run(&second);
+    assert_eq!(output.status.code(), Some(5));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.starts_with("error: the node did not start\n  why:  another node"), "{said}");
+    assert!(said.contains("\n  next: stop that node") && said.lines().count() == 3, "{said}");
+    let output = node.run(&[&second[..], &["--json"]].concat());
+    let failure: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &failure["exit"]), (Some(5), &5.into()));
+    assert_eq!(log(), before, "the running node's log");
+
+    for _ in 0..3 {
+        node.ask(&["stop"]);
+        node.start(&[]);
+    }
+    let shown = node.ask(&["config", "show"]);
+    assert_eq!(shown["settings"]["data_dir"], node.data().to_str().unwrap());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&node.data()), 0o700);
+        let backup = node.folder.path().join("me.backup");
+        node.ask(&["identity", "export", backup.to_str().unwrap()]);
+        assert_eq!(mode(&backup), 0o600);
+    }
+}
+
 /// Import, restart after SIGKILL, search: nothing that was acknowledged is lost; and what a person
 /// asks wrongly is answered with what there is.
 #[test]

@@ -78,14 +78,14 @@ pub enum ConfigError {
         reason: String,
     },
     /// A key nobody knows.
-    #[error("unknown setting `{key}` ({origin}): did you mean `{nearest}`")]
+    #[error("unknown setting `{key}` ({origin}){}", did_you_mean(*nearest))]
     UnknownKey {
         /// As written.
         key: String,
         /// Where.
         origin: Origin,
-        /// The known key that looks most like it.
-        nearest: &'static str,
+        /// The known key that looks like it, if one does.
+        nearest: Option<&'static str>,
     },
     /// A value that its key does not take.
     #[error("setting `{key}` ({origin}): {reason}")]
@@ -292,9 +292,10 @@ impl Config {
         })
     }
 
-    /// The known key most like a word.
-    pub fn nearest_key(word: &str) -> &'static str {
-        KEYS.into_iter().min_by_key(|key| distance(word, key)).unwrap_or(KEYS[0])
+    /// The known key most like a word, if it differs in a third of it or less.
+    pub fn nearest_key(word: &str) -> Option<&'static str> {
+        let near = |key: &&str| distance(word, key) <= word.len().max(key.len()).div_ceil(3);
+        KEYS.into_iter().min_by_key(|key| distance(word, key)).filter(near)
     }
 
     fn of(raw: &Raw) -> Result<Config, ConfigError> {
@@ -422,6 +423,10 @@ fn put(raw: &mut Raw, key: &str, value: toml::Value, origin: Origin) -> Result<(
             Err(ConfigError::UnknownKey { key: key.to_owned(), origin, nearest })
         }
     }
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |key| format!(": did you mean `{key}`"))
 }
 
 /// Levenshtein distance (1966), two rows.

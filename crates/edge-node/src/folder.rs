@@ -108,10 +108,7 @@ impl Folder {
     /// # Errors
     /// [`FolderError::InUse`] and [`FolderError::Io`].
     pub fn open(path: &Path) -> Result<Folder, FolderError> {
-        if !path.exists() {
-            std::fs::create_dir_all(path).map_err(io_at(path))?;
-            make_private(path).map_err(io_at(path))?;
-        }
+        create(path)?;
         let lock_path = path.join("lock");
         let mut lock = OpenOptions::new()
             .read(true)
@@ -200,6 +197,37 @@ impl Drop for Folder {
     fn drop(&mut self) {
         self.release();
     }
+}
+
+/// Makes a data folder private to its owner, unless there is one.
+///
+/// # Errors
+/// [`FolderError::Io`].
+pub fn create(path: &Path) -> Result<(), FolderError> {
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path).map_err(io_at(path))?;
+    make_private(path).map_err(io_at(path))
+}
+
+/// Whether no process holds a folder or its database any more, so that a node can start on it.
+pub fn is_free(path: &Path) -> bool {
+    ["lock", "pool.redb"].iter().all(|name| match File::open(path.join(name)) {
+        // The lock ends with the file, which is closed here.
+        Ok(file) => !matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+        Err(_) => true,
+    })
+}
+
+/// Writes a file that only its owner may read.
+///
+/// # Errors
+/// What the system says.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = platform::open_private(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Where the HTTP interface of the node on a folder listens, if one says so.
@@ -320,7 +348,9 @@ mod tests {
     #[test]
     fn one_node_a_folder() {
         let temp = tempfile::tempdir().unwrap();
+        assert!(is_free(temp.path()));
         let first = Folder::open(temp.path()).unwrap();
+        assert!(!is_free(temp.path()));
         match Folder::open(temp.path()) {
             Err(FolderError::InUse { pid, .. }) => {
                 assert_eq!(pid, std::process::id().to_string());
@@ -328,6 +358,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         drop(first);
+        assert!(is_free(temp.path()));
         Folder::open(temp.path()).unwrap();
     }
 

@@ -105,6 +105,8 @@ pub struct Matched {
 pub struct Hit {
     /// The record.
     pub id: RecordId,
+    /// The id its caller gave it, if it was given one.
+    pub key: Option<String>,
     /// Larger is better.
     pub score: f32,
     /// What was stored with it; `text` is the text it was made of, if it was.
@@ -407,12 +409,13 @@ impl Jobs {
         };
         let hits = found.hits.iter().map(|hit| {
             let body = RecordBody::decode(&hit.body).map_err(malformed)?;
-            let payload = match body.payload.as_slice() {
+            let mut payload = match body.payload.as_slice() {
                 [] => serde_json::Map::new(),
                 bytes => serde_json::from_slice(bytes)
                     .map_err(|error| Refusal::Failed(format!("record {}: {error}", hit.id)))?,
             };
-            Ok(Hit { id: hit.id, score: edge_tasks::score_from_key(hit.score), payload })
+            let key = import::take_key(&hit.id, &mut payload);
+            Ok(Hit { id: hit.id, key, score: edge_tasks::score_from_key(hit.score), payload })
         });
         let hits = hits.collect::<Result<_, Refusal>>()?;
         Ok(Found { hits, shards: found.shards, ef, task: None })

@@ -16,6 +16,11 @@ use crate::{error::Failure, server::App};
 
 /// The largest dimension of a collection.
 const DIM_MAX: u32 = 4_096;
+/// What to do about a name that cannot be had.
+const OTHER_NAME: &str =
+    "use it as it is, or choose another name; `edge-net collection ls` lists what there is";
+/// The longest a search may take, in milliseconds.
+const TIMEOUT_MS_MAX: u64 = 600_000;
 
 #[derive(Serialize)]
 struct Collection {
@@ -87,7 +92,9 @@ pub(crate) struct Create {
 /// `POST /api/v1/collections`.
 pub(crate) async fn create(State(app): State<App>, Body(body): Body<Create>) -> Outcome {
     let view = match (body.dim, body.metric) {
-        (None, None) => app.jobs.create_collection(&body.name).await?,
+        (None, None) => {
+            app.jobs.create_collection(&body.name).await.map_err(Failure::advised(OTHER_NAME))?
+        }
         (None, Some(_)) => {
             let text = "a collection of texts compares by cosine; give `dim` too for plain vectors";
             return Err(Failure::invalid(text));
@@ -100,7 +107,9 @@ pub(crate) async fn create(State(app): State<App>, Body(body): Body<Create>) -> 
             let metric = Metric::from_name(name).ok_or_else(|| {
                 Failure::invalid(format!("no metric {name:?}; there are: cosine, dot, l2"))
             })?;
-            app.jobs.create_collection_with(&body.name, &Layout::vectors(dim, metric)).await?
+            let layout = Layout::vectors(dim, metric);
+            let made = app.jobs.create_collection_with(&body.name, &layout).await;
+            made.map_err(Failure::advised(OTHER_NAME))?
         }
     };
     tagged("edge-net.collection/1", Collection::from(view))
@@ -166,7 +175,9 @@ pub(crate) struct Search {
 
 #[derive(Serialize)]
 struct Hit {
-    id: RecordId,
+    /// What the caller named the record, else the hash of its content.
+    id: String,
+    record: RecordId,
     score: f32,
     payload: Map<String, Value>,
 }
@@ -204,7 +215,11 @@ pub(crate) async fn search(
     };
     let remaining = match body.timeout_ms {
         None => defaults.remaining,
-        Some(ms) => edge_base::Micros::from_millis(ms.clamp(1, 600_000)),
+        Some(ms @ 1..=TIMEOUT_MS_MAX) => edge_base::Micros::from_millis(ms),
+        Some(ms) => {
+            let why = format!("timeout_ms is 1 to {TIMEOUT_MS_MAX}, not {ms}");
+            return Err(Failure::invalid(why));
+        }
     };
     let options = SearchOptions { k: body.k.unwrap_or(defaults.k), ef: body.ef, filter, remaining };
     let found = match (body.text, body.vector) {
@@ -218,7 +233,12 @@ pub(crate) async fn search(
         hits: found
             .hits
             .into_iter()
-            .map(|hit| Hit { id: hit.id, score: hit.score, payload: hit.payload })
+            .map(|hit| Hit {
+                id: hit.key.unwrap_or_else(|| hit.id.to_string()),
+                record: hit.id,
+                score: hit.score,
+                payload: hit.payload,
+            })
             .collect(),
         shards: found
             .shards

@@ -66,7 +66,10 @@ struct HandedOver {
 pub(crate) async fn handover(State(app): State<App>, Body(body): Body<Witnesses>) -> Outcome {
     let witnesses: Result<Vec<NodeId>, Failure> =
         body.witnesses.iter().map(|text| node_id(text)).collect();
-    match app.node.call(Command::Handover { witnesses: witnesses? }).await? {
+    let next = "name 3, 6, .. 30 other members, once, on the founder; `edge-net peer ls` lists them, \
+                `edge-net ledger verify` the witnesses";
+    let handed = app.node.call(Command::Handover { witnesses: witnesses? }).await;
+    match handed.map_err(Failure::advised(next))? {
         Answer::HandedOver(handover) => {
             let (version, witnesses) = (handover.to.version, handover.to.members);
             tagged("edge-net.handover/1", HandedOver { version, witnesses })

@@ -4,7 +4,7 @@ use axum::extract::{Path, Query, State};
 use edge_base::{Credits, Digest, TaskId};
 use edge_node::jobs::{TaskCheck, TaskOptions};
 use edge_swarm::{
-    Answer, Command,
+    Answer, Command, Refusal,
     command::{Check, Priority, TaskView},
 };
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,8 @@ pub(crate) async fn explain(State(app): State<App>, Path(id): Path<String>) -> O
 /// `DELETE /api/v1/tasks/{id}`.
 pub(crate) async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Outcome {
     let task = task_id(&app, &id).await?;
-    app.node.call(Command::CancelTask(task)).await?;
+    let next = "`edge-net task explain ID` says how it ended";
+    app.node.call(Command::CancelTask(task)).await.map_err(Failure::advised(next))?;
     done()
 }
 
@@ -110,7 +111,13 @@ fn options(priority: Priority, price_max: Option<Credits>) -> TaskOptions {
 /// `POST /api/v1/embed`.
 pub(crate) async fn embed(State(app): State<App>, Body(body): Body<Embed>) -> Outcome {
     let options = options(body.priority, body.max_credits);
-    let embedded = app.jobs.embed(&body.texts, options).await?;
+    let embedded = app.jobs.embed(&body.texts, options).await.map_err(|refusal| {
+        let next = "correct the text that is named, counted from 0, or leave it out";
+        match refusal {
+            Refusal::Invalid(_) => Failure::advised(next)(refusal),
+            other => other.into(),
+        }
+    })?;
     let answer = Embedding {
         model: embedded.model,
         dim: embedded.dim,

@@ -21,7 +21,8 @@ pub(super) fn embed(context: &Context, embed: &Embed) -> Outcome {
         texts => texts.to_vec(),
     };
     if texts.is_empty() {
-        return Err(Failure::new(Exit::Usage, "nothing to embed", "no text was given", ""));
+        let next = "give a text, or one a line on standard input: `edge-net embed - < FILE`";
+        return Err(Failure::new(Exit::Usage, "nothing to embed", "no text was given", next));
     }
     let body = json!({ "texts": texts, "priority": embed.priority.name() });
     let answer = context.client()?.post("/api/v1/embed", &body)?;
@@ -71,7 +72,7 @@ pub(super) fn search(context: &Context, search: &Search) -> Outcome {
     }
     if let Some(filter) = &search.filter {
         body["filter"] = serde_json::from_str(filter).map_err(|error| {
-            let next = "write JSON, for example '{\"file\": \"guide.md\"}'";
+            let next = format!("for example --filter '{}'", crate::args::FILTER_EXAMPLE);
             Failure::new(Exit::Usage, "the filter is not JSON", error, next)
         })?;
     }

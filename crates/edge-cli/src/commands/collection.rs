@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, list, node_name, text};
+use super::{Context, counted, list, node_name, text};
 use crate::{
     args::{Collection, Import},
     client::{Client, escaped},
@@ -59,14 +59,27 @@ pub(super) fn run(context: &Context, command: Collection) -> Outcome {
 
 fn row(view: &Value) -> Vec<String> {
     let shards = list(view, "shards");
-    let held = |shard: &Value| list(shard, "replicas").len();
+    let in_step = |shard: &Value, replica: &Value| replica["seq"].as_u64() >= shard["seq"].as_u64();
+    // A copy that is still behind answers no search: it does not count yet.
+    let held = |shard: &Value| {
+        list(shard, "replicas").iter().filter(|replica| in_step(shard, replica)).count()
+    };
     let fewest = shards.iter().map(held).min().unwrap_or(0);
+    let (mut at, mut of) = (0, 0);
+    for shard in shards {
+        let behind = |replica: &&Value| !in_step(shard, replica) && replica["reachable"] == true;
+        for replica in list(shard, "replicas").iter().filter(behind) {
+            at += replica["seq"].as_u64().unwrap_or(0);
+            of += shard["seq"].as_u64().unwrap_or(0);
+        }
+    }
+    let behind = if of == 0 { String::new() } else { format!(" (catching up, {at} of {of})") };
     let wanted = shards.iter().filter_map(|shard| shard["wanted"].as_u64()).max().unwrap_or(0);
     vec![
         text(view, "name"),
         text(view, "rows"),
         shards.len().to_string(),
-        format!("{fewest} of {wanted}"),
+        format!("{fewest} of {wanted}{behind}"),
         node_name(&view["owner"]),
     ]
 }
@@ -84,6 +97,16 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
     })?;
     for skipped in &documents.skipped {
         context.output.remark(format!("skipped {}: {}", skipped.file, skipped.reason));
+    }
+    if let Some(kind) = documents.taken_for {
+        let file = import.path.display();
+        context.output.remark(format!("{file} is of no known kind: taken for {kind}"));
+    }
+    if documents.other > 0 {
+        let files = counted(documents.other, "file");
+        let names = documents.other_names.join(", ");
+        let more = if documents.other > documents.other_names.len() { ", .." } else { "" };
+        context.output.remark(format!("left out {files} of unknown kinds: {names}{more}"));
     }
     if documents.passages.is_empty() {
         let why = format!(
@@ -117,6 +140,9 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
         "failed": report.failed,
         "errors": report.errors,
         "skipped": documents.skipped,
+        "left_out": documents.other,
+        "left_out_files": documents.other_names,
+        "taken_for": documents.taken_for,
     });
     context.show(&answer, |output, _| {
         output.line(format!(

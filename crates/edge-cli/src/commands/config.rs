@@ -11,7 +11,11 @@ pub(super) fn run(context: &Context, command: Config) -> Outcome {
     let config = context.config(Vec::new())?;
     let mut settings = Map::new();
     let mut rows = Vec::new();
-    for setting in config.origins() {
+    for mut setting in config.origins() {
+        if setting.key == "data_dir" {
+            // Empty by default: what is used is what helps.
+            setting.value = config.data_dir.display().to_string();
+        }
         let from = match &setting.origin {
             Origin::Default => "default".to_owned(),
             other => other.to_string(),

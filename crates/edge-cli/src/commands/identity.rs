@@ -3,7 +3,9 @@
 use std::{io::IsTerminal as _, path::Path};
 
 use edge_base::{Credits, backup::BackupError};
-use edge_node::folder::{FolderError, export_identity, import_identity, read_identity};
+use edge_node::folder::{
+    FolderError, export_identity, import_identity, read_identity, write_private,
+};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -84,7 +86,7 @@ fn export(context: &Context, file: &Path, password_file: Option<&Path>) -> Outco
     }
     let password = password(password_file, true)?;
     let bytes = export_identity(&folder, &password).map_err(|error| of_folder(&error))?;
-    std::fs::write(file, &bytes).map_err(|error| {
+    write_private(file, &bytes).map_err(|error| {
         let what = format!("{} cannot be written", file.display());
         Failure::failed(what, error, "name a file in a folder that you may write to")
     })?;

@@ -2,15 +2,17 @@
 
 use std::{
     fs::OpenOptions,
-    path::Path,
+    io::{BufRead as _, BufReader},
     process::{Command, Stdio},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
+use edge_base::NetworkTag;
 use edge_node::{
     Ended, Found, Node, NodeError, NodeOptions, StartMode,
-    config::Config,
-    folder::FolderError,
+    config::{Config, Origin},
+    folder::{self, FolderError},
     lifeline::{self, Lifeline},
     logging,
 };
@@ -20,7 +22,6 @@ use serde_json::{Value, json};
 use super::{Context, bad_settings, identity, list, node_name, short, text};
 use crate::{
     args::Start,
-    client::Client,
     failure::{Exit, Failure, Outcome},
     output::Output,
 };
@@ -76,6 +77,7 @@ async fn run(
     options: NodeOptions,
     lifeline: Option<Lifeline>,
 ) -> Outcome {
+    let (entered, computing) = (entered(&config, &mode), computing(&config));
     let node =
         Node::start_with(config, mode, options).await.map_err(|error| not_started(&error))?;
     let server = match edge_api::serve(node.clone()).await {
@@ -94,21 +96,14 @@ async fn run(
         "schema": "edge-net.started/1",
         "node": node.node().to_hex(),
         "pool": node.pool().to_hex(),
+        "entered": entered,
+        "computing": computing,
         "api": server.url(),
         "addresses": node.addresses(),
         "data_dir": node.config().data_dir,
         "pid": std::process::id(),
     });
-    context.show(&started, |output, started| {
-        let node = node_name(&started["node"]);
-        output.line(format!("{} runs; HTTP at {}", output.bold(&node), server.url()));
-        if !output.quiet {
-            output.line(format!("  pool     {}", short(&text(started, "pool"))));
-            output.line(format!("  data     {}", text(started, "data_dir")));
-            output.line("  invite   edge-net identity invite");
-            output.line("  stop     Ctrl-C, or edge-net stop");
-        }
-    });
+    context.show(&started, show_started);
     let ended: Ended = tokio::select! {
         why = lifeline::stop_requested(lifeline) => {
             tracing::info!(why, "stopping");
@@ -120,6 +115,70 @@ async fn run(
     ended.map_err(|reason| {
         Failure::failed("the node stopped by itself", reason, "start it again once that is mended")
     })
+}
+
+/// How a node comes to its pool: `founded`, `resumed` or `joining`.
+fn entered(config: &Config, mode: &StartMode) -> &'static str {
+    let folder = &config.data_dir;
+    let bound = folder::read_identity(folder).ok().flatten();
+    let bound = bound.is_some_and(|(identity, _)| identity.network() != NetworkTag::UNBOUND);
+    match mode {
+        _ if bound && folder.join("pool.redb").exists() => "resumed",
+        StartMode::Join(_) => "joining",
+        _ => "founded",
+    }
+}
+
+/// What is computed for others, how much, and who said so.
+fn computing(config: &Config) -> String {
+    let from = |key: &str| {
+        let origin = config.origins().find(|s| s.key == key).map_or(Origin::Default, |s| s.origin);
+        match origin {
+            Origin::Default => "by default".to_owned(),
+            other => format!("set by {other}"),
+        }
+    };
+    if !config.works {
+        return format!("nothing for others ({})", from("works"));
+    }
+    let percent = |share: edge_node::config::Percent| f64::from(share.per_mille()) / 10.0;
+    let (cpu, idle) = (percent(config.cpu), percent(config.cpu_idle));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let of = if cores == 1 { "the core".to_owned() } else { format!("{cores} cores") };
+    let from = from("cpu");
+    if cpu == idle {
+        return format!("up to {cpu}% of {of} ({from})");
+    }
+    let minutes = config.idle.as_secs_f64() / 60.0;
+    format!("up to {cpu}% of {of}, {idle}% after {minutes:.0} minutes without input ({from})")
+}
+
+fn show_started(output: &Output, started: &Value) {
+    let how = if started["log"].is_null() { "" } else { " in the background" };
+    let node = output.bold(&node_name(&started["node"]));
+    output.line(format!("{node} runs{how}; HTTP at {}", text(started, "api")));
+    if output.quiet {
+        return;
+    }
+    let pool = short(&text(started, "pool"));
+    let joining = started["entered"] == "joining";
+    output.line(match started["entered"].as_str() {
+        Some("founded") => format!("  founded    pool {pool}"),
+        Some("joining") => {
+            format!("  joining    pool {pool}: `edge-net status` says when a member let it in")
+        }
+        _ => format!("  resumed    pool {pool}"),
+    });
+    output.line(format!("  computing  {}", text(started, "computing")));
+    output.line(format!("  data       {}", text(started, "data_dir")));
+    if started["log"].is_string() {
+        output.line(format!("  log        {}", text(started, "log")));
+    }
+    if !joining {
+        output.line("  invite     edge-net identity invite");
+    }
+    let stop = if how.is_empty() { "Ctrl-C, or edge-net stop" } else { "edge-net stop" };
+    output.line(format!("  stop       {stop}"));
 }
 
 fn mode(start: &Start) -> Outcome<StartMode> {
@@ -165,25 +224,26 @@ fn not_started(error: &NodeError) -> Failure {
         NodeError::Store(_) | NodeError::Folder(_) => {
             Failure::failed(what, error, "check the data folder, or name another with --data-dir")
         }
-        _ => Failure::failed(what, error, "see `edge-net config show --origin`"),
+        _ => Failure::failed(what, error, "`edge-net config show --origin` says what it ran with"),
     }
 }
 
-/// Starts this very command again without `--detach`, and waits until it answers.
+/// Starts this very command again without `--detach`, and waits for the object that it prints.
 fn detach(context: &Context, config: &Config) -> Outcome {
     let failed = |why: &dyn std::fmt::Display| {
         Failure::failed("the node did not start", why, "run it without --detach to see more")
     };
-    let folder = &config.data_dir;
-    std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
-    let log = folder.join("node.log");
+    folder::create(&config.data_dir).map_err(|error| failed(&error))?;
+    let log = config.data_dir.join("node.log");
     let file =
         OpenOptions::new().create(true).append(true).open(&log).map_err(|error| failed(&error))?;
-    let errors = file.try_clone().map_err(|error| failed(&error))?;
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
     let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--detach");
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(file).stderr(errors);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+    if !context.output.json {
+        command.arg("--json");
+    }
     #[cfg(unix)]
     {
         // Ctrl-C in this terminal is not meant for the node.
@@ -191,58 +251,46 @@ fn detach(context: &Context, config: &Config) -> Outcome {
         command.process_group(0);
     }
     let mut child = command.spawn().map_err(|error| failed(&error))?;
-    let began = Instant::now();
-    let note = loop {
-        if let Some(status) = child.try_wait().map_err(|error| failed(&error))? {
-            return Err(failed(&format!("it ended with {status}: {}", last_line(&log))));
-        }
-        let note = edge_node::folder::read_api_note(folder).filter(|note| note.pid == child.id());
-        if let Some(note) = note
-            && Client::new(&note.url, config.token.clone(), None).is_up("/healthz")
-        {
-            break note;
-        }
-        if began.elapsed() > DETACHED_START {
-            let why = format!("it does not answer; see {}", log.display());
-            return Err(Failure::new(
-                Exit::TimedOut,
-                "the node is slow to start",
-                why,
-                "wait, or look",
-            ));
-        }
-        std::thread::sleep(Duration::from_millis(50));
+    let stdout = child.stdout.take().expect("invariant: the child's output is piped");
+    let (sender, said) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        // Without a line it ended without a word.
+        let _ = BufReader::new(stdout).read_line(&mut line);
+        // Nobody waits after the limit.
+        let _ = sender.send(line);
+    });
+    let Ok(line) = said.recv_timeout(DETACHED_START) else {
+        let why = format!("it does not answer; see {}", log.display());
+        let next = "ask it with `edge-net status`, or end it with `edge-net stop`";
+        return Err(Failure::new(Exit::TimedOut, "the node is slow to start", why, next));
     };
-    let answer = json!({
-        "schema": "edge-net.started/1",
-        "node": note.node,
-        "api": note.url,
-        "pid": note.pid,
-        "data_dir": folder,
-        "log": log,
-    });
-    context.show(&answer, |output, answer| {
-        let node = node_name(&answer["node"]);
-        output.line(format!("{} runs in the background; HTTP at {}", node, note.url));
-        output.remark(format!("  log   {}\n  stop  edge-net stop", log.display()));
-    });
+    let mut answer: Value = serde_json::from_str(&line).unwrap_or_default();
+    if let Some(failure) = Failure::from_json(&answer) {
+        return Err(failure);
+    }
+    if answer["schema"] != "edge-net.started/1" {
+        let status = child.wait().map_err(|error| failed(&error))?;
+        return Err(failed(&format!("it ended with {status}; see the end of {}", log.display())));
+    }
+    let log = config.log_file.clone().unwrap_or(log);
+    answer["log"] = json!(log);
+    context.show(&answer, show_started);
     Ok(())
-}
-
-fn last_line(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(4).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
 }
 
 pub(super) fn stop(context: &Context) -> Outcome {
     let client = context.client()?;
+    // A node named by --api may be elsewhere: then its folder cannot be watched.
+    let folder = context.config(Vec::new())?.data_dir;
+    let here = folder::read_api_note(&folder).is_some_and(|note| note.url == client.base());
     let answer = client.post("/api/v1/stop", &json!({}))?;
     let began = Instant::now();
-    while client.is_up("/healthz") {
+    while client.is_up("/healthz") || here && !folder::is_free(&folder) {
         if began.elapsed() > SHUTDOWN + Duration::from_secs(5) {
+            let why = "it does not finish what it promised";
             let next = "wait, or end its process";
-            return Err(Failure::new(Exit::TimedOut, "the node still runs", "", next));
+            return Err(Failure::new(Exit::TimedOut, "the node still runs", why, next));
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -265,7 +313,12 @@ fn show_status(output: &Output, status: &Value, api: &str) {
     }
     line(
         "pool",
-        format!("{}, founded by {}", short(&text(status, "pool")), node_name(&status["founder"])),
+        match &status["founder"] {
+            Value::Null => format!("{}, not entered yet", short(&text(status, "pool"))),
+            founder => {
+                format!("{}, founded by {}", short(&text(status, "pool")), node_name(founder))
+            }
+        },
     );
     line(
         "members",
@@ -278,7 +331,12 @@ fn show_status(output: &Output, status: &Value, api: &str) {
         "witnesses",
         format!("{} of {} reachable, {quorum} needed{slack}", reachable, text(status, "witnesses")),
     );
-    line("balance", format!("{} rUv", text(&status["balance"], "balance")));
+    let balance = &status["balance"];
+    let incoming = match text(balance, "incoming") {
+        none if none.parse() == Ok(0.0) => String::new(),
+        some => format!(" and {some} certified for it, entered with its next payment"),
+    };
+    line("balance", format!("{} rUv{incoming}", text(balance, "balance")));
     line(
         "own tasks",
         format!(

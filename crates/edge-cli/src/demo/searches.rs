@@ -85,7 +85,7 @@ pub(crate) fn search(client: &Client, text: &str, k: usize) -> Outcome<Value> {
 /// The ids of an answer's hits, best first.
 pub(crate) fn hit_ids(answer: &Value) -> Vec<RecordId> {
     let hits = answer["hits"].as_array().map_or(&[][..], Vec::as_slice);
-    hits.iter().filter_map(|hit| digest_of(&hit["id"]).map(RecordId)).collect()
+    hits.iter().filter_map(|hit| digest_of(&hit["record"]).map(RecordId)).collect()
 }
 
 /// Searches for every text, [`CALLERS`] at once. `each` sees the place of the text and the answer.

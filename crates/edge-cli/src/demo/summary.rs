@@ -6,7 +6,7 @@ use edge_base::NodeId;
 use serde_json::{Map, Value, json};
 
 use super::{audit::Found, say::Say, searches::Tally};
-use crate::commands::node::human_bytes;
+use crate::commands::{counted, node::human_bytes};
 
 /// Bytes from one node to another, by place.
 pub(crate) type Matrix = BTreeMap<(usize, usize), u64>;
@@ -85,8 +85,10 @@ impl Summary {
         line(
             "tasks",
             format!(
-                "{} completed, {} by others alone or with others; {} results rejected",
-                found.tasks_completed, found.tasks_verified, found.tasks_rejected
+                "{} completed, {} by others alone or with others; {} rejected",
+                found.tasks_completed,
+                found.tasks_verified,
+                counted(found.tasks_rejected, "result")
             ),
         );
         let all = found.worker_executions + found.requester_executions;
@@ -149,8 +151,16 @@ impl Summary {
             ),
         );
         let named: Vec<String> = found.named.iter().map(|node| self.name(node)).collect();
-        let named = if named.is_empty() { "nobody".to_owned() } else { named.join(", ") };
-        line("named", format!("{named}, by {} fault proofs", found.fault_proofs));
+        line(
+            "named",
+            match named.as_slice() {
+                [] => "nobody".to_owned(),
+                named => {
+                    let proofs = counted(found.fault_proofs, "fault proof");
+                    format!("{}, by {proofs}", named.join(", "))
+                }
+            },
+        );
         if self.liar.is_some() {
             let paid = found.liar_paid as f64 / 1e6;
             line("lies", format!("{} told, {paid} rUv paid for them", found.lies));

@@ -14,6 +14,8 @@ use super::{
 
 /// Folders nested deeper than this are not entered.
 const DEPTH_MAX: usize = 32;
+/// The most files of unknown kinds that are named; all are counted.
+const OTHER_NAMED: usize = 20;
 /// The most files of one folder tree.
 const FILES_MAX: usize = 200_000;
 
@@ -55,8 +57,12 @@ pub(crate) struct Documents {
     pub(crate) files: usize,
     /// Files that could not be read.
     pub(crate) skipped: Vec<Skipped>,
-    /// Files of a kind that holds no text; they are not named.
+    /// Files of kinds that are not read.
     pub(crate) other: usize,
+    /// The first of them by name.
+    pub(crate) other_names: Vec<String>,
+    /// The kind a single file of no known kind was taken for.
+    pub(crate) taken_for: Option<&'static str>,
 }
 
 impl Documents {
@@ -115,14 +121,20 @@ impl Documents {
             whole.skipped.extend(part.skipped);
             whole.files += part.files;
             whole.other += part.other;
+            whole.other_names.extend(part.other_names);
+            whole.taken_for = whole.taken_for.or(part.taken_for);
         }
         whole.skipped.sort_by(|a, b| a.file.cmp(&b.file));
+        whole.other_names.sort();
+        whole.other_names.truncate(OTHER_NAMED);
         Documents {
             seen: whole.collector.seen(),
             passages: whole.collector.finish(),
             files: whole.files,
             skipped: whole.skipped,
             other: whole.other,
+            other_names: whole.other_names,
+            taken_for: whole.taken_for,
         }
     }
 }
@@ -132,20 +144,36 @@ struct Part {
     skipped: Vec<Skipped>,
     files: usize,
     other: usize,
+    other_names: Vec<String>,
+    taken_for: Option<&'static str>,
 }
 
 impl Part {
     fn new(limit: usize) -> Self {
-        Part { collector: Collector::new(limit), skipped: Vec::new(), files: 0, other: 0 }
+        Part {
+            collector: Collector::new(limit),
+            skipped: Vec::new(),
+            files: 0,
+            other: 0,
+            other_names: Vec::new(),
+            taken_for: None,
+        }
     }
 
     fn read(&mut self, source: &Source, any_format: bool) {
         let format = match format_of(&source.path) {
             Some(format) => format,
             // Named by hand: taken for text.
-            None if any_format => Format::Plain,
+            None if any_format => {
+                self.taken_for = Some("plain text in paragraphs");
+                Format::Plain
+            }
             None => {
                 self.other += 1;
+                // Every thread meets its files in order, so the first of all are among these.
+                if self.other_names.len() < OTHER_NAMED {
+                    self.other_names.push(source.name.clone());
+                }
                 return;
             }
         };

@@ -62,11 +62,14 @@ fn an_unknown_key_names_the_nearest_in_every_layer() {
     for (layers, wrong, right) in cases {
         match Config::load(&layers) {
             Err(ConfigError::UnknownKey { key, nearest, .. }) => {
-                assert_eq!((key.as_str(), nearest), (wrong, right));
+                assert_eq!((key.as_str(), nearest), (wrong, Some(right)));
             }
             other => panic!("{wrong}: {other:?}"),
         }
     }
+    // What resembles nothing is not guessed at.
+    let error = Config::load(&layers(FileLayer::Nothing, &[], &[("foo", "1")])).unwrap_err();
+    assert_eq!(error.to_string(), "unknown setting `foo` (--foo)");
     // Read by the kernels, not by us.
     assert!(Config::load(&layers(FileLayer::Nothing, &[("EDGE_NET_SIMD", "scalar")], &[])).is_ok());
 }

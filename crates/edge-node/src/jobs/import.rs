@@ -25,6 +25,8 @@ const BATCH_RECORDS: usize = 128;
 const BATCH_BYTES: usize = BATCH_BYTES_MAX - PAYLOAD_BYTES_MAX - 32 * 1024;
 /// The largest payload of a record, text included.
 const PAYLOAD_BYTES_MAX: usize = 64 << 10;
+/// Where a stored payload keeps the caller's id. A record without one is stored without it.
+const KEY_FIELD: &str = "edge-net:id";
 /// Embedding tasks in flight.
 const GROUPS_IN_FLIGHT: usize = 8;
 /// Log batches in flight.
@@ -441,9 +443,28 @@ fn row(index: u64, record: Record, layout: &Layout) -> Result<Row, String> {
         (None, Some(text)) => edge_tasks::record_id_for_text(text),
         (None, None) => return Err("a vector without text needs an id".into()),
     };
+    if payload.contains_key(KEY_FIELD) {
+        return Err(format!("{KEY_FIELD:?} in its payload is reserved: give the id as `id`"));
+    }
+    if let Some(key) = &key {
+        payload.insert(KEY_FIELD.to_owned(), key.as_str().into());
+    }
     let payload = payload_bytes(&payload)?;
     let by_content = key.is_none() && vector.is_none();
     Ok(Row { index, key, id, text, vector, payload, by_content })
+}
+
+/// Takes the caller's id out of a stored payload: only one that this record goes by is believed.
+pub(super) fn take_key(
+    id: &RecordId,
+    payload: &mut serde_json::Map<String, serde_json::Value>,
+) -> Option<String> {
+    let key = payload.get(KEY_FIELD)?.as_str()?.to_owned();
+    if edge_tasks::record_id_for_key(&key) != *id {
+        return None;
+    }
+    payload.remove(KEY_FIELD);
+    Some(key)
 }
 
 fn payload_bytes(payload: &serde_json::Map<String, serde_json::Value>) -> Result<Vec<u8>, String> {
@@ -545,5 +566,13 @@ mod tests {
         let keyed = row(2, keyed, &texts).unwrap();
         assert!(keyed.id != one.id && !keyed.by_content);
         assert_eq!(one.payload, br#"{"text":"some  words"}"#);
+        // The caller's id comes back, and nobody can pass a record off under another's id.
+        let mut payload = serde_json::from_slice(&keyed.payload).unwrap();
+        assert_eq!(take_key(&one.id, &mut payload), None);
+        assert_eq!(take_key(&keyed.id, &mut payload).as_deref(), Some("7"));
+        assert_eq!(serde_json::to_string(&payload).unwrap(), r#"{"text":"some words"}"#);
+        let mut forged = text("a");
+        forged.payload.insert(KEY_FIELD.to_owned(), "7".into());
+        assert!(row(3, forged, &texts).err().unwrap().contains("reserved"));
     }
 }
