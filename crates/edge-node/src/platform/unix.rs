@@ -104,6 +104,15 @@ pub(crate) fn die_with_parent() -> bool {
     true
 }
 
+/// Lets a write over the limit on file sizes fail with a reason; by default its signal, SIGXFSZ,
+/// ends the process without a word. Holds for good; needs a tokio runtime.
+pub(crate) fn survive_file_size_limit() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kind = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    // The handler stays when the listener goes. Without one, all is as it was before.
+    let _ = signal(kind);
+}
+
 /// Resolves when the process is asked to stop: SIGINT or SIGTERM.
 pub(crate) async fn stop_signal() -> io::Result<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -29,6 +29,7 @@ use crate::{
     events::EventLog,
     execute::TaskExecutor,
     folder::{Folder, FolderError, entropy},
+    platform,
     store::{Commit as _, Finding, Pipeline, Store, StoreError},
     workers::{Bounds, CpuShare, Workers},
 };
@@ -145,6 +146,7 @@ impl Node {
         mode: StartMode,
         options: NodeOptions,
     ) -> Result<NodeHandle, NodeError> {
+        platform::survive_file_size_limit();
         let folder = Folder::open(&config.data_dir)?;
         let key = folder.identity()?;
         let (store, findings) = Store::open(&folder, config.memory.0 / 2)?;
