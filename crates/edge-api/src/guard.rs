@@ -34,14 +34,32 @@ impl Guard {
     /// Whether a `Host` header names this machine: an address, or a loopback name. Names could be
     /// rebound by whoever serves a page elsewhere; addresses cannot.
     fn admits_host(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        let (bracketed, name, port) = match host.strip_prefix('[') {
+            Some(rest) => match rest.split_once(']') {
+                Some((name, port)) => (true, name, port),
+                None => return false,
+            },
+            None => {
+                let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+                (false, name, port)
+            }
         };
-        let address = name.parse::<IpAddr>();
-        let own =
-            address.is_ok_and(|a| a.is_loopback() || a == self.bind || self.bind.is_unspecified());
-        own || name.eq_ignore_ascii_case("localhost") || name.ends_with(".localhost")
+        let digits = |p: &str| p.bytes().all(|b| b.is_ascii_digit()) && p.parse::<u16>().is_ok();
+        if !(port.is_empty() || port.strip_prefix(':').is_some_and(digits)) {
+            return false;
+        }
+        match name.parse::<IpAddr>() {
+            Ok(address) if address.is_ipv6() == bracketed => {
+                address.is_loopback() || address == self.bind || self.bind.is_unspecified()
+            }
+            Ok(_) => false,
+            Err(_) => {
+                let label = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+                let name = name.to_ascii_lowercase();
+                let local = name == "localhost" || name.ends_with(".localhost");
+                !bracketed && local && name.bytes().all(label)
+            }
+        }
     }
 
     /// Whether a request comes from no page, or from one that this very address served. A browser
@@ -126,6 +144,26 @@ mod tests {
         {
             assert!(!guard.admits_host(host), "{host}");
         }
+        for host in [
+            "127.0.0.1:99@evil.example",
+            "[::1",
+            "[::1]evil.example",
+            "[::1]@evil.example:80",
+            "[::1]:80:80",
+            "[127.0.0.1]:80",
+            "[localhost]",
+            "::1",
+            "127.0.0.1:",
+            "127.0.0.1:+80",
+            "127.0.0.1:99999",
+            "evil.example/.localhost",
+            "evil.example@a.localhost:80",
+        ] {
+            assert!(!guard.admits_host(host), "{host}");
+        }
+        let everywhere = Guard::new(None, "0.0.0.0".parse().unwrap());
+        assert!(everywhere.admits_host("192.168.1.4:3141") && everywhere.admits_host("[fe80::1]"));
+        assert!(!everywhere.admits_host("192.168.1.4:99@evil.example"));
     }
 
     #[test]
