@@ -798,14 +798,20 @@ impl Peer {
         nodes
     }
 
+    /// With fewer holders than this the owner holds a copy itself. A node that does not work for
+    /// others does so too when there is nobody else: what it stores must be found.
+    fn holds_own_below(&self, wanted: usize) -> usize {
+        if self.settings.works { wanted } else { 1 }
+    }
+
     fn choose_holders(&mut self, shard: ShardId) {
         let wanted = self.settings.replication;
         let candidates = self.holder_candidates(&shard);
-        let enough = candidates.len() >= wanted;
+        let others = candidates.len();
         for node in candidates.into_iter().take(wanted) {
             self.add_holder(shard, node);
         }
-        if !enough && self.settings.works {
+        if others < self.holds_own_below(wanted) {
             self.add_holder(shard, self.me);
         }
     }
@@ -897,7 +903,7 @@ impl Peer {
                 .take(missing)
                 .collect();
             let full = self.shards.own(&shard).is_some_and(|o| o.holders.len() >= HOLDERS_MAX);
-            if candidates.is_empty() && here.len() < wanted.min(2) && self.settings.works {
+            if candidates.is_empty() && here.len() < self.holds_own_below(wanted.min(2)) {
                 self.add_holder(shard, self.me);
             } else if !full {
                 for node in candidates {
@@ -945,6 +951,18 @@ impl Peer {
                 replicas.iter().filter(|n| fine(n)).copied().collect()
             }
         }
+    }
+
+    /// The furthest position that a reachable holder of an own shard showed, of those that are not
+    /// in step with it.
+    pub(super) fn best_catching_up(&self, shard: &ShardId) -> Option<u64> {
+        let own = self.shards.own(shard)?;
+        let fine = |n: &NodeId| !self.faults.names(n) && self.members.is_reachable(n);
+        own.holders
+            .iter()
+            .filter(|(n, acked)| **acked < own.accepted && fine(n))
+            .map(|(_, acked)| *acked)
+            .max()
     }
 
     /// The shards of a collection that have accepted rows, in order.
@@ -1126,14 +1144,22 @@ impl Peer {
                     reachable: node == self.me || self.members.is_reachable(&node),
                     proven: node == self.me || self.members.is_proven(&node),
                 };
+                let shard_id = shard_id(id, *index);
+                let here = self.applied_here(&shard_id);
+                let seq_of = |node: &NodeId, told: u64| match here {
+                    Some(applied) if *node == self.me => applied,
+                    _ => told,
+                };
                 let replicas = match &shard.own {
-                    Some(own) => own.holders.iter().map(|(n, s)| replica(*n, *s)).collect(),
+                    Some(own) => {
+                        own.holders.iter().map(|(n, s)| replica(*n, seq_of(n, *s))).collect()
+                    }
                     None => head.map_or(Vec::new(), |h| {
-                        h.replicas.iter().map(|n| replica(*n, h.seq)).collect()
+                        h.replicas.iter().map(|n| replica(*n, seq_of(n, h.seq))).collect()
                     }),
                 };
                 ShardView {
-                    shard: shard_id(id, *index),
+                    shard: shard_id,
                     rows: head.map_or(0, |h| h.rows),
                     seq: head.map_or(0, |h| h.seq),
                     root: head.map(|h| h.root).unwrap_or_default(),

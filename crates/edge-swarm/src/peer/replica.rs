@@ -114,6 +114,11 @@ impl Peer {
         self.shards.replicas.get(shard).is_some_and(|r| r.applied >= seq_min)
     }
 
+    /// How far a copy here got.
+    pub(super) fn applied_here(&self, shard: &ShardId) -> Option<u64> {
+        self.shards.replicas.get(shard).map(|replica| replica.applied)
+    }
+
     fn store_replica(&mut self, shard: ShardId) {
         let Some(replica) = self.shards.replicas.get(&shard) else { return };
         let meta = StoredReplica {

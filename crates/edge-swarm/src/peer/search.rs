@@ -41,6 +41,8 @@ const ANSWERS_WANTED: usize = 2;
 const HEDGE_AFTER: Micros = Micros::from_millis(400);
 /// A holder that did not answer after this counts as silent.
 const SILENT_AFTER: Micros = Micros::from_secs(3);
+/// After this a search is refused when the only copies left are still catching up with the log.
+const REBUILD_WAIT: Micros = Micros::from_secs(5);
 const TICK: Micros = Micros::from_millis(100);
 /// Ended searches remembered for `task ls` and `task explain`.
 const RECENT_MAX: usize = 2_048;
@@ -57,6 +59,8 @@ enum Answered {
 #[derive(Debug)]
 struct ShardSearch {
     shard: ShardId,
+    /// Copies before this position do not have all rows.
+    seq_min: u64,
     task: TaskId,
     issued: u64,
     payload: Arc<[u8]>,
@@ -176,6 +180,7 @@ impl Peer {
         candidates.sort_by_key(load);
         Some(ShardSearch {
             shard,
+            seq_min,
             task: task_id(&self.me, issued, TaskKind::VectorSearch, &digest),
             issued,
             payload,
@@ -255,8 +260,9 @@ impl Peer {
     /// No other holder is left: an own copy answers, or what there is must do.
     fn search_own_copy(&mut self, id: u64, index: usize) {
         let Some(shard) = self.shard_search(id, index) else { return };
-        let (shard_id, payload) = (shard.shard, shard.payload.clone());
-        if shard.own.is_none() && self.holds_shard(&shard_id, 1) {
+        let (shard_id, seq_min, payload) = (shard.shard, shard.seq_min, shard.payload.clone());
+        // A copy that is behind would have to decline: it is asked again when it caught up.
+        if shard.own.is_none() && self.holds_shard(&shard_id, seq_min) {
             if let Some(shard) = self.shard_search(id, index) {
                 shard.own = Some(Answered::Checking(payload.clone()));
             }
@@ -527,6 +533,12 @@ impl Peer {
         if now >= search.deadline {
             return self.time_out_search(id);
         }
+        let waited = |s: &ShardSearch| !s.done && now.since(s.started) >= REBUILD_WAIT;
+        let waiting = search.shards.iter().filter(|s| waited(s));
+        let stuck = |s: &ShardSearch| self.is_stuck(s);
+        if waiting.clone().any(stuck) && waiting.clone().all(|s| answered(s) || stuck(s)) {
+            return self.time_out_search(id);
+        }
         let mut silent = Vec::new();
         let mut hedge = Vec::new();
         for (index, shard) in search.shards.iter().enumerate().filter(|(_, s)| !s.done) {
@@ -566,17 +578,57 @@ impl Peer {
         }
     }
 
+    /// Whether a shard waits for nothing but copies that catch up.
+    fn is_stuck(&self, shard: &ShardSearch) -> bool {
+        !answered(shard)
+            && shard.candidates.is_empty()
+            && !shard.parts.values().any(waits)
+            && !shard.answers.values().any(|a| matches!(a, Answered::Checking(_)))
+            && !matches!(shard.own, Some(Answered::Checking(_)))
+            && self.rebuild_text(&shard.shard).is_some()
+    }
+
+    /// What is said of a shard of which there are copies, but none in step with its log.
+    fn rebuild_text(&self, shard: &ShardId) -> Option<String> {
+        let last = self.shards.head(shard)?.body.seq;
+        let short = shard.short();
+        if let Some(applied) = self.applied_here(shard).filter(|applied| *applied < last) {
+            return Some(format!(
+                "the index of shard {short} is being rebuilt here, {applied} of {last} batches: try \
+                 again in some seconds"
+            ));
+        }
+        if !self.holders_in_step(shard).is_empty() {
+            return None;
+        }
+        let behind = self.best_catching_up(shard)?;
+        Some(format!(
+            "the holders of shard {short} are catching up with its log, the furthest at {behind} of \
+             {last} batches: try again in some seconds"
+        ))
+    }
+
     fn time_out_search(&mut self, id: u64) {
         let Some(search) = self.searches.all.get(&id) else { return };
         let open: Vec<usize> =
             search.shards.iter().enumerate().filter(|(_, s)| !s.done).map(|(i, _)| i).collect();
         let mut unanswered = Vec::new();
+        let mut rebuilding = true;
         for index in open {
             let Some(shard) = self.shard_search(id, index) else { continue };
             let some = shard.answers.values().any(|a| matches!(a, Answered::Good(_)))
                 || matches!(shard.own, Some(Answered::Good(_)));
             if !some {
-                unanswered.push(shard.shard.short());
+                let shard_id = shard.shard;
+                let text = self.rebuild_text(&shard_id);
+                rebuilding &= text.is_some();
+                unanswered.push(text.unwrap_or_else(|| {
+                    format!(
+                        "no holder of shard {} gave an answer that could be checked; \
+                         `edge-net collection ls` shows who holds it",
+                        shard_id.short()
+                    )
+                }));
             }
             self.end_shard(id, index);
         }
@@ -587,20 +639,16 @@ impl Peer {
         for shard in &search.shards {
             self.searches.by_task.remove(&shard.task);
         }
-        let text = format!(
-            "no holder of shard {} gave an answer that could be checked; `edge-net collection ls` \
-             shows who holds it",
-            unanswered.join(", ")
-        );
+        let text = unanswered.join("; ");
         self.counters.tasks_failed += 1;
         let refusal = match self.funds(search.price) {
-            Funds::Short => Refusal::Refused(format!(
+            Funds::Short if !rebuilding => Refusal::Refused(format!(
                 "a search costs {} rUv a holder and this node has {}; earn some by working for \
                  others, or ask a member to send some",
                 search.price,
                 self.own_balance()
             )),
-            Funds::Ready(_) | Funds::Wait => Refusal::TimedOut(text),
+            Funds::Short | Funds::Ready(_) | Funds::Wait => Refusal::TimedOut(text),
         };
         self.answer(search.call, Err(refusal));
     }
@@ -792,6 +840,12 @@ impl Peer {
             }
         }
     }
+}
+
+/// Whether an answer of this shard was checked already.
+fn answered(shard: &ShardSearch) -> bool {
+    shard.answers.values().any(|a| matches!(a, Answered::Good(_)))
+        || matches!(shard.own, Some(Answered::Good(_)))
 }
 
 /// Whether an answer of this part may still come.
