@@ -197,6 +197,14 @@ pub(crate) struct Start {
     /// What to log: error, warn, info, debug, or a filter
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
+    /// Go on with a data folder that was moved or restored, which looks like a copy; needed once
+    ///
+    /// Only when the original will never be started again: two nodes of one identity sign different
+    /// blocks of one account, and the witnesses freeze such an account for good. A node that was
+    /// moved so never votes as a witness again. Without this, what looks like a copy is refused. In
+    /// a container, keep the data folder on a volume, or every new container looks like a copy.
+    #[arg(long)]
+    pub(crate) moved: bool,
     /// Lie about results of others' tasks (demonstration only)
     #[arg(long, value_name = "KIND:SEED", hide = true)]
     pub(crate) lie: Option<String>,
@@ -236,7 +244,8 @@ The node it was exported from must never be started again. With the identity alo
 be entered with a ticket of one of its members, and the node never votes as a witness again.
 
 Example:
-  edge-net --data-dir ./restored identity import me.backup")]
+  edge-net --data-dir ./restored identity import me.backup
+  edge-net --data-dir ./restored start --join TICKET")]
     Import {
         /// The backup
         file: PathBuf,

@@ -2,7 +2,10 @@
 //!
 //! A commit is durable when it returns. Beyond that, the store knows when it must not be believed:
 //! a witness that votes with an old vote log could vote twice for one block number, so a database
-//! that was copied, restored, repaired, damaged or lost says [`Store::may_vote`] = false, for good.
+//! that was moved, restored, repaired, damaged or lost says [`Store::may_vote`] = false, for good. A
+//! copy is not opened at all unless the caller says that it was moved: the original may run, and two
+//! nodes of one identity sign two different blocks of one account. Nor is the database of another
+//! identity.
 //!
 //! How a copy is told: the database holds the number of its own file on its device, the machine's
 //! id, and random bytes that every start draws anew and also writes to the file `marker`. Moving
@@ -22,7 +25,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use edge_base::{Digest, codec};
+use edge_base::{Digest, NodeId, codec};
 use edge_swarm::{Stored, Table, Write};
 use redb::{
     Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError,
@@ -78,15 +81,70 @@ pub enum StoreError {
         /// What was found.
         reason: String,
     },
+    /// A copy, or moved or restored: refused unless [`Opening::moved`].
+    #[error(
+        "{path} is not where it was left: {reason}; were the original to run too, both would sign \
+         different blocks of one account, and the witnesses freeze such an account for good"
+    )]
+    Copied {
+        /// The database.
+        path: PathBuf,
+        /// What gave it away.
+        reason: String,
+    },
+    /// The folder has a pool and no identity.
+    #[error("{path} has the data of {}, but the file `identity` beside it is gone", whose(*owner))]
+    NoIdentity {
+        /// The database.
+        path: PathBuf,
+        /// Whose it is, where it says so.
+        owner: Option<NodeId>,
+    },
+    /// The folder has the data of one node and the identity of another.
+    #[error(
+        "{path} has the data of {}, the file `identity` beside it is of {}",
+        owner.short(), identity.short()
+    )]
+    OtherIdentity {
+        /// The database.
+        path: PathBuf,
+        /// Whose it is.
+        owner: NodeId,
+        /// Whose identity is there.
+        identity: NodeId,
+    },
 }
 
-/// Something unusual that opening found. Each but `Created` takes the right to vote.
+fn whose(owner: Option<NodeId>) -> String {
+    owner.map_or_else(|| "a node".to_owned(), |owner| owner.short())
+}
+
+/// What is known of a folder before its database is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Opening {
+    /// Whose folder it is; `None` when it has no identity.
+    pub owner: Option<Owner>,
+    /// It was moved, and the original will never run again: a copy is not refused.
+    pub moved: bool,
+}
+
+/// What the identity in a folder says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// The node.
+    pub node: NodeId,
+    /// Whether it belongs to a pool already. Before that, a node has cast no vote.
+    pub bound: bool,
+}
+
+/// Something unusual that opening found. Each but `Created` takes the right to vote from a node of
+/// a pool.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Finding {
     /// There was no database and never had been one.
     Created,
-    /// The database is a copy or was restored; says what gave it away.
+    /// The database is a copy or was moved or restored; says what gave it away.
     Copied(String),
     /// The database was damaged and is a new one now; the old one was moved.
     Damaged {
@@ -97,7 +155,7 @@ pub enum Finding {
     },
     /// The database was damaged and could be repaired, perhaps to an older state.
     Repaired,
-    /// The database is gone; other files say there was one.
+    /// The database or what it says of the pool is gone; other files say there was one.
     Lost,
 }
 
@@ -106,15 +164,24 @@ impl std::fmt::Display for Finding {
         let no_vote = "this node will not vote as a witness again with it";
         match self {
             Finding::Created => f.write_str("made a new database"),
-            Finding::Copied(what) => write!(f, "the database is a copy ({what}); {no_vote}"),
+            Finding::Copied(what) => write!(
+                f,
+                "the database is a copy or was moved ({what}): the original must never be started \
+                 again; {no_vote}"
+            ),
             Finding::Damaged { moved_to, reason } => write!(
                 f,
-                "the database was damaged ({reason}) and is now {}; identity and pool are kept, \
-                 the rest is fetched from others; {no_vote}",
+                "the database was damaged ({reason}) and is now {}; identity and pool are kept, and \
+                 what other members hold is fetched from them. What nobody else holds is only in that \
+                 file: to try it once more, when the disk is sound again, stop the node, move the \
+                 file back to {DATABASE} and run `edge-net start --moved`; {no_vote}",
                 moved_to.display()
             ),
             Finding::Repaired => write!(f, "the database was damaged and repaired; {no_vote}"),
-            Finding::Lost => write!(f, "the database is gone; {no_vote}"),
+            Finding::Lost => write!(
+                f,
+                "the database is gone; what other members hold is fetched from them; {no_vote}"
+            ),
         }
     }
 }
@@ -151,49 +218,73 @@ fn definition(table: Table) -> Definition {
 
 impl Store {
     /// Opens the database of a folder, or makes one; says what was unusual about it. `cache_bytes`
-    /// bounds what is kept in memory.
+    /// bounds what is kept in memory. After an error the folder is as it was, but for a damaged
+    /// database that was set aside.
     ///
     /// # Errors
     /// Every [`StoreError`] but `Damaged`: damage found here is a [`Finding`].
-    pub fn open(folder: &Folder, cache_bytes: u64) -> Result<(Store, Vec<Finding>), StoreError> {
+    pub fn open(
+        folder: &Folder,
+        cache_bytes: u64,
+        opening: Opening,
+    ) -> Result<(Store, Vec<Finding>), StoreError> {
         let path = folder.path().join(DATABASE);
         let cache = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
-        let before = path.exists();
+        let open = || {
+            Store::open_checked(&path, || Database::builder().set_cache_size(cache).create(&path))
+        };
         let mut findings = Vec::new();
-        let known_before =
-            meta::marker_exists(folder.path()) || mirror_path(&path, MIRRORS[0].1).exists();
-        if !before {
-            findings.push(if known_before { Finding::Lost } else { Finding::Created });
-        }
-        let opened =
-            Store::open_checked(&path, || Database::builder().set_cache_size(cache).create(&path));
-        let (database, clean) = match opened {
+        let (database, clean) = match open() {
             Ok(opened) => opened,
             Err(StoreError::Damaged { reason, .. }) => {
                 let moved_to = set_aside(&path).map_err(|error| io_error(&path, &error))?;
                 findings.push(Finding::Damaged { moved_to, reason });
-                Store::open_checked(&path, || {
-                    Database::builder().set_cache_size(cache).create(&path)
-                })?
+                open()?
             }
             Err(error) => return Err(error),
         };
         if !clean {
             findings.push(Finding::Repaired);
         }
-        let fresh = !before || findings.iter().any(|f| matches!(f, Finding::Damaged { .. }));
         let stats = StoreStats::default();
         let mut store = Store { database, path, may_vote: true, mirrored: true, stats };
-        if fresh && known_before {
-            for (table, name) in MIRRORS {
-                store.restore_mirror(table, name)?;
-            }
+        let blank = store.is_blank()?;
+        let mirrored = match store.rows(Table::Pool)?.is_empty() {
+            true => Some(store.read_mirrors()?),
+            false => None,
+        };
+        let in_mirror = |rows: &Vec<Write>| rows.iter().any(|write| write.table == Table::Pool);
+        let has_pool = mirrored.as_ref().is_none_or(in_mirror);
+        store.check_owner(opening.owner, has_pool)?;
+        // Nothing but a pool has votes, and an identity is bound before its node runs.
+        let had_pool = has_pool || opening.owner.is_some_and(|owner| owner.bound);
+        let damaged = findings.iter().any(|f| matches!(f, Finding::Damaged { .. }));
+        if !damaged && mirrored.is_some() && had_pool {
+            findings.push(Finding::Lost);
+        } else if !damaged && blank {
+            findings.push(Finding::Created);
         }
-        if let Some(reason) = store.meet(folder.path(), fresh)? {
+        let surroundings = store.look_around(folder.path(), blank)?;
+        if let Some(reason) = surroundings.mismatch.clone() {
+            if !opening.moved {
+                return Err(StoreError::Copied { path: store.path, reason });
+            }
             findings.push(Finding::Copied(reason));
         }
-        if findings.iter().any(|finding| *finding != Finding::Created) {
+        // In this order: a process that ends in between finds the same again at the next start.
+        if !has_pool {
+            store.begin_anew(opening.owner.map(|owner| owner.node))?;
+        }
+        if had_pool && findings.iter().any(|finding| *finding != Finding::Created) {
             store.forbid_votes(&findings)?;
+        }
+        if let Some(writes) = mirrored {
+            let writes: Vec<&Write> = writes.iter().collect();
+            store.apply(&writes).map_err(|error| store.error(error))?;
+        }
+        store.settle(folder.path(), surroundings)?;
+        if let Some(owner) = opening.owner {
+            store.belongs_to(owner.node)?;
         }
         store.may_vote = store.votes_forbidden()?.is_none();
         Ok((store, findings))
@@ -323,23 +414,27 @@ impl Store {
         replace(&path, &file).map_err(|error| io_error(&path, &error))
     }
 
-    fn restore_mirror(&self, table: Table, name: &str) -> Result<(), StoreError> {
+    /// What the mirrors say, as writes.
+    fn read_mirrors(&self) -> Result<Vec<Write>, StoreError> {
+        let mut writes = Vec::new();
+        for (table, name) in MIRRORS {
+            writes.extend(self.read_mirror(table, name)?);
+        }
+        Ok(writes)
+    }
+
+    fn read_mirror(&self, table: Table, name: &str) -> Result<Vec<Write>, StoreError> {
         let path = mirror_path(&self.path, name);
         let file = match std::fs::read(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(io_error(&path, &error)),
         };
-        let Some((digest, rows)) = file.split_at_checked(32) else { return Ok(()) };
         // A damaged mirror is no mirror: the node then has to be given a ticket again.
-        if Digest::of(rows).0 != digest {
-            return Ok(());
-        }
-        let Ok(rows) = codec::decode::<Vec<(Vec<u8>, Vec<u8>)>>(rows) else { return Ok(()) };
-        let writes: Vec<Write> =
-            rows.into_iter().map(|(key, value)| Write { table, key, value: Some(value) }).collect();
-        let writes: Vec<&Write> = writes.iter().collect();
-        self.apply(&writes).map_err(|error| self.error(error))
+        let rows = file.split_at_checked(32).filter(|(digest, rows)| Digest::of(rows).0 == *digest);
+        let rows = rows.and_then(|(_, rows)| codec::decode::<Vec<(Vec<u8>, Vec<u8>)>>(rows).ok());
+        let write = |(key, value)| Write { table, key, value: Some(value) };
+        Ok(rows.unwrap_or_default().into_iter().map(write).collect())
     }
 
     fn error(&self, error: redb::Error) -> StoreError {
@@ -408,6 +503,10 @@ fn io_error(path: &Path, error: &io::Error) -> StoreError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             StoreError::Full(path.to_owned())
         }
+        io::ErrorKind::FileTooLarge => StoreError::Io {
+            path: path.to_owned(),
+            reason: format!("{error}; see the limit on file sizes, `ulimit -f`"),
+        },
         _ => StoreError::Io { path: path.to_owned(), reason: error.to_string() },
     }
 }

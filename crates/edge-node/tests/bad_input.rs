@@ -7,9 +7,10 @@ use std::{path::Path, time::Duration};
 use edge_base::{Credits, Digest};
 use edge_ledger::Network;
 use edge_node::{
-    Found, Jobs, Node, NodeHandle, StartMode,
+    Found, Jobs, Node, NodeError, NodeHandle, NodeOptions, StartMode,
     config::{Config, FileLayer, Layers},
     jobs::{Record, SearchOptions},
+    store::StoreError,
 };
 use edge_swarm::{Answer, Command, Event, Refusal, command::StatusView};
 use edge_tasks::{Layout, Metric};
@@ -203,28 +204,100 @@ async fn a_damaged_folder_is_named_and_filled_again_by_others_but_never_votes() 
     founder.shutdown(SOON).await.unwrap();
 }
 
-/// Two nodes of one identity could vote twice: the copy says what it is and does not vote, the
-/// original does not notice.
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Two nodes of one identity would sign two blocks of one account: a copy does not start. One that
+/// was moved does when told so, and does not vote; the original does not notice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copied_folder_is_named_and_does_not_vote() {
+async fn a_copied_folder_is_refused_and_a_moved_one_does_not_vote() {
     let temp = tempfile::tempdir().unwrap();
     let (first, copy) = (temp.path().join("first"), temp.path().join("copy"));
     let node = start(&first).await;
     node.shutdown(PATIENCE).await.unwrap();
     drop(node);
-    std::fs::create_dir(&copy).unwrap();
-    for entry in std::fs::read_dir(&first).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    copy_folder(&first, &copy);
+    for _ in 0..2 {
+        let refused = Node::start(config(&copy), StartMode::Resume).await.unwrap_err();
+        assert!(matches!(refused, NodeError::Store(StoreError::Copied { .. })), "{refused:?}");
     }
-    let node = Node::start(config(&copy), StartMode::Resume).await.unwrap();
+    let moved = NodeOptions { moved: true, ..NodeOptions::default() };
+    let node = Node::start_with(config(&copy), StartMode::Resume, moved).await.unwrap();
     assert!(!node.may_vote());
     let notes = told(&node);
     assert!(notes.iter().any(|note| note.starts_with("the database is a copy")), "{notes:?}");
     let notes = status(&node).await.notes;
     assert!(notes.iter().any(|note| note.contains("was copied")), "{notes:?}");
     node.shutdown(PATIENCE).await.unwrap();
+    drop(node);
+    let node = Node::start(config(&copy), StartMode::Resume).await.unwrap();
+    assert!(!node.may_vote());
+    node.shutdown(PATIENCE).await.unwrap();
     let node = Node::start(config(&first), StartMode::Resume).await.unwrap();
     assert!(node.may_vote() && told(&node).is_empty());
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
+/// An identity that has a pool founds no second one, whatever is left of the first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_of_a_folder_never_becomes_another_pool() {
+    let found = || StartMode::ResumeOrFound(Found::default());
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path()).await;
+    let (id, pool) = (node.node(), node.pool());
+    let command = Command::Invite { owner: false, credits: Credits::ZERO };
+    let Ok(Answer::Ticket(ticket)) = node.call(command).await else { panic!("no ticket") };
+    node.shutdown(PATIENCE).await.unwrap();
+    drop(node);
+    let path = |name: &str| temp.path().join(name);
+
+    // The mirror knows the pool.
+    std::fs::write(path("pool.redb"), []).unwrap();
+    let mirror = std::fs::read(path("pool.mirror")).unwrap();
+    let node = Node::start(config(temp.path()), found()).await.unwrap();
+    assert_eq!((node.node(), node.pool(), node.may_vote()), (id, pool, false));
+    node.shutdown(PATIENCE).await.unwrap();
+    drop(node);
+    assert_eq!(std::fs::read(path("pool.mirror")).unwrap().len(), mirror.len());
+
+    // No identity beside the database: no new one is made.
+    let identity = std::fs::read(path("identity")).unwrap();
+    std::fs::remove_file(path("identity")).unwrap();
+    for _ in 0..2 {
+        let refused = Node::start(config(temp.path()), found()).await.unwrap_err();
+        let missing = matches!(refused, NodeError::Store(StoreError::NoIdentity { .. }));
+        assert!(missing, "{refused:?}");
+        assert!(!path("identity").exists());
+    }
+
+    // Nothing but the identity, as after `identity import`.
+    std::fs::write(path("identity"), identity).unwrap();
+    for name in ["pool.redb", "pool.mirror"] {
+        std::fs::remove_file(path(name)).unwrap();
+    }
+    let bound = std::fs::read(path("identity")).unwrap();
+    for mode in [found(), StartMode::Found(Found::default()), StartMode::Resume, found()] {
+        let refused = Node::start(config(temp.path()), mode).await.unwrap_err();
+        let NodeError::PoolGone { network, .. } = &refused else { panic!("{refused:?}") };
+        assert!(pool.to_string().starts_with(&network.to_string()), "{refused}");
+        assert_eq!(std::fs::read(path("identity")).unwrap(), bound);
+    }
+    let join = StartMode::Join(ticket.parse().unwrap());
+    let node = Node::start(config(temp.path()), join).await.unwrap();
+    assert_eq!((node.node(), node.pool(), node.may_vote()), (id, pool, false));
+    node.shutdown(PATIENCE).await.unwrap();
+    drop(node);
+
+    // Without the identity too, there is nothing left that binds anybody.
+    for name in ["identity", "pool.redb", "pool.mirror"] {
+        std::fs::remove_file(path(name)).unwrap();
+    }
+    let node = Node::start(config(temp.path()), found()).await.unwrap();
+    assert!(node.may_vote() && node.node() != id && node.pool() != pool);
     node.shutdown(PATIENCE).await.unwrap();
 }

@@ -15,6 +15,7 @@ use edge_node::{
     folder::{self, FolderError},
     lifeline::{self, Lifeline},
     logging,
+    store::StoreError,
 };
 use edge_tasks::Lie;
 use serde_json::{Value, json};
@@ -61,7 +62,8 @@ pub(super) fn start(context: &Context, start: &Start) -> Outcome {
         return detach(context, &config);
     }
     let mode = mode(start)?;
-    let options = NodeOptions { lie: start.lie.as_deref().map(lie).transpose()? };
+    let lie = start.lie.as_deref().map(lie).transpose()?;
+    let options = NodeOptions { lie, moved: start.moved };
     logging::start(&config).map_err(|error| bad_settings(&error))?;
     let lifeline = start.exit_with_parent.then(Lifeline::hold);
     let runtime = tokio::runtime::Runtime::new().map_err(|error| {
@@ -218,6 +220,25 @@ fn not_started(error: &NodeError) -> Failure {
             error,
             "start a second node: edge-net --data-dir OTHER_FOLDER start --join TICKET",
         ),
+        NodeError::PoolGone { .. } => Failure::new(
+            Exit::Refused,
+            what,
+            error,
+            "put the folder's pool.redb back; or enter the pool again with a ticket of a member: \
+             edge-net start --join TICKET; or found a new pool elsewhere: --data-dir OTHER_FOLDER",
+        ),
+        NodeError::Store(StoreError::Copied { .. }) => Failure::new(
+            Exit::Refused,
+            "the node did not start: its data folder looks like a copy",
+            error,
+            "start the original; or, if it was moved or restored and the original never runs again: \
+             edge-net start --moved (needed once; see `edge-net start --help`)",
+        ),
+        NodeError::Store(StoreError::NoIdentity { .. } | StoreError::OtherIdentity { .. }) => {
+            let next = "put that node's `identity` back, or restore it from a backup with `edge-net \
+                        identity import`; for a new node name another folder with --data-dir";
+            Failure::new(Exit::Refused, what, error, next)
+        }
         NodeError::Transport(_) => {
             Failure::failed(what, error, "choose other addresses with --listen")
         }

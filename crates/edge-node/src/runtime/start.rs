@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edge_base::{Credits, Digest, SecretKey, Verifier};
+use edge_base::{Credits, Digest, NetworkTag, SecretKey, Verifier};
 use edge_ledger::{Genesis, GenesisError, Network};
 use edge_swarm::{Input, Peer, Settings, StartError, Stored, Ticket, Write};
 use edge_tasks::lie::Lie;
@@ -28,9 +28,9 @@ use crate::{
     config::Config,
     events::EventLog,
     execute::TaskExecutor,
-    folder::{Folder, FolderError, entropy},
+    folder::{Folder, FolderError, entropy, read_identity},
     platform,
-    store::{Commit as _, Finding, Pipeline, Store, StoreError},
+    store::{Commit as _, Finding, Opening, Owner, Pipeline, Store, StoreError},
     workers::{Bounds, CpuShare, Workers},
 };
 
@@ -84,6 +84,9 @@ pub enum StartMode {
 pub struct NodeOptions {
     /// Lie about results of others' tasks, with choices from this seed. For the demonstration.
     pub lie: Option<(Lie, u64)>,
+    /// The data folder was moved or restored, and the original will never run again: go on with it,
+    /// without voting. Without this, what looks like a copy is refused.
+    pub moved: bool,
 }
 
 /// Why a node did not start.
@@ -126,6 +129,18 @@ pub enum NodeError {
         /// The ticket's.
         ticket: Digest,
     },
+    /// A pool would be founded by an identity that has one: its data is gone, or only the identity
+    /// was restored.
+    #[error(
+        "the identity in {path} belongs to a pool (its id begins with {network}) whose data is not \
+         in this folder"
+    )]
+    PoolGone {
+        /// The folder.
+        path: PathBuf,
+        /// What the identity says of its pool.
+        network: NetworkTag,
+    },
 }
 
 impl Node {
@@ -148,11 +163,18 @@ impl Node {
     ) -> Result<NodeHandle, NodeError> {
         platform::survive_file_size_limit();
         let folder = Folder::open(&config.data_dir)?;
+        let owner = read_identity(folder.path())?.map(|(identity, key)| Owner {
+            node: key.node_id(),
+            bound: identity.network() != NetworkTag::UNBOUND,
+        });
+        // Before an identity is made: it must not get the database of another one.
+        let opening = Opening { owner, moved: options.moved };
+        let (store, findings) = Store::open(&folder, config.memory.0 / 2, opening)?;
         let key = folder.identity()?;
-        let (store, findings) = Store::open(&folder, config.memory.0 / 2)?;
+        store.belongs_to(key.node_id())?;
         for finding in &findings {
             match finding {
-                Finding::Created => tracing::info!("{finding}"),
+                Finding::Created => tracing::debug!("{finding}"),
                 other => tracing::warn!("{other}"),
             }
         }
@@ -294,23 +316,32 @@ pub(super) fn enter_pool(
 ) -> Result<Stored, NodeError> {
     let stored = store.load_all()?;
     let path = || folder.path().to_owned();
-    let writes: Vec<Write> = match (Peer::pool_of(&stored), mode) {
+    let network = read_identity(folder.path())?.map(|(identity, _)| identity.network());
+    let bound = network.filter(|network| *network != NetworkTag::UNBOUND);
+    let pool = Peer::pool_of(&stored);
+    if let (None, Some(network)) = (pool, bound)
+        && !matches!(mode, StartMode::Join(_))
+    {
+        return Err(NodeError::PoolGone { path: path(), network });
+    }
+    let writes: Vec<Write> = match (pool, mode) {
         (Some(pool), StartMode::Found(_)) => {
             return Err(NodeError::PoolExists { path: path(), pool });
         }
         (Some(pool), StartMode::Join(ticket)) if ticket.pool != pool => {
             return Err(NodeError::OtherPool { path: path(), pool, ticket: ticket.pool });
         }
+        (Some(_), StartMode::Join(ticket)) if !Peer::is_let_in(&stored) => Peer::join(&ticket),
         (Some(_), StartMode::Join(_) | StartMode::Resume | StartMode::ResumeOrFound(_)) => {
             return Ok(stored);
         }
+        (None, StartMode::Join(ticket)) => Peer::join(&ticket),
         (None, StartMode::Found(found) | StartMode::ResumeOrFound(found)) => {
             let Found { grant, network } = found;
             let nonce = *entropy()?;
             let name = config.namespace.as_str();
             Peer::found(&Genesis::new(network, key.node_id(), grant, name, nonce)?)
         }
-        (None, StartMode::Join(ticket)) => Peer::join(&ticket),
         (None, StartMode::Resume) => return Err(StartError::NoPool.into()),
     };
     store.commit(&writes.iter().collect::<Vec<_>>())?;
@@ -379,7 +410,7 @@ async fn carry_network(
                 continue;
             }
             TransportEvent::Listening { addresses } => {
-                tracing::info!(?addresses, "listening");
+                tracing::debug!(?addresses, "listening");
                 continue;
             }
             _ => continue,

@@ -11,10 +11,33 @@ fn write(table: Table, key: &[u8], value: Option<&[u8]>) -> Write {
     Write { table, key: key.to_vec(), value: value.map(<[u8]>::to_vec) }
 }
 
-fn open(path: &Path) -> (Folder, Store, Vec<Finding>) {
+const ME: NodeId = NodeId([7; 32]);
+
+/// A folder whose identity is bound once it has a pool.
+fn try_open(path: &Path, moved: bool) -> Result<(Folder, Store, Vec<Finding>), StoreError> {
     let folder = Folder::open(path).unwrap();
-    let (store, findings) = Store::open(&folder, 16 << 20).unwrap();
-    (folder, store, findings)
+    let bound = path.join("pool.mirror").exists();
+    let opening = Opening { owner: Some(Owner { node: ME, bound }), moved };
+    let (store, findings) = Store::open(&folder, 16 << 20, opening)?;
+    Ok((folder, store, findings))
+}
+
+fn open(path: &Path) -> (Folder, Store, Vec<Finding>) {
+    try_open(path, false).unwrap()
+}
+
+/// With another identity than that of the folder, or with none.
+fn open_as(path: &Path, owner: Option<Owner>) -> Result<Store, StoreError> {
+    let folder = Folder::open(path).unwrap();
+    Store::open(&folder, 1 << 20, Opening { owner, moved: false }).map(|(store, _)| store)
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }
 
 fn put(store: &Store, table: Table, key: &[u8], value: &[u8]) {
@@ -65,7 +88,7 @@ fn a_second_process_is_refused_by_name() {
     let (folder, store, _) = open(temp.path());
     assert!(matches!(Folder::open(temp.path()), Err(crate::folder::FolderError::InUse { .. })));
     // Without the lock file, the database's own lock says it.
-    let refused = Store::open(&folder, 1 << 20).unwrap_err();
+    let refused = Store::open(&folder, 1 << 20, Opening::default()).unwrap_err();
     assert_eq!(refused, StoreError::InUse(store.path().to_owned()));
 }
 
@@ -90,12 +113,13 @@ fn a_crash_does_not_take_the_right_to_vote() {
 }
 
 #[test]
-fn a_moved_folder_may_vote_and_a_copied_one_never_again() {
+fn a_moved_folder_may_vote_and_a_copied_one_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let (first, moved, copy) =
         (temp.path().join("first"), temp.path().join("moved"), temp.path().join("copy"));
     {
         let (_folder, store, _) = open(&first);
+        put(&store, Table::Pool, b"genesis", b"the pool");
         put(&store, Table::Votes, b"vote", b"1");
     }
     std::fs::rename(&first, &moved).unwrap();
@@ -103,13 +127,17 @@ fn a_moved_folder_may_vote_and_a_copied_one_never_again() {
     assert_eq!((findings, store.may_vote()), (vec![], true));
     drop((folder, store));
 
-    std::fs::create_dir(&copy).unwrap();
-    for entry in std::fs::read_dir(&moved).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
-    }
+    copy_folder(&moved, &copy);
+    let before = std::fs::read(copy.join("marker")).unwrap();
     for _ in 0..2 {
-        let (_folder, store, _) = open(&copy);
+        let refused = try_open(&copy, false).unwrap_err();
+        assert!(matches!(&refused, StoreError::Copied { reason, .. } if reason.contains("`cp`")));
+        assert!(refused.to_string().contains("freeze"), "{refused}");
+        assert_eq!(std::fs::read(copy.join("marker")).unwrap(), before, "nothing is noted");
+    }
+    for moved in [true, false, false] {
+        let (_folder, store, findings) = try_open(&copy, moved).unwrap();
+        assert_eq!(matches!(findings.as_slice(), [Finding::Copied(_)]), moved, "said once");
         assert!(!store.may_vote(), "a copy stays a copy");
     }
     let (_folder, store, findings) = open(&moved);
@@ -121,8 +149,9 @@ fn an_older_database_beside_a_newer_marker_is_a_restore() {
     let temp = tempfile::tempdir().unwrap();
     let database = temp.path().join(DATABASE);
     let backup = {
-        let (_folder, _store, _) = open(temp.path());
-        drop((_folder, _store));
+        let (folder, store, _) = open(temp.path());
+        put(&store, Table::Pool, b"genesis", b"the pool");
+        drop((folder, store));
         std::fs::read(&database).unwrap()
     };
     for _ in 0..2 {
@@ -132,7 +161,9 @@ fn an_older_database_beside_a_newer_marker_is_a_restore() {
     }
     // Written into the same file: its number does not change.
     std::fs::write(&database, backup).unwrap();
-    let (_folder, store, findings) = open(temp.path());
+    let refused = try_open(temp.path(), false).unwrap_err();
+    assert!(matches!(&refused, StoreError::Copied { reason, .. } if reason.contains("restore")));
+    let (_folder, store, findings) = try_open(temp.path(), true).unwrap();
     assert!(matches!(findings.as_slice(), [Finding::Copied(_)]), "{findings:?}");
     assert!(!store.may_vote());
 }
@@ -172,6 +203,7 @@ fn a_flipped_byte_in_a_value_is_found_at_the_next_start() {
     let temp = tempfile::tempdir().unwrap();
     {
         let (_folder, store, _) = open(temp.path());
+        put(&store, Table::Pool, b"genesis", b"the pool");
         put(&store, Table::Votes, b"vote", b"a value that is easy to find");
     }
     let path = temp.path().join(DATABASE);
@@ -206,6 +238,142 @@ fn a_database_that_vanished_was_there_once() {
     assert_eq!(store.rows(Table::Pool).unwrap().len(), 1);
 }
 
+/// Also when the process was killed at any place between making a database and filling it.
+#[test]
+fn an_empty_database_is_filled_from_the_mirrors() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join(DATABASE);
+    {
+        let (_folder, store, _) = open(temp.path());
+        put(&store, Table::Pool, b"genesis", b"the pool");
+        put(&store, Table::Members, b"member", b"somebody");
+    }
+    for made in ["an empty file", "a new database", "one with the members and no pool"] {
+        std::fs::write(&path, []).unwrap();
+        if made != "an empty file" {
+            let database = Database::create(&path).unwrap();
+            let transaction = database.begin_write().unwrap();
+            if made != "a new database" {
+                let mut table = transaction.open_table(definition(Table::Members)).unwrap();
+                table.insert(&b"member"[..], &b"somebody"[..]).unwrap();
+            }
+            transaction.commit().unwrap();
+        }
+        let (_folder, store, findings) = open(temp.path());
+        assert_eq!(findings, [Finding::Lost], "{made}");
+        assert!(!store.may_vote());
+        assert_eq!(store.rows(Table::Pool).unwrap().len(), 1, "{made}");
+        assert_eq!(store.rows(Table::Members).unwrap().len(), 1, "{made}");
+    }
+    // Emptied, while all around it fits.
+    {
+        let (_folder, store, findings) = open(temp.path());
+        assert_eq!(findings, []);
+        let folder = temp.path().join("pool.mirror");
+        let mirror = std::fs::read(&folder).unwrap();
+        store.commit(&[&write(Table::Pool, b"genesis", None)]).unwrap();
+        std::fs::write(&folder, mirror).unwrap();
+    }
+    let (_folder, store, findings) = open(temp.path());
+    assert_eq!((findings, store.rows(Table::Pool).unwrap().len()), (vec![Finding::Lost], 1));
+}
+
+/// A start that ended at any place is no copy, and takes no right from a node that never ran.
+#[test]
+fn a_first_start_that_was_killed_is_the_first_start_still() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::write(temp.path().join(DATABASE), []).unwrap();
+    for place in ["before the marker", "before the pool", "after the pool"] {
+        if place == "before the marker" {
+            std::fs::write(temp.path().join("marker"), [1; 16]).unwrap();
+        }
+        let store =
+            open_as(temp.path(), Some(Owner { node: ME, bound: false })).expect("no reason to ask");
+        assert!(store.may_vote(), "{place}");
+        if place == "before the pool" {
+            put(&store, Table::Pool, b"genesis", b"the pool");
+        }
+    }
+}
+
+#[test]
+fn a_folder_with_a_pool_is_not_given_to_another_identity() {
+    let temp = tempfile::tempdir().unwrap();
+    {
+        let (_folder, store, _) = open(temp.path());
+        put(&store, Table::Pool, b"genesis", b"the pool");
+    }
+    let other = |bound| Some(Owner { node: NodeId([8; 32]), bound });
+    for _ in 0..2 {
+        let missing = open_as(temp.path(), None).unwrap_err();
+        let StoreError::NoIdentity { owner: Some(ME), .. } = missing else { panic!("{missing:?}") };
+        assert!(missing.to_string().contains(&ME.short()), "{missing}");
+        for bound in [false, true] {
+            let refused = open_as(temp.path(), other(bound)).unwrap_err();
+            assert!(matches!(refused, StoreError::OtherIdentity { owner: ME, .. }), "{refused:?}");
+        }
+    }
+    let (folder, store, findings) = open(temp.path());
+    assert_eq!((findings, store.may_vote()), (vec![], true), "nothing happened to its own");
+    drop((folder, store));
+
+    // Without the database, the mirror still says that there is a pool.
+    std::fs::remove_file(temp.path().join(DATABASE)).unwrap();
+    let missing = open_as(temp.path(), None).unwrap_err();
+    assert!(matches!(missing, StoreError::NoIdentity { owner: None, .. }), "{missing:?}");
+    let (folder, store, findings) = open(temp.path());
+    assert_eq!((findings, store.may_vote()), (vec![Finding::Lost], false));
+    drop((folder, store));
+
+    // Without a pool there is nothing to keep apart: whoever comes next starts anew.
+    for name in [DATABASE, "pool.mirror", "members.mirror"] {
+        let _ = std::fs::remove_file(temp.path().join(name));
+    }
+    let mine = Some(Owner { node: ME, bound: true });
+    assert!(!open_as(temp.path(), mine).unwrap().may_vote(), "its votes are gone");
+    let store = open_as(temp.path(), None).unwrap();
+    assert!(store.may_vote());
+    store.belongs_to(NodeId([8; 32])).unwrap();
+    drop(store);
+    assert!(open_as(temp.path(), other(false)).unwrap().may_vote());
+    assert!(!open_as(temp.path(), mine).unwrap().may_vote());
+}
+
+/// What the message of a damaged database says to do works, when the disk gives the right bytes
+/// again.
+#[test]
+fn a_database_that_was_set_aside_can_be_tried_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join(DATABASE);
+    {
+        let (_folder, store, _) = open(temp.path());
+        put(&store, Table::Pool, b"genesis", b"the pool");
+        put(&store, Table::Shards, b"only", b"here");
+    }
+    let flip = |path: &Path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[4_096 * 3..].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        std::fs::write(path, bytes).unwrap();
+    };
+    flip(&path);
+    let (folder, store, findings) = open(temp.path());
+    let [found @ Finding::Damaged { moved_to, .. }] = findings.as_slice() else {
+        panic!("{findings:?}")
+    };
+    let text = found.to_string();
+    for said in [&moved_to.display().to_string(), "only in that file", DATABASE, "--moved"] {
+        assert!(text.contains(said), "{text}");
+    }
+    drop((folder, store));
+    flip(moved_to);
+    std::fs::rename(moved_to, &path).unwrap();
+    assert!(matches!(try_open(temp.path(), false).unwrap_err(), StoreError::Copied { .. }));
+    let (_folder, store, findings) = try_open(temp.path(), true).unwrap();
+    assert!(matches!(findings.as_slice(), [Finding::Copied(_)]), "{findings:?}");
+    assert_eq!(store.load(Table::Shards, b"only").unwrap().as_deref(), Some(&b"here"[..]));
+    assert!(!store.may_vote());
+}
+
 #[test]
 fn a_newer_layout_is_refused_and_left_alone() {
     let temp = tempfile::tempdir().unwrap();
@@ -215,7 +383,7 @@ fn a_newer_layout_is_refused_and_left_alone() {
     }
     for _ in 0..2 {
         let folder = Folder::open(temp.path()).unwrap();
-        let refused = Store::open(&folder, 1 << 20).unwrap_err();
+        let refused = Store::open(&folder, 1 << 20, Opening::default()).unwrap_err();
         assert!(matches!(refused, StoreError::Newer { found, .. } if found == SCHEMA + 1));
     }
 }
