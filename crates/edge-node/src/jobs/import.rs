@@ -1,11 +1,15 @@
 //! Import: a stream of records becomes rows of a collection.
 //!
-//! Records are taken in groups, what the collection already holds is skipped, the rest is embedded
-//! by several tasks at once and appended in batches. Ids come from the content, so an import that
-//! was interrupted is resumed by running it again. A record that cannot be stored is named and does
-//! not stop the others; a refusal that would meet every record ends the import.
+//! All records are read first: of several with one id, the last is stored. They are taken in groups,
+//! what the collection already holds is skipped, the rest is embedded by several tasks at once and
+//! appended in batches. Ids come from the content, so an import that was interrupted is resumed by
+//! running it again. A record that cannot be stored is named and does not stop the others; a refusal
+//! that would meet every record ends the import.
+//!
+//! Every record is counted once: `read` is `known`, `replaced`, `stored` and `failed` together when
+//! the import has ended without a refusal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use edge_base::{
     Digest, RecordId,
@@ -66,8 +70,10 @@ pub struct ImportOptions {
 pub struct Progress {
     /// Records taken from the stream.
     pub read: u64,
-    /// Records that were stored already.
+    /// Records that were stored already, or whose text without an id came earlier in the stream.
     pub known: u64,
+    /// Records that a later one of the stream with the same id took the place of.
+    pub replaced: u64,
     /// Records embedded.
     pub embedded: u64,
     /// Records stored and acknowledged.
@@ -129,6 +135,7 @@ struct Row {
 struct Group {
     changes: Vec<Change>,
     known: u64,
+    replaced: u64,
     embedded: u64,
     failed: Vec<RecordError>,
     tasks: u64,
@@ -148,7 +155,10 @@ impl Jobs {
         mut progress: impl FnMut(&Progress),
     ) -> Result<ImportReport, ImportError> {
         let mut report = ImportReport::default();
-        match self.import_into(collection, records, options, &mut progress, &mut report).await {
+        let outcome =
+            self.import_into(collection, records, options, &mut progress, &mut report).await;
+        report.errors.sort_by_key(|error| error.index);
+        match outcome {
             Ok(()) => Ok(report),
             Err(refusal) => Err(ImportError { refusal, report: Box::new(report) }),
         }
@@ -163,14 +173,19 @@ impl Jobs {
         report: &mut ImportReport,
     ) -> Result<(), Refusal> {
         let (_, layout) = self.collection(collection).await?;
+        let records: Vec<Result<Record, String>> = records.collect().await;
+        report.counts.read = records.len() as u64;
+        let (rows, sifted) = sift(records, &layout);
+        let mut waiting: Vec<Change> = Vec::new();
+        report.take(sifted, &mut waiting);
+        progress(&report.counts);
         // Owned parts: futures that borrow them are not `Send` for every lifetime.
         let (jobs, name) = (self.clone(), collection.to_owned());
-        let groups = grouped(records).map(|group| {
+        let groups = stream::iter(grouped(rows)).map(|group| {
             let (jobs, name) = (jobs.clone(), name.clone());
             async move { jobs.prepare(&name, &layout, group, options.tasks).await }
         });
         let mut groups = std::pin::pin!(groups.buffered(GROUPS_IN_FLIGHT));
-        let mut waiting: Vec<Change> = Vec::new();
         let mut appends = FuturesUnordered::new();
         let mut more = true;
         loop {
@@ -183,17 +198,17 @@ impl Jobs {
             }
             tokio::select! {
                 Some(done) = appends.next(), if !appends.is_empty() => {
-                    let (entries, replicas) = done?;
-                    report.counts.stored += entries;
-                    report.replicas = Some(report.replicas.map_or(replicas, |r| r.min(replicas)));
+                    let Appended { stored, known, replicas } = done?;
+                    report.counts.stored += stored;
+                    report.counts.known += known;
+                    if stored > 0 {
+                        report.replicas = report.replicas.map(|r| r.min(replicas)).or(Some(replicas));
+                    }
                 }
                 group = groups.next(), if more && appends.len() < BATCHES_IN_FLIGHT => {
                     match group {
                         None => more = false,
-                        Some((read, group)) => {
-                            report.counts.read += read;
-                            report.take(group?, &mut waiting);
-                        }
+                        Some(group) => report.take(group?, &mut waiting),
                     }
                 }
             }
@@ -201,45 +216,22 @@ impl Jobs {
         }
     }
 
-    /// Everything up to the append of one group. Answers with the number of records it was.
+    /// Everything up to the append of one group.
     async fn prepare(
-        &self,
-        collection: &str,
-        layout: &Layout,
-        group: Vec<(u64, Result<Record, String>)>,
-        options: TaskOptions,
-    ) -> (u64, Result<Group, Refusal>) {
-        let read = group.len() as u64;
-        let mut out = Group::default();
-        let mut rows = Vec::new();
-        let mut seen = BTreeSet::new();
-        for (index, record) in group {
-            let key = record.as_ref().ok().and_then(|record| record.id.clone());
-            match record.and_then(|record| row(index, record, layout)) {
-                Ok(row) if seen.insert(row.id) => rows.push(row),
-                Ok(_) => out.known += 1,
-                Err(reason) => out.failed.push(RecordError { index, id: key, reason }),
-            }
-        }
-        let outcome = self.embed_and_change(collection, layout, rows, options, &mut out).await;
-        (read, outcome.map(|()| out))
-    }
-
-    async fn embed_and_change(
         &self,
         collection: &str,
         layout: &Layout,
         mut rows: Vec<Row>,
         options: TaskOptions,
-        out: &mut Group,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Group, Refusal> {
+        let mut out = Group::default();
         let known = self.known(collection, &rows).await?;
         rows.retain(|row| {
             let skip = row.by_content && known.contains_key(&row.id);
             out.known += u64::from(skip);
             !skip
         });
-        self.embed_rows(layout, &mut rows, options, out).await?;
+        self.embed_rows(layout, &mut rows, options, &mut out).await?;
         for row in rows {
             let Some(vector) = row.vector else { continue };
             let canonical = RecordBody::canonical(layout, vector, row.payload);
@@ -257,7 +249,7 @@ impl Jobs {
                 out.changes.push(Change { entry, body });
             }
         }
-        Ok(())
+        Ok(out)
     }
 
     async fn known(
@@ -338,12 +330,9 @@ impl Jobs {
         }
     }
 
-    async fn append(
-        &self,
-        collection: &str,
-        changes: Vec<Change>,
-    ) -> Result<(u64, usize), Refusal> {
-        let units = edge_tasks::append_units(changes.len() as u64);
+    async fn append(&self, collection: &str, changes: Vec<Change>) -> Result<Appended, Refusal> {
+        let all = changes.len() as u64;
+        let units = edge_tasks::append_units(all);
         let mut tries = 0;
         loop {
             let command = Command::Append {
@@ -353,7 +342,9 @@ impl Jobs {
             };
             match self.node.call(command).await {
                 Ok(Answer::Appended { entries, replicas }) => {
-                    return Ok((entries as u64, replicas));
+                    // What the log had already came from another import, or from the try before.
+                    let stored = if tries > 0 { all } else { all.min(entries as u64) };
+                    return Ok(Appended { stored, known: all - stored, replicas });
                 }
                 Ok(other) => return Err(unexpected(&other)),
                 Err(Refusal::TimedOut(_)) if tries < RETRIES => tries += 1,
@@ -363,9 +354,18 @@ impl Jobs {
     }
 }
 
+/// What became of one log batch.
+struct Appended {
+    stored: u64,
+    /// Stored by another import since this one looked.
+    known: u64,
+    replicas: usize,
+}
+
 impl ImportReport {
     fn take(&mut self, group: Group, waiting: &mut Vec<Change>) {
         self.counts.known += group.known;
+        self.counts.replaced += group.replaced;
         self.counts.embedded += group.embedded;
         self.counts.failed += group.failed.len() as u64;
         self.tasks += group.tasks;
@@ -392,32 +392,47 @@ fn next_batch(waiting: &mut Vec<Change>, rest: bool) -> Option<Vec<Change>> {
     (take > 0 && (full || rest)).then(|| waiting.drain(..take).collect())
 }
 
-/// Numbered records in groups that make one embedding task each.
-fn grouped(
-    records: impl Stream<Item = Result<Record, String>> + Send,
-) -> impl Stream<Item = Vec<(u64, Result<Record, String>)>> + Send {
-    let records = Box::pin(records.enumerate());
-    stream::unfold((records, None), |(mut records, mut left)| async move {
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        loop {
-            let next = match left.take() {
-                Some(next) => Some(next),
-                None => records.next().await.map(|(index, record)| (index as u64, record)),
-            };
-            let Some((index, record)) = next else { break };
-            let size =
-                record.as_ref().map_or(0, |r: &Record| r.text.as_ref().map_or(0, String::len));
-            let full = group.len() == TEXTS_PER_TASK || bytes + size > TEXT_BYTES_PER_TASK;
-            if full && !group.is_empty() {
-                left = Some((index, record));
-                break;
+/// Rows of which each has its own id, and what became of the other records: of several with one id
+/// the last stays; of several texts without an id the first, as the later ones add nothing.
+fn sift(records: Vec<Result<Record, String>>, layout: &Layout) -> (Vec<Row>, Group) {
+    let mut out = Group::default();
+    let mut rows: Vec<Option<Row>> = Vec::new();
+    let mut places: BTreeMap<RecordId, usize> = BTreeMap::new();
+    for (index, record) in (0..).zip(records) {
+        let key = record.as_ref().ok().and_then(|record| record.id.clone());
+        match record.and_then(|record| row(index, record, layout)) {
+            Err(reason) => out.failed.push(RecordError { index, id: key, reason }),
+            Ok(row) if row.by_content && places.contains_key(&row.id) => out.known += 1,
+            Ok(row) => {
+                if let Some(earlier) = places.insert(row.id, rows.len()) {
+                    rows[earlier] = None;
+                    out.replaced += 1;
+                }
+                rows.push(Some(row));
             }
-            bytes += size;
-            group.push((index, record));
         }
-        (!group.is_empty()).then_some((group, (records, left)))
-    })
+    }
+    (rows.into_iter().flatten().collect(), out)
+}
+
+/// Rows in groups that make one embedding task each.
+fn grouped(rows: Vec<Row>) -> Vec<Vec<Row>> {
+    let mut groups: Vec<Vec<Row>> = Vec::new();
+    let mut bytes = 0;
+    for row in rows {
+        let size = row.text.as_ref().map_or(0, String::len);
+        match groups.last_mut() {
+            Some(group) if group.len() < TEXTS_PER_TASK && bytes + size <= TEXT_BYTES_PER_TASK => {
+                bytes += size;
+                group.push(row);
+            }
+            _ => {
+                bytes = size;
+                groups.push(vec![row]);
+            }
+        }
+    }
+    groups
 }
 
 /// Checks a record and finds its id.
@@ -478,8 +493,6 @@ fn payload_bytes(payload: &serde_json::Map<String, serde_json::Value>) -> Result
 
 #[cfg(test)]
 mod tests {
-    use futures::executor::block_on;
-
     use super::*;
 
     fn text(text: &str) -> Record {
@@ -493,15 +506,32 @@ mod tests {
 
     #[test]
     fn groups_are_numbered_and_bounded() {
-        let records = (0..130).map(|n| Ok(text(&n.to_string())));
-        let groups: Vec<_> = block_on(grouped(stream::iter(records)).collect());
+        let sift = |texts: Vec<Record>| sift(texts.into_iter().map(Ok).collect(), &layout(true)).0;
+        let groups = grouped(sift((0..130).map(|n| text(&n.to_string())).collect()));
         assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
-        let indices: Vec<u64> = groups.iter().flatten().map(|(index, _)| *index).collect();
+        let indices: Vec<u64> = groups.iter().flatten().map(|row| row.index).collect();
         assert_eq!(indices, (0..130).collect::<Vec<_>>());
-        let long = "x".repeat(TEXT_BYTES_PER_TASK);
-        let records = [Ok(text("a")), Ok(text(&long)), Err("broken".to_owned()), Ok(text("b"))];
-        let groups: Vec<_> = block_on(grouped(stream::iter(records)).collect());
-        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
+        let large: Vec<Record> =
+            (0..20).map(|n| text(&format!("{n} {}", "x".repeat(40_000)))).collect();
+        let groups = grouped(sift(large));
+        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [13, 7]);
+    }
+
+    #[test]
+    fn the_last_record_of_an_id_stays_and_every_record_is_counted() {
+        let named = |id: &str, words: &str| Record { id: Some(id.to_owned()), ..text(words) };
+        let mut records = vec![Ok(named("a", "one")), Ok(text("same")), Err("broken".to_owned())];
+        // Further apart than one group is large.
+        records.extend((0..200).map(|n| Ok(named(&n.to_string(), "filler"))));
+        records.extend([Ok(named("a", "two")), Ok(text(" same ")), Ok(named("a", " "))]);
+        records.push(Ok(named("a", "three")));
+        let read = records.len();
+        let (rows, out) = sift(records, &layout(true));
+        let of_a: Vec<_> = rows.iter().filter(|row| row.key.as_deref() == Some("a")).collect();
+        assert_eq!(of_a.len(), 1);
+        assert_eq!(of_a[0].text.as_deref(), Some("three"));
+        assert_eq!((out.replaced, out.known, out.failed.len()), (2, 1, 2));
+        assert_eq!(rows.len() + 5, read);
     }
 
     #[test]

@@ -479,16 +479,15 @@ impl Peer {
             let text = "too many batches wait for their replicas; try again later".into();
             return self.answer(call, Err(Refusal::Refused(text)));
         }
-        let entries = changes.len();
         let by_shard = self.place_changes(id, changes);
         if by_shard.is_empty() {
             return self.answer(call, Ok(Answer::Appended { entries: 0, replicas: 0 }));
         }
         let append = self.fresh_id();
         let parts = by_shard.len();
-        let waiting = AppendCall { call, entries, parts, replicas: usize::MAX };
-        self.shards.appends.insert(append, waiting);
         let total: usize = by_shard.values().map(Vec::len).sum();
+        let waiting = AppendCall { call, entries: total, parts, replicas: usize::MAX };
+        self.shards.appends.insert(append, waiting);
         for (index, changes) in by_shard {
             let share = (units * changes.len() as u64).div_ceil(total.max(1) as u64).max(1);
             self.write_batch(id, index, changes, share, append);
