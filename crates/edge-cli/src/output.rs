@@ -37,8 +37,18 @@ impl Output {
     /// A line of the result. Whoever closed the pipe has read enough.
     pub(crate) fn line(&self, text: impl AsRef<str>) {
         let mut out = io::stdout().lock();
-        if writeln!(out, "{}", text.as_ref()).is_err() {
-            std::process::exit(0);
+        match writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) => {
+                let what = "the result could not be printed";
+                let next =
+                    "what was asked for may have been done: make room, then ask for the state";
+                let failure = Failure::failed(what, error, next);
+                let label = self.paint("31;1", "error:");
+                let _ = writeln!(io::stderr().lock(), "{label} {failure}");
+                std::process::exit(i32::from(failure.exit as u8));
+            }
         }
     }
 

@@ -61,11 +61,12 @@ pub(crate) struct Collector {
     limit: usize,
     passages: BTreeMap<RecordId, Passage>,
     seen: u64,
+    replaced: u64,
 }
 
 impl Collector {
     pub(crate) fn new(limit: usize) -> Self {
-        Collector { limit, passages: BTreeMap::new(), seen: 0 }
+        Collector { limit, passages: BTreeMap::new(), seen: 0, replaced: 0 }
     }
 
     /// Cuts blocks of a file into passages and keeps them.
@@ -94,9 +95,12 @@ impl Collector {
         }
         match self.passages.entry(passage.id) {
             std::collections::btree_map::Entry::Occupied(mut known) => {
-                // The same text in several places: the smallest place, whatever the order.
+                // The same text in several places: the smallest place, whatever the order. Of records
+                // that somebody gave one id: the last.
                 let place = |p: &Passage| (p.file.clone(), p.line);
-                if place(&passage) < place(known.get()) {
+                let smaller = place(&passage) < place(known.get());
+                self.replaced += u64::from(passage.key.is_some());
+                if smaller == passage.key.is_none() {
                     known.insert(passage);
                 }
             }
@@ -112,6 +116,7 @@ impl Collector {
     /// Takes over what another collector found.
     pub(crate) fn merge(&mut self, other: Collector) {
         let seen = self.seen + other.seen;
+        self.replaced += other.replaced;
         other.passages.into_values().for_each(|passage| self.add(passage));
         self.seen = seen;
     }
@@ -119,6 +124,11 @@ impl Collector {
     /// How many passages were offered, duplicates included.
     pub(crate) fn seen(&self) -> u64 {
         self.seen
+    }
+
+    /// Records in whose place a later one with the same id stays.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced
     }
 
     /// By id.

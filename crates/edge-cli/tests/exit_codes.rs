@@ -274,12 +274,14 @@ fn an_import_sends_every_passage_once_and_names_what_was_refused() {
     {
         use std::os::unix::fs::symlink;
         symlink("/nowhere/at/all", folder.path().join("gone.txt")).unwrap();
-        // Opens, and fails to be read, even for root.
+        symlink("/etc/passwd", folder.path().join("passwd.md")).unwrap();
+        // A link within the folder is followed; the same text is one record.
+        symlink("a.txt", folder.path().join("z.txt")).unwrap();
         symlink("/proc/self/mem", folder.path().join("mem.txt")).unwrap();
     }
     let answer = json!({
         "schema": "edge-net.import/1", "stored": 10, "known": 2, "failed": 1,
-        "errors": [{ "index": 3, "id": null, "why": "too odd" }],
+        "errors": [{ "index": 3, "id": null, "reason": "too odd" }],
     });
     let fake = Fake::new(200, &answer.to_string());
     let path = folder.path().to_str().unwrap();
@@ -291,7 +293,9 @@ fn an_import_sends_every_passage_once_and_names_what_was_refused() {
     assert!(said.contains("skipped large.txt: 1024 MiB, over the limit of 8 MiB"), "{said}");
     if cfg!(target_os = "linux") {
         assert!(said.contains("skipped gone.txt: not a file"), "{said}");
-        assert!(said.contains("skipped mem.txt: Input/output error"), "{said}");
+        let outside = "a link to a file outside the folder";
+        assert!(said.contains(&format!("skipped mem.txt: {outside}")), "{said}");
+        assert!(said.contains(&format!("skipped passwd.md: {outside}")), "{said}");
     }
     let object = text(&output.stdout).lines().next().unwrap().to_owned();
     let object: Value = serde_json::from_str(&object).unwrap();
@@ -307,6 +311,67 @@ fn an_import_sends_every_passage_once_and_names_what_was_refused() {
     let mut expected = paragraphs;
     expected.sort();
     assert_eq!(sent, expected);
+    if cfg!(target_os = "linux") {
+        // Opens, and fails to be read, even for root.
+        let output = fake.run(&["collection", "import", "notes", "/proc/self/mem"]);
+        let said = text(&output.stderr);
+        assert!(said.contains("skipped mem: Input/output error"), "{said}");
+    }
+    let output = fake.run(&["collection", "import", "notes", path]);
+    let said = text(&output.stderr);
+    assert!(said.contains("failed: a.txt:") && said.contains(": too odd"), "{said}");
     let output = fake.run(&["collection", "import", "notes", "/nowhere/at/all"]);
     assert_eq!(output.status.code(), Some(4));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_never_ends_is_named_and_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.md");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let fake = Fake::new(200, "{}");
+    for path in [pipe.to_str().unwrap(), "/dev/zero", folder.path().to_str().unwrap()] {
+        let output = fake.run(&["collection", "import", "notes", path]);
+        assert_eq!(output.status.code(), Some(4), "{path}");
+        let said = text(&output.stderr);
+        assert!(said.contains("skipped ") && said.contains(" a file"), "{path}: {said}");
+    }
+}
+
+#[test]
+fn of_records_with_one_id_the_last_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "{\"id\": 1, \"text\": \"one\"}\n{\"id\": 2, \"text\": \"other\"}\n\
+                 {\"id\": 1, \"text\": \"two\"}\n{\"id\": 1, \"text\": \"three\"}\n";
+    std::fs::write(folder.path().join("a.jsonl"), lines).unwrap();
+    let answer = json!({ "schema": "edge-net.import/1", "stored": 2, "known": 0, "failed": 0 });
+    let fake = Fake::new(200, &answer.to_string());
+    let path = folder.path().to_str().unwrap();
+    let output = fake.run(&["collection", "import", "notes", path, "--json"]);
+    let object: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!((&object["passages"], &object["replaced"]), (&json!(2), &json!(2)), "{object}");
+    let sent = fake.asked.try_iter().find(|(first, _)| first.contains("/records")).unwrap();
+    assert!(sent.1.contains("three") && !sent.1.contains("\"one\""), "{}", sent.1);
+    assert!(sent.1.contains("other") && !sent.1.contains("two"), "{}", sent.1);
+}
+
+/// A result that nobody got is no success; who closed the pipe has read enough.
+#[test]
+#[cfg(target_os = "linux")]
+fn output_that_is_lost_is_one() {
+    let fake = Fake::new(200, &json!({ "collections": [] }).to_string());
+    let run = |stdout: std::process::Stdio| {
+        let arguments = ["--api", &fake.url, "collection", "ls"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edge-net"));
+        command.args(arguments).env_remove("EDGE_NET_API").stdout(stdout).output().unwrap()
+    };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = run(full.into());
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("why:") && said.contains("next:"), "{said}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run(writer.into()).status.code(), Some(0));
 }

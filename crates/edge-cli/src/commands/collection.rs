@@ -137,6 +137,7 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
         "passages": total,
         "stored": report.stored,
         "known": report.known,
+        "replaced": documents.replaced + report.replaced,
         "failed": report.failed,
         "errors": report.errors,
         "skipped": documents.skipped,
@@ -149,6 +150,12 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
             "{} of {total} passages stored, {} were there already, {} failed",
             report.stored, report.known, report.failed
         ));
+        if documents.replaced > 0 {
+            output.remark(format!(
+                "{} records gave way to later ones with the same id",
+                documents.replaced
+            ));
+        }
         for error in &report.errors {
             output.remark(format!("failed: {error}"));
         }
@@ -177,6 +184,7 @@ pub(crate) fn ensure_collection(client: &Client, name: &str) -> Outcome {
 pub(crate) struct Report {
     pub(crate) stored: u64,
     pub(crate) known: u64,
+    pub(crate) replaced: u64,
     pub(crate) failed: u64,
     pub(crate) errors: Vec<String>,
 }
@@ -204,7 +212,7 @@ pub(crate) fn import_passages(
             let answer = client.post(&path, &records).inspect_err(|_| {
                 stop.store(true, Ordering::Relaxed);
             })?;
-            report.take(&answer);
+            report.take(&answer, batch);
             answered.fetch_add(batch.len() as u64, Ordering::Relaxed);
         }
         Ok(report)
@@ -221,6 +229,7 @@ pub(crate) fn import_passages(
             let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             whole.stored += part.stored;
             whole.known += part.known;
+            whole.replaced += part.replaced;
             whole.failed += part.failed;
             whole.errors.extend(part.errors);
         }
@@ -230,12 +239,17 @@ pub(crate) fn import_passages(
 }
 
 impl Report {
-    fn take(&mut self, answer: &Value) {
+    fn take(&mut self, answer: &Value, batch: &[Passage]) {
         let count = |field: &str| answer[field].as_u64().unwrap_or(0);
         self.stored += count("stored");
         self.known += count("known");
+        self.replaced += count("replaced");
         self.failed += count("failed");
-        let errors = list(answer, "errors").iter().map(|e| text(e, "why"));
+        let errors = list(answer, "errors").iter().map(|error| {
+            let at = error["index"].as_u64().and_then(|at| batch.get(usize::try_from(at).ok()?));
+            let place = at.map(|passage| format!("{}:{}: ", passage.file, passage.line));
+            format!("{}{}", place.unwrap_or_default(), text(error, "reason"))
+        });
         self.errors.extend(errors);
     }
 }

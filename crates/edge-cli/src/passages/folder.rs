@@ -53,6 +53,8 @@ pub(crate) struct Documents {
     pub(crate) passages: Vec<Passage>,
     /// How many there were before the limit, duplicates included.
     pub(crate) seen: u64,
+    /// Records in whose place a later one with the same id stays.
+    pub(crate) replaced: u64,
     /// Files read.
     pub(crate) files: usize,
     /// Files that could not be read.
@@ -79,6 +81,11 @@ impl Documents {
             walk(path, path, 0, &mut found, &mut skipped);
             found.sort_by(|a: &Source, b: &Source| a.name.cmp(&b.name));
             found
+        } else if !meta.is_file() {
+            // A pipe or a device may never end, or never begin.
+            let (file, reason) = (path.display().to_string(), "neither a file nor a folder".into());
+            skipped.push(Skipped { file, reason });
+            Vec::new()
         } else {
             File::open(path)?;
             let name = path.file_name().unwrap_or(path.as_os_str());
@@ -129,6 +136,7 @@ impl Documents {
         whole.other_names.truncate(OTHER_NAMED);
         Documents {
             seen: whole.collector.seen(),
+            replaced: whole.collector.replaced(),
             passages: whole.collector.finish(),
             files: whole.files,
             skipped: whole.skipped,
@@ -241,7 +249,8 @@ fn format_of(path: &Path) -> Option<Format> {
     }
 }
 
-/// Every file below a folder; links to folders and hidden names are not followed.
+/// Every file below a folder; hidden names, links to folders and links out of the folder are not
+/// followed.
 pub(crate) fn walk(
     root: &Path,
     folder: &Path,
@@ -272,11 +281,19 @@ pub(crate) fn walk(
             walk(root, &path, depth + 1, found, skipped);
         } else if found.len() < FILES_MAX {
             let file = kind.is_file() || kind.is_symlink() && path.is_file();
-            if file {
+            if kind.is_symlink() && file && format_of(&path).is_some() && !inside(root, &path) {
+                skipped.push(skip(&path, "a link to a file outside the folder".to_owned()));
+            } else if file {
                 found.push(Source { name: name(&path), path });
             } else if format_of(&path).is_some() {
                 skipped.push(skip(&path, "not a file".to_owned()));
             }
         }
     }
+}
+
+/// Whether what a path leads to lies in a folder.
+fn inside(root: &Path, path: &Path) -> bool {
+    let (root, target) = (root.canonicalize(), path.canonicalize());
+    matches!((root, target), (Ok(root), Ok(target)) if target.starts_with(&root))
 }
