@@ -22,6 +22,7 @@
 //! - A number in `/metrics` is a counter of the running node, never an estimate.
 //! - Bodies and answers are bounded; a bad body is a 400 that says where.
 
+mod connections;
 mod error;
 mod events;
 mod guard;

@@ -9,7 +9,11 @@ use axum::{Router, middleware, routing::get};
 use edge_node::{Jobs, NodeHandle, config::Port};
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{error::Failure, guard, routes};
+use crate::{
+    connections::{self, Limits},
+    error::Failure,
+    guard, routes,
+};
 
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -93,9 +97,7 @@ pub async fn serve(node: NodeHandle) -> Result<Server, ApiError> {
             // However it ended, there is nothing left to serve.
             let _ = node.wait_ended().await;
         };
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(ended).await {
-            tracing::error!(%error, "the HTTP interface failed");
-        }
+        connections::serve(listener, router, Limits::default(), ended).await;
     });
     Ok(Server { url, stop: stopped })
 }
