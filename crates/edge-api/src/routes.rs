@@ -12,10 +12,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use edge_base::NodeId;
+use edge_base::{Credits, NodeId};
 use edge_swarm::{Answer, Refusal};
 use futures::StreamExt as _;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize as _, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _},
+};
 
 use crate::{error::Failure, events, metrics, server::App};
 
@@ -119,6 +122,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             .map_err(|e| Failure::invalid(format!("the body: {e}")))?;
         Ok(Body(value))
     }
+}
+
+/// Reads an amount of a body: as the command line does, it refuses what would have to be rounded.
+pub(crate) fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Credits, D::Error> {
+    // Written out, never with an exponent.
+    f64::deserialize(deserializer)?.to_string().parse().map_err(D::Error::custom)
+}
+
+/// As [`amount`], of a field that may be `null`.
+pub(crate) fn amount_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Credits>, D::Error> {
+    let ruv = Option::<f64>::deserialize(deserializer)?;
+    ruv.map(|ruv| ruv.to_string().parse().map_err(D::Error::custom)).transpose()
 }
 
 /// Reads a node id from a query or body.

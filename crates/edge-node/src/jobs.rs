@@ -9,7 +9,7 @@ mod import;
 use std::sync::{Arc, LazyLock};
 
 use edge_base::{Credits, Digest, Micros, RecordId, TaskId, TaskKind, shard::HITS_MAX};
-use edge_embed::Registry;
+use edge_embed::{Registry, Tokenizer};
 use edge_swarm::{
     Answer, Command, Refusal,
     command::{Check, CollectionView, Priority, ShardSearchView, TaskRequest},
@@ -300,6 +300,11 @@ impl Jobs {
         name: &str,
         layout: &Layout,
     ) -> Result<CollectionView, Refusal> {
+        if matches!(name, "." | "..") {
+            return Err(Refusal::Invalid(format!(
+                "a collection named {name:?} could not be named in an address; add a letter"
+            )));
+        }
         let command = Command::CreateCollection { name: name.to_owned(), layout: layout.encode() };
         match self.node.call(command).await? {
             Answer::Collection(view) => Ok(view),
@@ -427,6 +432,11 @@ fn check_text(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {
         return Err("it is empty".into());
     }
+    let mut first = Vec::new();
+    Tokenizer::builtin().encode(text, 1, &mut first);
+    if first.is_empty() {
+        return Err("it has no word and no sign, only characters that nobody sees".into());
+    }
     if text.len() > TEXT_BYTES_MAX {
         return Err(format!("{} bytes are over the limit of {TEXT_BYTES_MAX}", text.len()));
     }
@@ -496,6 +506,9 @@ mod tests {
     fn texts_and_vectors_that_cannot_work_are_refused_before_they_cost() {
         assert!(check_text("a").is_ok());
         assert!(check_text(" \n\t").is_err());
+        for unseen in ["\0", "\u{200b}", " \u{feff}\u{301}"] {
+            assert!(check_text(unseen).unwrap_err().contains("no word"), "{unseen:?}");
+        }
         assert!(check_text(&"x".repeat(TEXT_BYTES_MAX + 1)).is_err());
         assert!(check_vector(&[1.0, 2.0], 2).is_ok());
         assert!(check_vector(&[1.0], 2).unwrap_err().contains("2 components, not 1"));

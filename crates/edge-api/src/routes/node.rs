@@ -10,7 +10,7 @@ use edge_swarm::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Body, Outcome, done, tagged, unexpected};
+use super::{Body, Outcome, amount, done, tagged, unexpected};
 use crate::server::App;
 
 #[derive(Serialize)]
@@ -103,7 +103,7 @@ pub(crate) async fn peers(State(app): State<App>) -> Outcome {
 pub(crate) struct Invite {
     #[serde(default)]
     owner: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "amount")]
     credits: Credits,
 }
 

@@ -9,7 +9,7 @@ use edge_swarm::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Body, Outcome, done, tagged, unexpected};
+use super::{Body, Outcome, amount_or_none, done, tagged, unexpected};
 use crate::{error::Failure, server::App};
 
 /// How a task was checked, in answers.
@@ -93,6 +93,7 @@ pub(crate) struct Embed {
     texts: Vec<String>,
     #[serde(default)]
     priority: Priority,
+    #[serde(default, deserialize_with = "amount_or_none")]
     max_credits: Option<Credits>,
 }
 
@@ -134,6 +135,7 @@ pub(crate) struct Match {
     labels: Vec<String>,
     #[serde(default)]
     priority: Priority,
+    #[serde(default, deserialize_with = "amount_or_none")]
     max_credits: Option<Credits>,
 }
 
