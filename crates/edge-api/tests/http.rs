@@ -220,7 +220,7 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
         client.post("/api/v1/collections", json!({"name": "plain", "dim": 2}));
         let big = format!("{{\"texts\": [\"{}\"]}}", "x".repeat(9 << 20));
         let long = json!({"texts": ["x".repeat(2 << 20)]}).to_string();
-        let cases: [(&str, &str, &[u8], u16, &str); 24] = [
+        let cases: [(&str, &str, &[u8], u16, &str); 32] = [
             ("GET", "/api/v1/nothing", b"", 404, "nothing is served"),
             ("PUT", "/api/v1/status", b"", 405, "method not allowed"),
             ("POST", "/api/v1/embed", b"{", 400, "EOF"),
@@ -253,6 +253,26 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
                 b"{\"vector\": [1, 1e39]}",
                 400,
                 "not a finite number",
+            ),
+            ("POST", "/api/v1/collections/docs/search", b"{\"text\": \"\\u0000\"}", 400, "no word"),
+            ("POST", "/api/v1/collections/docs/search", b"{\"text\": \"\\u200b\"}", 400, "no word"),
+            (
+                "POST",
+                "/api/v1/match",
+                b"{\"text\": \"\\u200b\", \"labels\": [\"a\"]}",
+                400,
+                "the text: it has no word",
+            ),
+            ("POST", "/api/v1/collections", b"{\"name\": \".\"}", 400, "address"),
+            ("POST", "/api/v1/collections", b"{\"name\": \"..\"}", 400, "address"),
+            ("POST", "/api/v1/identity/invite", b"{\"credits\": 0.0000001}", 400, "six digits"),
+            ("POST", "/api/v1/identity/invite", b"{\"credits\": -1}", 400, "not an amount"),
+            (
+                "POST",
+                "/api/v1/embed",
+                b"{\"texts\": [\"a\"], \"max_credits\": 1.0000001}",
+                400,
+                "six digits",
             ),
             ("GET", "/api/v1/tasks/zz", b"", 400, "task id"),
             ("GET", "/api/v1/tasks?limit=many", b"", 400, "limit"),
@@ -304,6 +324,53 @@ async fn foreign_names_pages_and_missing_tokens_are_refused() {
     })
     .await;
     assert_eq!(node.ended(), None, "the page did not stop the node");
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_records_with_one_id_the_last_is_stored_and_all_are_counted() {
+    let temp = tempfile::tempdir().unwrap();
+    let (node, server) = serve(temp.path(), &[]).await;
+    let (client, other) = (Client::new(&server), Client::new(&server));
+    blocking(move || {
+        let count = |answer: &Value, field: &str| answer[field].as_u64().unwrap();
+        let adds_up = |answer: &Value| {
+            let parts = ["known", "replaced", "stored", "failed"].map(|part| count(answer, part));
+            assert_eq!(count(answer, "read"), parts.iter().sum::<u64>(), "{answer}");
+        };
+        client.post("/api/v1/collections", json!({"name": "docs"}));
+        let path = "/api/v1/collections/docs/records";
+        let two = json!([{"id": "i1", "text": "one"}, {"id": "i1", "text": "two"}]);
+        let answer = client.post(path, two);
+        let counts = ["known", "replaced", "stored"].map(|field| count(&answer, field));
+        assert_eq!(counts, [0, 1, 1], "{answer}");
+        adds_up(&answer);
+        // The first and the last are in different groups, and the last is what is stored already.
+        let filler = |n: u64| json!({"id": n.to_string(), "text": format!("filler number {n}")});
+        let mut far = vec![json!({"id": "i1", "text": "three"})];
+        far.extend((0..200).map(filler));
+        far.push(json!({"id": "i1", "text": "two"}));
+        let answer = client.post(path, json!(far));
+        let counts = ["known", "replaced", "stored"].map(|field| count(&answer, field));
+        assert_eq!(counts, [1, 1, 200], "{answer}");
+        let found = client.post("/api/v1/collections/docs/search", json!({"text": "two", "k": 1}));
+        assert_eq!(found["hits"][0]["payload"]["text"], "two");
+
+        // Two imports of the same at once: each record is stored by one and known to the other.
+        let records: Vec<Value> =
+            (0..600).map(|n| json!({"text": format!("the record with number {n}")})).collect();
+        let records = json!(records);
+        let (one, two) = std::thread::scope(|scope| {
+            let one = scope.spawn(|| client.post(path, records.clone()));
+            let two = scope.spawn(|| other.post(path, records.clone()));
+            (one.join().unwrap(), two.join().unwrap())
+        });
+        adds_up(&one);
+        adds_up(&two);
+        assert_eq!(count(&one, "stored") + count(&two, "stored"), 600, "{one} {two}");
+        assert_eq!(client.get("/api/v1/collections/docs")["rows"], 801);
+    })
+    .await;
     node.shutdown(PATIENCE).await.unwrap();
 }
 
