@@ -37,8 +37,11 @@ fn mixed_faults_break_no_rule() {
     let scenario = Scenario::named("mixed-faults").unwrap();
     assert_eq!((scenario.peers, scenario.witnesses), (50, 7));
     let mut lies = 0;
-    for seed in 1_000..1_000 + 2 * scale() {
+    // In seed 15 two holders differ about an append and the third dies between commit and reveal:
+    // the owner has to settle it by its own replay.
+    for seed in (1_000..1_000 + 2 * scale()).chain([15]) {
         let outcome = check("mixed-faults", seed);
+        assert!(!outcome.tasks_failed.keys().any(|reason| reason.contains("no root of it")));
         assert!(outcome.tasks >= 200, "{}", outcome.tasks);
         // Callers whose nodes crash or are cut off get reasons instead of results, but few.
         let wanted = outcome.tasks as u64 - outcome.tasks_cancelled - outcome.tasks_abandoned;

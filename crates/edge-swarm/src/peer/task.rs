@@ -753,8 +753,9 @@ impl Peer {
         }
         if !self.has_anybody_left(id) {
             let idle = !task.parts.values().any(|p| p.stage.is_active());
-            if idle && (task.fixed.is_none() || placed < 2) {
-                // Nobody is to be paid: the ledger has no part in it.
+            if idle {
+                // Nobody is to be paid: the ledger has no part in it. Results that differ and wait
+                // for a third that does not come are judged by it, too.
                 self.execute_own(id, "too few other nodes can take it");
             }
             return;
@@ -793,7 +794,7 @@ impl Peer {
                 .take(missing)
                 .copied()
                 .collect();
-            let none = fresh.is_empty() && placed < 2;
+            let none = fresh.is_empty();
             let idle = !task.parts.values().any(|p| p.stage.is_active());
             for node in fresh {
                 self.assign(id, node, escrow);
