@@ -64,6 +64,14 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             };
             if let Some(peers) = peers {
+                let least = found.least_peers();
+                if peers < least {
+                    complain(&format!(
+                        "{scenario} cannot be run with {peers} peers: nobody would be left to ask \
+                         for work; give --peers {least} or more"
+                    ));
+                    return ExitCode::from(2);
+                }
                 found = found.with_peers(peers);
             }
             let options = Options { no_signatures, trace, mutant, progress: !json };

@@ -221,6 +221,16 @@ impl Scenario {
         Scenario::all().into_iter().find(|scenario| scenario.name == name)
     }
 
+    /// The fewest peers it can be run with: one that asks for work, beside the founder and as many
+    /// liars as the scenario wants of so many.
+    pub fn least_peers(&self) -> usize {
+        let asks = |peers: &usize| {
+            let liars = (*peers as u64 * self.faults.liar_percent).div_ceil(100) as usize;
+            self.setup == Setup::Tickets || *peers > 1 + liars
+        };
+        (1..).find(asks).unwrap_or(usize::MAX)
+    }
+
     /// The same with another number of peers, and fewer witnesses where they do not fit.
     pub fn with_peers(mut self, peers: usize) -> Scenario {
         self.peers = peers.max(1);

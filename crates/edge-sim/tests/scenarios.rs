@@ -153,3 +153,27 @@ fn scenarios_are_what_they_say() {
     let small = Scenario::named("mixed-faults").unwrap().with_peers(5);
     assert_eq!((small.peers, small.witnesses, small.workload.requesters), (5, 4, 5));
 }
+
+/// The command refuses fewer; with as many, a run goes to its end.
+#[test]
+fn too_few_peers_are_refused_and_the_fewest_are_enough() {
+    for scenario in Scenario::all() {
+        let least = scenario.least_peers();
+        assert!((1..=3).contains(&least), "{}: {least}", scenario.name);
+        let run = |peers: usize| {
+            std::process::Command::new(env!("CARGO_BIN_EXE_edge-sim"))
+                .args(["run", scenario.name, "--json", "--no-signatures", "--peers"])
+                .arg(peers.to_string())
+                .output()
+                .unwrap()
+        };
+        let output = run(least - 1);
+        assert_eq!(output.status.code(), Some(2), "{}", scenario.name);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(&format!("--peers {least} or more")), "{said}");
+        let output = run(least);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}: {said}", scenario.name);
+        assert!(!said.contains("panicked"), "{}: {said}", scenario.name);
+    }
+}
