@@ -18,14 +18,20 @@ NOTES = [
 
 
 def main(base: str) -> None:
-    def post(path: str, body) -> dict:
-        answer = requests.post(base + path, json=body, timeout=60)
+    def ask(method: str, path: str, body=None) -> dict:
+        try:
+            answer = requests.request(method, base + path, json=body, timeout=60)
+        except requests.ConnectionError:
+            sys.exit(f"no node answers at {base}: start one with `edge-net start --detach`")
         if not answer.ok:
             error = answer.json()["error"]
             sys.exit(f"{error['what']}: {error['why']}; {error['next']}")
         return answer.json()
 
-    names = [c["name"] for c in requests.get(base + "/api/v1/collections", timeout=10).json()["collections"]]
+    def post(path: str, body) -> dict:
+        return ask("POST", path, body)
+
+    names = [c["name"] for c in ask("GET", "/api/v1/collections")["collections"]]
     if "notes" not in names:
         post("/api/v1/collections", {"name": "notes"})
     records = [{"text": text, "payload": {"line": i}} for i, text in enumerate(NOTES)]

@@ -1,5 +1,7 @@
 //! Errors as answers: what failed, why, and what to do next.
 
+use std::borrow::Cow;
+
 use axum::{
     Json,
     http::StatusCode,
@@ -14,7 +16,7 @@ pub(crate) struct Failure {
     status: StatusCode,
     what: &'static str,
     why: String,
-    next: &'static str,
+    next: Cow<'static, str>,
 }
 
 #[derive(Serialize)]
@@ -35,9 +37,9 @@ impl Failure {
         status: StatusCode,
         what: &'static str,
         why: impl Into<String>,
-        next: &'static str,
+        next: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Failure { status, what, why: why.into(), next }
+        Failure { status, what, why: why.into(), next: next.into() }
     }
 
     /// The request cannot be understood.
@@ -47,7 +49,8 @@ impl Failure {
     }
 
     /// What was refused, with what to do about it at this place.
-    pub(crate) fn advised(next: &'static str) -> impl FnOnce(Refusal) -> Failure {
+    pub(crate) fn advised(next: impl Into<Cow<'static, str>>) -> impl FnOnce(Refusal) -> Failure {
+        let next = next.into();
         move |refusal| match refusal {
             Refusal::Refused(_) | Refusal::Invalid(_) => Failure { next, ..refusal.into() },
             other => other.into(),
@@ -86,13 +89,13 @@ impl From<Refusal> for Failure {
             }
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "it failed", "the node's log says more"),
         };
-        Failure { status, what, why, next }
+        Failure { status, what, why, next: next.into() }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let error = Parts { what: self.what, why: &self.why, next: self.next };
+        let error = Parts { what: self.what, why: &self.why, next: &self.next };
         (self.status, Json(Body { schema: "edge-net.error/1", error })).into_response()
     }
 }

@@ -170,6 +170,11 @@ async fn the_main_job_by_http() {
         let search = json!({"vector": [0.5, 1.0], "k": 1});
         let found = client.post("/api/v1/collections/plain/search", search);
         assert_eq!(found["hits"][0]["score"], 2.0);
+        assert_eq!(
+            (&found["hits"][0]["id"], &found["hits"][0]["payload"]),
+            (&json!("b"), &json!({}))
+        );
+        assert_eq!(found["hits"][0]["record"].as_str().unwrap().len(), 64);
     })
     .await;
     node.shutdown(PATIENCE).await.unwrap();
@@ -220,7 +225,7 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
         client.post("/api/v1/collections", json!({"name": "plain", "dim": 2}));
         let big = format!("{{\"texts\": [\"{}\"]}}", "x".repeat(9 << 20));
         let long = json!({"texts": ["x".repeat(2 << 20)]}).to_string();
-        let cases: [(&str, &str, &[u8], u16, &str); 32] = [
+        let cases: [(&str, &str, &[u8], u16, &str); 34] = [
             ("GET", "/api/v1/nothing", b"", 404, "nothing is served"),
             ("PUT", "/api/v1/status", b"", 405, "method not allowed"),
             ("POST", "/api/v1/embed", b"{", 400, "EOF"),
@@ -254,6 +259,14 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
                 400,
                 "not a finite number",
             ),
+            (
+                "POST",
+                "/api/v1/collections/docs/search",
+                b"{\"text\": \"a\", \"timeout_ms\": 0}",
+                400,
+                "timeout_ms is 1 to 600000, not 0",
+            ),
+            ("POST", "/api/v1/collections", b"{\"name\": \"plain\"}", 403, "exists already"),
             ("POST", "/api/v1/collections/docs/search", b"{\"text\": \"\\u0000\"}", 400, "no word"),
             ("POST", "/api/v1/collections/docs/search", b"{\"text\": \"\\u200b\"}", 400, "no word"),
             (

@@ -113,10 +113,17 @@ fn options(priority: Priority, price_max: Option<Credits>) -> TaskOptions {
 pub(crate) async fn embed(State(app): State<App>, Body(body): Body<Embed>) -> Outcome {
     let options = options(body.priority, body.max_credits);
     let embedded = app.jobs.embed(&body.texts, options).await.map_err(|refusal| {
-        let next = "correct the text that is named, counted from 0, or leave it out";
-        match refusal {
-            Refusal::Invalid(_) => Failure::advised(next)(refusal),
-            other => other.into(),
+        // Which text it is stands before the colon.
+        let named = match &refusal {
+            Refusal::Invalid(why) => why.split_once(':').map(|(text, _)| text.to_owned()),
+            _ => None,
+        };
+        match named.filter(|text| text.starts_with("text ")) {
+            Some(text) => {
+                let next = format!("correct {text}, counted from 0, or leave it out");
+                Failure::advised(next)(refusal)
+            }
+            None => refusal.into(),
         }
     })?;
     let answer = Embedding {

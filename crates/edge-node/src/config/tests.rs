@@ -155,3 +155,15 @@ fn distances() {
         assert_eq!(distance(a, b), d);
     }
 }
+
+/// The document of the settings has every key with its variable and no other.
+#[test]
+fn every_key_is_documented() {
+    let document = include_str!("../../../../docs/configuration.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: Vec<_> = rows.map(|row| row.split('`').next().unwrap()).collect();
+    assert_eq!(documented, KEYS);
+    for key in KEYS {
+        assert!(document.contains(&format!("`EDGE_NET_{}`", key.to_uppercase())), "{key}");
+    }
+}
