@@ -44,6 +44,11 @@ const APPEND_WITHIN: Micros = Micros::from_secs(120);
 /// Heads are gossiped at most this often.
 const HEAD_EVERY: Micros = Micros::from_millis(400);
 const REPAIR_EVERY: Micros = Micros::from_secs(1);
+/// How often an owner says again what it has, in a pool of up to 30 members; in a larger one less
+/// often, so that what each member hears does not grow with the pool.
+const TELL_EVERY: Micros = Micros::from_secs(30);
+/// Shards told about at once; the next ones have their turn the next time.
+const TOLD_AT_ONCE: usize = 8;
 /// A holder that is away for this long gets a successor.
 const AWAY_AFTER: Micros = Micros::from_secs(8);
 /// A holder that showed nothing for its copy in this time is asked for it.
@@ -65,6 +70,8 @@ pub(crate) struct Shards {
     recalling: BTreeSet<ShardId>,
     waiting: VecDeque<(CallId, Command)>,
     distrusted: BTreeSet<(ShardId, NodeId)>,
+    /// When this node told what it has, and up to which shard.
+    told: (Timestamp, Option<ShardId>),
 }
 
 #[derive(Debug)]
@@ -862,7 +869,41 @@ impl Peer {
                 self.repair(shard);
             }
         }
+        self.tell_own_again();
         self.after(REPAIR_EVERY, Timer::Repair);
+    }
+
+    /// Gossip may be lost: who missed a collection or its last head hears of it again.
+    fn tell_own_again(&mut self) {
+        let (last, after) = self.shards.told;
+        let every = TELL_EVERY.max(Micros::from_secs(self.members.len() as u64));
+        if self.now.since(last) < every {
+            return;
+        }
+        let own = |shard: &&ShardId| self.shards.own(shard).is_some_and(|own| own.seq > 0);
+        let places = || self.shards.places.keys().filter(own).copied();
+        let later = places().filter(|shard| after.is_none_or(|after| *shard > after));
+        let mut turn: Vec<ShardId> = later.take(TOLD_AT_ONCE).collect();
+        if turn.is_empty() {
+            turn = places().take(TOLD_AT_ONCE).collect();
+        }
+        self.shards.told = (self.now, turn.last().copied());
+        let mut gossip = Vec::new();
+        let mut specs = BTreeSet::new();
+        for shard in turn {
+            let Some((collection, index)) = self.shards.places.get(&shard).copied() else {
+                continue;
+            };
+            let Some(known) = self.shards.collections.get(&collection) else { continue };
+            if specs.insert(collection) {
+                gossip.push(Gossip::Collection(known.spec.clone()));
+            }
+            let head = known.shards.get(&index).and_then(|s| s.heads.values().next_back());
+            gossip.extend(head.cloned().map(Gossip::Head));
+        }
+        for told in gossip {
+            self.publish(&told);
+        }
     }
 
     fn repair(&mut self, shard: ShardId) {
