@@ -255,6 +255,8 @@ Example:
     },
     /// Print a one-time ticket with which another node joins this pool
     #[command(after_help = "\
+A ticket that was not used ends after a week.
+
 Examples:
   edge-net identity invite                  for a stranger: its results are always checked
   edge-net identity invite --owner          for another machine of yours

@@ -37,7 +37,7 @@ pub(super) fn run(context: &Context, command: Identity) -> Outcome {
             context.show(&answer, |output, answer| {
                 output.line(text(answer, "ticket"));
                 output.remark(
-                    "\nIt works once. On the other machine:\n  edge-net start --join TICKET",
+                    "\nIt works once, for a week. On the other machine:\n  edge-net start --join TICKET",
                 );
             });
             Ok(())
