@@ -16,7 +16,7 @@ use edge_ledger::{Genesis, Network};
 use edge_swarm::{
     Answer, Command, Event, Input, Output, Peer, Refusal, Settings, Stored, Table, Ticket,
     command::{Change, Priority, TaskRequest},
-    message::{CollectionSpec, Gossip, encode_gossip},
+    message::{CollectionSpec, Gossip, Message, decode_message, encode_gossip},
 };
 
 const PIN: Digest = Digest([9; 32]);
@@ -140,6 +140,8 @@ struct Net {
     now: Timestamp,
     mail: VecDeque<Parcel>,
     next_call: u64,
+    /// Offers that get lost from now on.
+    lose_offers: usize,
 }
 
 impl Net {
@@ -148,7 +150,8 @@ impl Net {
         let key = SecretKey::from_seed([1; 32]);
         let grant = Credits::from_whole(1_000_000).unwrap();
         let genesis = Genesis::new(Network::Test, key.node_id(), grant, "test", [0; 32]).unwrap();
-        let mut net = Net { nodes: vec![], now: Timestamp(1), mail: VecDeque::new(), next_call: 0 };
+        let (now, mail) = (Timestamp(1), VecDeque::new());
+        let mut net = Net { nodes: vec![], now, mail, next_call: 0, lose_offers: 0 };
         net.add(key, Peer::found(&genesis));
         net
     }
@@ -242,6 +245,11 @@ impl Net {
                 };
             }
             Output::Send { to, frame } => {
+                let message = decode_message(&frame);
+                if self.lose_offers > 0 && matches!(message, Ok(Message::Offer(_))) {
+                    self.lose_offers -= 1;
+                    return;
+                }
                 if let Some(to) = self.index_of(&to) {
                     self.input(to, Input::Frame { from, bytes: frame });
                 }
@@ -415,6 +423,19 @@ fn strangers_execute_twice_and_are_paid() {
     assert_eq!(earned, 6 * 2 * 1_000, "each of two executions of each task is paid its price");
     assert_eq!(net.balances(0).escrowed, Credits::ZERO);
     (0..4).for_each(|i| net.conserved(i));
+}
+
+#[test]
+fn an_offer_that_was_lost_is_made_again_before_the_node_works_alone() {
+    let mut net = Net::new();
+    let stranger = net.join(false);
+    net.lose_offers = 2;
+    let Ok(Answer::Task(result)) = net.submit("a text") else { panic!() };
+    assert_eq!(result.check.agreed, vec![net.id(stranger)]);
+    net.lose_offers = usize::MAX;
+    let Ok(Answer::Task(result)) = net.submit("another text") else { panic!() };
+    assert_eq!(result.check.agreed, vec![]);
+    assert!(result.check.self_checked, "who never answers is not waited for");
 }
 
 #[test]

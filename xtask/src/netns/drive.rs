@@ -114,7 +114,9 @@ fn main_job(world: &World, program: &Path, folder: &Path) -> Result<String> {
     }
     let agreed = &matched["task"]["check"]["agreed"];
     if agreed.as_array().is_none_or(Vec::is_empty) {
-        bail!("the other node had no part in the match: {}", matched["task"]["check"]);
+        let id = matched["task"]["id"].as_str().unwrap_or_default();
+        let trail = a.ask(&["task", "explain", id])?;
+        bail!("the other node had no part in the match: {}\n{trail}", matched["task"]["check"]);
     }
     let elapsed = started.elapsed().as_secs_f64();
     a.stop()?;

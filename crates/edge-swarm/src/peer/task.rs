@@ -42,6 +42,9 @@ const TASKS_MAX: usize = 4_096;
 const DECIDED_MAX: usize = 4_096;
 /// A message that was not answered is repeated after this.
 const REPEAT_AFTER: Micros = Micros::from_millis(600);
+/// Others are asked, too, when an offer was not answered in `REPEAT_AFTER`; only after this is the
+/// node given up: a lost frame of a slow link takes longer than one repeat.
+const OFFER_PATIENCE: Micros = Micros::from_millis(2_400);
 /// Repeats before a worker counts as late.
 const REPEATS_MAX: u32 = 5;
 /// How often a task looks at its clock.
@@ -179,6 +182,20 @@ pub(crate) struct Task {
     pub(crate) decided: Option<Decision>,
     /// Decided so long ago that nothing that comes for it counts any more.
     pub(crate) closed: bool,
+}
+
+impl Task {
+    fn offer(&self, id: TaskId, now: Timestamp) -> Offer {
+        Offer {
+            task: id,
+            kind: self.kind,
+            pin: self.pin,
+            payload_bytes: self.payload.len() as u64,
+            price: self.price,
+            priority: self.priority,
+            remaining: self.deadline.since(now),
+        }
+    }
 }
 
 /// How a task ended.
@@ -320,6 +337,7 @@ impl Peer {
             part.stage = Stage::Bid;
             part.start_in = start_in;
             part.touched = now;
+            part.repeats = 0;
             self.step_task(task);
         }
     }
@@ -561,7 +579,7 @@ impl Peer {
                     late.push((*node, "gave no result in time"));
                 }
                 Stage::Asked if silent => late.push((*node, "committed but did not reveal")),
-                Stage::Offered if now.since(part.since) > REPEAT_AFTER => {
+                Stage::Offered if now.since(part.since) > OFFER_PATIENCE => {
                     late.push((*node, "did not answer the offer"));
                 }
                 Stage::Offered
@@ -591,6 +609,7 @@ impl Peer {
             task.parts.values().filter_map(|p| p.commit.clone()).collect();
         let remaining = task.deadline.since(now);
         let inline = task.payload.len() <= INLINE_BYTES_MAX;
+        let (undecided, offer) = (task.decided.is_none(), task.offer(id, now));
         let mut messages: Vec<(NodeId, Message)> = Vec::new();
         for (node, part) in &mut task.parts {
             if now.since(part.touched) < REPEAT_AFTER {
@@ -603,6 +622,7 @@ impl Peer {
                     priority: task.priority,
                     remaining,
                 },
+                (Stage::Offered, _) if undecided => Message::Offer(offer.clone()),
                 (Stage::Asked, _) => Message::RevealPlease { task: id, commits: commits.clone() },
                 (_, _) => continue,
             };
@@ -854,12 +874,14 @@ impl Peer {
 
     fn offer_more(&mut self, id: TaskId, missing: usize) {
         let Some(task) = self.tasks.all.get(&id) else { return };
-        let open = task.parts.values().filter(|p| p.stage == Stage::Offered).count();
+        let now = self.now;
+        let offered = task.parts.values().filter(|p| p.stage == Stage::Offered);
+        let waiting = offered.clone().next().is_some();
+        let open = offered.filter(|p| now.since(p.since) <= REPEAT_AFTER).count();
         // One spare bid, so that a decline costs no round trip.
         let wanted = (missing + 1).saturating_sub(open);
-        let (kind, pin) = (task.kind, task.pin);
         let mut candidates: Vec<NodeId> = self
-            .eligible_workers(&pin)
+            .eligible_workers(&task.pin)
             .into_iter()
             .filter(|n| !task.parts.contains_key(n))
             .filter(|n| task.price > Credits::ZERO || self.members.is_trusted(n))
@@ -870,21 +892,12 @@ impl Peer {
             (!self.members.is_trusted(n), busy)
         });
         candidates.truncate(wanted);
-        let now = self.now;
         let Some(task) = self.tasks.all.get_mut(&id) else { return };
-        let offer = Offer {
-            task: id,
-            kind,
-            pin,
-            payload_bytes: task.payload.len() as u64,
-            price: task.price,
-            priority: task.priority,
-            remaining: task.deadline.since(now),
-        };
+        let offer = task.offer(id, now);
         for node in &candidates {
             task.parts.insert(*node, Part::new(Stage::Offered, now));
         }
-        let nobody = candidates.is_empty() && open == 0;
+        let nobody = candidates.is_empty() && !waiting;
         let idle = !task.parts.values().any(|p| p.stage.is_active());
         for node in candidates {
             self.send(node, &Message::Offer(offer.clone()));
