@@ -37,6 +37,7 @@
 
 pub mod canon;
 pub mod conformance;
+pub mod fast;
 pub mod simd;
 
 pub use simd::{Simd, Unavailable, UnknownSimd, active, available, force};
