@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{self, LANES, Lanes};
+use super::layers;
 
 #[derive(Clone, Copy)]
 pub(super) struct V([__m256; 2]);
@@ -97,6 +98,11 @@ pub(super) fn fold8(x: __m256) -> f32 {
 lanes::entry_points! {
     #[target_feature(enable = "avx2")]
     V, 6, 1
+}
+
+layers::entry_points! {
+    #[target_feature(enable = "avx2")]
+    V
 }
 
 /// Exact: bytes widened to 16 bits, products of pairs added in 32.

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::avx2::fold8;
 use super::lanes::{self, Lanes};
+use super::layers;
 
 #[derive(Clone, Copy)]
 pub(super) struct V(__m512);
@@ -71,6 +72,11 @@ fn power_of_two(e: __m512i) -> __m512 {
 lanes::entry_points! {
     #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
     V, 8, 2
+}
+
+layers::entry_points! {
+    #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+    V
 }
 
 /// Exact 8-bit dot product.

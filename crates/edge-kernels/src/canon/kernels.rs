@@ -148,6 +148,20 @@ impl Kernels {
         run!(self.simd, exp_shifted(x, shift));
     }
 
+    /// See [`crate::canon::gelu`].
+    pub fn gelu(self, x: &mut [f32]) {
+        run!(self.simd, gelu(x));
+    }
+
+    /// See [`crate::canon::layer_norm`].
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn layer_norm(self, x: &mut [f32], gain: &[f32], bias: &[f32], epsilon: f32) {
+        assert!(x.len() == gain.len() && x.len() == bias.len(), "layer norm of different lengths");
+        run!(self.simd, layer_norm(x, gain, bias, epsilon));
+    }
+
     /// See [`crate::canon::matmul`].
     ///
     /// # Panics

@@ -466,4 +466,4 @@ macro_rules! lane_methods {
     )*};
 }
 
-pub(super) use {entry_points, lane_methods};
+pub(super) use {entry_points, lane_methods, vector_functions};

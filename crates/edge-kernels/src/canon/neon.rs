@@ -3,6 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::lanes::{self, LANES, Lanes};
+use super::layers;
 
 #[derive(Clone, Copy)]
 pub(super) struct V([float32x4_t; 4]);
@@ -93,6 +94,11 @@ fn bound_exp(y: float32x4_t, x: float32x4_t, low: float32x4_t, high: float32x4_t
 lanes::entry_points! {
     #[target_feature(enable = "neon")]
     V, 6, 1
+}
+
+layers::entry_points! {
+    #[target_feature(enable = "neon")]
+    V
 }
 
 /// Exact: products in 16 bits (128 · 128 fits), pairs added in 32.

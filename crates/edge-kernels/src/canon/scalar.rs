@@ -2,7 +2,9 @@
 //! shared code with the vector back ends. It is the twin that every back end is compared with, and what
 //! an independent check of a result should call.
 
-use super::{EXP_HIGH, EXP_LOW, EXP_POLY, LN2_HIGH, LN2_LOW, LOG2_E, MATMUL_BLOCK};
+use super::{
+    EXP_HIGH, EXP_LOW, EXP_POLY, GELU_P, GELU_POLY, LN2_HIGH, LN2_LOW, LOG2_E, MATMUL_BLOCK,
+};
 
 /// `acc[i mod 16] += term(i)` for ascending `i`, then the halving tree 8, 4, 2, 1.
 fn sum16_of(len: usize, term: impl Fn(usize) -> f32) -> f32 {
@@ -202,5 +204,35 @@ pub fn quantize_i8(x: &[f32], scale: f32, out: &mut [i8]) {
         } else {
             (*v / scale).round_ties_even().clamp(-127.0, 127.0) as i8
         };
+    }
+}
+
+/// See [`crate::canon::gelu`].
+pub fn gelu(x: &mut [f32]) {
+    for v in x {
+        let a = v.abs();
+        let t = 1.0 / (a * GELU_P + 1.0);
+        let mut p = GELU_POLY[0];
+        for c in &GELU_POLY[1..] {
+            p = p * t + c;
+        }
+        let q = (p * t) * exp((a * a) * -0.5);
+        let positive = if *v > 0.0 { *v } else { 0.0 };
+        *v = (positive - a * q) + 0.0;
+    }
+}
+
+/// See [`crate::canon::layer_norm`].
+///
+/// # Panics
+/// If the lengths differ.
+pub fn layer_norm(x: &mut [f32], gain: &[f32], bias: &[f32], epsilon: f32) {
+    assert!(x.len() == gain.len() && x.len() == bias.len(), "layer norm of different lengths");
+    let count = x.len() as f32;
+    let mean = sum16(x) / count;
+    let variance = squared_deviations(x, mean) / count;
+    let r = 1.0 / (variance + epsilon).sqrt();
+    for ((v, gain), bias) in x.iter_mut().zip(gain).zip(bias) {
+        *v = ((((*v - mean) * r) * gain) + bias) + 0.0;
     }
 }

@@ -5,6 +5,7 @@
 use std::arch::wasm32::*;
 
 use super::lanes::{self, LANES, Lanes};
+use super::layers;
 
 #[derive(Clone, Copy)]
 pub(super) struct V([v128; 4]);
@@ -91,6 +92,8 @@ fn bound_exp(y: v128, x: v128, low: v128, high: v128) -> v128 {
 }
 
 lanes::entry_points! { V, 2, 1 }
+
+layers::entry_points! { V }
 
 /// Exact: bytes widened to 16 bits, products of pairs added in 32.
 ///
