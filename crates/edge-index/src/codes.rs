@@ -1,15 +1,18 @@
 //! 8-bit codes of the rows: what a walk along the graph compares.
 
 use edge_kernels::canon::{self, Kernels};
+use edge_kernels::codes::{CodeQuery, CodeRows};
 
 use crate::Metric;
 
-/// The code of a query.
-#[derive(Clone, Debug)]
+/// The code of what rows are compared with: a query, or a row.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Probe {
-    code: Vec<i8>,
+    query: CodeQuery,
     scale: f32,
     norm: f32,
+    /// Of a query; what a row's place in the table holds.
+    code: Vec<i8>,
 }
 
 /// A code of each row: `code * scale` is near the vector. Distances of codes are integer dot products
@@ -19,9 +22,9 @@ pub(crate) struct Codes {
     dim: usize,
     metric: Metric,
     kernels: Kernels,
-    codes: Vec<i8>,
+    rows: CodeRows,
     scales: Vec<f32>,
-    /// The squared length of `code * scale`.
+    /// The squared length of `code * scale`; of [`Metric::L2`] only.
     norms: Vec<f32>,
 }
 
@@ -31,65 +34,77 @@ impl Codes {
             dim,
             metric,
             kernels: Kernels::active(),
-            codes: Vec::new(),
+            rows: CodeRows::new(dim),
             scales: Vec::new(),
             norms: Vec::new(),
         }
     }
 
-    /// The code of a vector in canonical form.
-    pub(crate) fn probe(&self, vector: &[f32]) -> Probe {
+    /// Makes `probe` the code of a vector in canonical form.
+    pub(crate) fn ask(&self, vector: &[f32], probe: &mut Probe) {
         let scale = canon::scale_i8(vector).expect("invariant: canonical vectors are finite");
-        let mut code = vec![0i8; self.dim];
+        probe.code.resize(self.dim, 0);
         self.kernels
-            .quantize_i8(vector, scale, &mut code)
+            .quantize_i8(vector, scale, &mut probe.code)
             .expect("invariant: canonical vectors are finite");
-        let norm = canon::score_i8(self.kernels.dot_i8(&code, &code), scale, scale);
-        Probe { code, scale, norm }
+        self.rows.ask(&probe.code, &mut probe.query);
+        probe.scale = scale;
+        if self.metric == Metric::L2 {
+            let dot = self.kernels.dot_i8(&probe.code, &probe.code);
+            probe.norm = canon::score_i8(dot, scale, scale);
+        }
     }
 
+    /// Makes `probe` the code of a row.
+    pub(crate) fn ask_row(&self, row: u32, probe: &mut Probe) {
+        self.rows.ask_row(row, &mut probe.query);
+        probe.scale = self.scales[row as usize];
+        if self.metric == Metric::L2 {
+            probe.norm = self.norms[row as usize];
+        }
+    }
+
+    /// Appends the row whose vector `probe` was made of.
     pub(crate) fn push(&mut self, probe: &Probe) {
-        self.codes.extend_from_slice(&probe.code);
+        self.rows.push(&probe.code);
         self.scales.push(probe.scale);
-        self.norms.push(probe.norm);
+        if self.metric == Metric::L2 {
+            self.norms.push(probe.norm);
+        }
     }
 
     /// Removes a row; the last one takes its place.
     pub(crate) fn swap_remove(&mut self, row: u32) {
-        let (at, last) = (row as usize, self.scales.len() - 1);
-        if at != last {
-            self.codes.copy_within(last * self.dim.., at * self.dim);
-        }
-        self.codes.truncate(last * self.dim);
-        self.scales.swap_remove(at);
-        self.norms.swap_remove(at);
-    }
-
-    fn code(&self, row: u32) -> &[i8] {
-        &self.codes[row as usize * self.dim..][..self.dim]
-    }
-
-    fn distance_of(&self, dot: i32, scales: (f32, f32), norms: (f32, f32)) -> f32 {
-        let product = canon::score_i8(dot, scales.0, scales.1);
-        match self.metric {
-            Metric::Cosine | Metric::Dot => 0.0 - product,
-            Metric::L2 => (norms.0 + norms.1) - 2.0 * product,
+        self.rows.swap_remove(row);
+        self.scales.swap_remove(row as usize);
+        if self.metric == Metric::L2 {
+            self.norms.swap_remove(row as usize);
         }
     }
 
-    /// The distance of a row from a query: less is nearer. Finite.
-    #[inline]
-    pub(crate) fn distance(&self, probe: &Probe, row: u32) -> f32 {
-        let dot = self.kernels.dot_i8(&probe.code, self.code(row));
-        let at = row as usize;
-        self.distance_of(dot, (probe.scale, self.scales[at]), (probe.norm, self.norms[at]))
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.bytes() + (self.scales.capacity() + self.norms.capacity()) * 4
     }
 
-    /// The distance of two rows.
+    /// Calls `each` with every row of `rows` and its distance from the probe, in order: less is nearer, and
+    /// always finite. `dots` is room to work in.
     #[inline]
-    pub(crate) fn between(&self, a: u32, b: u32) -> f32 {
-        let dot = self.kernels.dot_i8(self.code(a), self.code(b));
-        let (a, b) = (a as usize, b as usize);
-        self.distance_of(dot, (self.scales[a], self.scales[b]), (self.norms[a], self.norms[b]))
+    pub(crate) fn distances(
+        &self,
+        probe: &Probe,
+        rows: &[u32],
+        dots: &mut Vec<i32>,
+        mut each: impl FnMut(u32, f32),
+    ) {
+        self.rows.dots(&probe.query, rows, dots);
+        for (row, dot) in rows.iter().zip(&*dots) {
+            let product = canon::score_i8(*dot, probe.scale, self.scales[*row as usize]);
+            let distance = match self.metric {
+                Metric::Cosine | Metric::Dot => 0.0 - product,
+                Metric::L2 => (probe.norm + self.norms[*row as usize]) - 2.0 * product,
+            };
+            each(*row, distance);
+        }
     }
 }

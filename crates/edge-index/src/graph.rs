@@ -22,7 +22,7 @@ mod prune;
 mod store;
 mod walk;
 
-pub(crate) use walk::Walk;
+pub(crate) use walk::{Near, Scratch, Walk};
 
 /// No row.
 const NONE: u32 = u32::MAX;
@@ -52,7 +52,7 @@ pub(crate) struct Graph {
     /// Where a walk starts: a row of the highest level.
     entry: u32,
     /// Kept between insertions so that each does not allocate.
-    scratch: walk::Scratch,
+    scratch: Scratch,
 }
 
 impl Graph {
@@ -71,12 +71,43 @@ impl Graph {
             children: Vec::new(),
             root: NONE,
             entry: NONE,
-            scratch: walk::Scratch::default(),
+            scratch: Scratch::default(),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.levels.len()
+    }
+
+    /// Bytes in memory: of the codes, and of all else.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let lists = self.upper.iter().flatten();
+        let upper: usize = lists.map(|links| size_of::<Vec<u32>>() + links.capacity() * 4).sum();
+        let links = self.base.capacity() * 4
+            + self.levels.capacity()
+            + (self.degrees.capacity() + self.children.capacity()) * 2
+            + self.parents.capacity() * 4
+            + self.upper.capacity() * size_of::<Vec<Vec<u32>>>();
+        (self.codes.bytes(), links + upper)
+    }
+
+    /// How many rows no walk can reach from the entry: 0, or the graph is broken.
+    pub(crate) fn unreachable(&self) -> usize {
+        if self.entry == NONE {
+            return self.len();
+        }
+        let mut reached = vec![false; self.len()];
+        let (mut open, mut count) = (vec![self.entry], 1);
+        reached[self.entry as usize] = true;
+        while let Some(row) = open.pop() {
+            for &to in self.links(row, 0) {
+                if !std::mem::replace(&mut reached[to as usize], true) {
+                    open.push(to);
+                    count += 1;
+                }
+            }
+        }
+        self.len() - count
     }
 
     /// The level of a row: above 0 with probability 1/m, above 1 with 1/m², and so on.

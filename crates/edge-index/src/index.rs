@@ -6,12 +6,17 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{Graph, Walk};
 use crate::merkle::{MerkleProof, MerkleTree};
 use crate::rows::Rows;
+use crate::scratches::Scratches;
 use crate::{Filter, IndexConfig, IndexError, Record, record_hash};
 
 /// The most records of a shard.
 pub const ROWS_MAX: usize = 1 << 24;
 /// A walk is worth it when there are this many candidates for each one it keeps.
 const WALK_WORTH: usize = 4;
+/// Of what a walk found, this many times as many as are wanted are scored exactly, ...
+const RESCORED_PER_HIT: usize = 4;
+/// ... and at least this many: codes order neighbours well enough that no hit is behind them.
+const RESCORED_MIN: usize = 40;
 
 /// One operation of a shard's log.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -71,6 +76,17 @@ pub struct SearchOutcome {
     pub rows_visited: u64,
 }
 
+/// Bytes that a shard holds for search; ids, payloads and the Merkle tree are not among them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// The 8-bit rows that walks compare.
+    pub codes: usize,
+    /// The graph's links and tree.
+    pub links: usize,
+    /// The f32 rows that hits are scored by.
+    pub vectors: usize,
+}
+
 /// The live records of one shard.
 #[derive(Clone, Debug)]
 pub struct Index {
@@ -80,6 +96,7 @@ pub struct Index {
     /// around the limit does not build it again and again.
     pub(crate) graph: Option<Graph>,
     merkle: MerkleTree,
+    scratches: Scratches,
 }
 
 impl Index {
@@ -94,6 +111,7 @@ impl Index {
             rows: Rows::new(config.dim, config.metric),
             graph: None,
             merkle: MerkleTree::new(),
+            scratches: Scratches::default(),
         })
     }
 
@@ -146,6 +164,12 @@ impl Index {
     /// The live records in ascending order of ids.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
         self.rows.by_id().map(|(_, row)| self.rows.record(row))
+    }
+
+    /// How many bytes it holds for search.
+    pub fn memory(&self) -> Memory {
+        let (codes, links) = self.graph.as_ref().map_or((0, 0), Graph::bytes);
+        Memory { codes, links, vectors: self.rows.vector_bytes() }
     }
 
     /// Applies the next operation of the log. A record is brought into canonical form first, so applying
@@ -257,14 +281,19 @@ impl Index {
         let ef = ef.unwrap_or(self.config.ef).max(k).max(1);
         let Some(filter) = filter else {
             return Ok(match self.graph_for(self.len(), ef) {
-                Some(graph) => self.rescore(&query, k, graph.search(&query, ef)),
+                Some(graph) => self
+                    .scratches
+                    .with(|scratch| self.rescore(&query, k, graph.search(&query, ef, scratch))),
                 None => self.exact(self.rows.scan(&query, k), self.len()),
             });
         };
         filter.validate()?;
         let candidates = self.rows.matching(filter);
         Ok(match self.graph_for(candidates.len(), ef) {
-            Some(graph) => self.rescore(&query, k, graph.search_among(&query, ef, &candidates)),
+            Some(graph) => self.scratches.with(|scratch| {
+                let walk = graph.search_among(&query, ef, &candidates, scratch);
+                self.rescore(&query, k, walk)
+            }),
             None => {
                 let visited = candidates.len();
                 self.exact(self.rows.scan_some(&query, candidates, k), visited)
@@ -283,9 +312,10 @@ impl Index {
         SearchOutcome { mode: Mode::Exact, hits, rows_visited: visited as u64 }
     }
 
-    /// Orders what a walk found by canonical scores.
-    fn rescore(&self, query: &[f32], k: usize, walk: Walk) -> SearchOutcome {
-        let hits = self.rows.scan_some(query, walk.rows, k);
+    /// Orders the nearest of what a walk found by canonical scores.
+    fn rescore(&self, query: &[f32], k: usize, walk: Walk<'_>) -> SearchOutcome {
+        let most = k.saturating_mul(RESCORED_PER_HIT).max(RESCORED_MIN).min(walk.rows.len());
+        let hits = self.rows.rescore(query, &walk.rows[..most], k);
         SearchOutcome { mode: Mode::Ann, hits, rows_visited: walk.visited as u64 }
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use edge_base::{Digest, RecordId};
 use edge_kernels::canon;
+use edge_kernels::codes::prefetch;
 
 use crate::filter::Fields;
+use crate::graph::Near;
 use crate::record::hash_parts;
 use crate::{Filter, Hit, Metric, Record};
 
@@ -52,6 +54,11 @@ impl Rows {
 
     pub(crate) fn vector(&self, row: u32) -> &[f32] {
         &self.vectors[row as usize * self.dim..][..self.dim]
+    }
+
+    /// Bytes that the vectors take.
+    pub(crate) fn vector_bytes(&self) -> usize {
+        self.vectors.capacity() * size_of::<f32>()
     }
 
     pub(crate) fn payload(&self, row: u32) -> &[u8] {
@@ -130,6 +137,23 @@ impl Rows {
             Metric::L2 => (0..self.len() as u32).map(|row| self.score(query, row)).collect(),
         };
         best(scores.into_iter().zip(self.ids.iter().copied()), k)
+    }
+
+    /// The best `k` of a few rows, near which is likely what they are ordered by already.
+    pub(crate) fn rescore(&self, query: &[f32], near: &[Near], k: usize) -> Vec<Hit> {
+        const AHEAD: usize = 4;
+        near.iter().take(AHEAD).for_each(|near| prefetch(self.vector(near.row())));
+        let mut scored = Vec::with_capacity(near.len());
+        for (at, this) in near.iter().enumerate() {
+            if let Some(next) = near.get(at + AHEAD) {
+                prefetch(self.vector(next.row()));
+            }
+            scored.push((self.score(query, this.row()), this.row()));
+        }
+        let id = |row: u32| &self.ids[row as usize];
+        scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| id(a.1).cmp(id(b.1))));
+        scored.truncate(k);
+        scored.into_iter().map(|(score, row)| Hit { id: self.id(row), score }).collect()
     }
 
     /// The best `k` of the rows named.

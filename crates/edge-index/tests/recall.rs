@@ -174,3 +174,51 @@ fn the_other_metrics_and_many_equal_rows() {
     let measured = measure(&build(&data, config), &queries, None);
     check("with a thousand equal rows", &measured, 0.97, 0.6);
 }
+
+#[test]
+fn selective_filters_keep_recall_walked_or_scanned() {
+    let mut data = clustered::clustered(ROWS + 50, 48, 6);
+    let queries = data.split_off(ROWS);
+    let config = IndexConfig { exact_below: 100, ef: 28, ..IndexConfig::new(48, Metric::Cosine) };
+    let index = build(&data, config);
+    let cases = [(10, Mode::Ann), (100, Mode::Ann), (1_000, Mode::Exact)];
+    for (part, mode) in cases {
+        let last = (ROWS / part - 1) as f64;
+        let measured = measure(&index, &queries, Some(&Filter::between("n", 0.0, last)));
+        assert_eq!(measured.mode, mode, "one of {part}");
+        check(&format!("one of {part}"), &measured, 0.95, 1.0);
+    }
+}
+
+#[test]
+fn the_check_of_itself_says_what_an_outsider_counts() {
+    let data = clustered::clustered(1_500, 32, 7);
+    let config = IndexConfig { exact_below: 500, m: 8, m0: 16, ..IndexConfig::new(32, Metric::L2) };
+    let index = build(&data, config);
+    let records: Vec<Record> = index.records().collect();
+    let (mut found, mut least) = (0, K);
+    for record in &records {
+        let mut truth = brute_force(Metric::L2, &records, &record.vector, K + 1);
+        truth.retain(|id| *id != record.id);
+        truth.truncate(K);
+        let answer = index.search(&record.vector, K + 1, Some(11), None).unwrap();
+        let mut hits: Vec<RecordId> = answer.hits.iter().map(|hit| hit.id).collect();
+        hits.retain(|id| *id != record.id);
+        hits.truncate(K);
+        let same = hits.iter().filter(|id| truth.contains(id)).count();
+        found += same;
+        least = least.min(same);
+    }
+    let check = index.check_recall(usize::MAX, K, Some(11), 1);
+    assert_eq!((check.mode, check.sampled, check.unreachable), (Mode::Ann, 1_500, 0));
+    assert_eq!(check.recall, found as f64 / (1_500 * K) as f64);
+    assert_eq!(check.recall_min, least as f64 / K as f64);
+    assert!(check.recall < 1.0, "a check that could not have failed");
+    // The same sample for the same seed.
+    let some = |seed| index.check_recall(100, K, Some(11), seed);
+    assert_eq!((some(1), some(1).sampled), (some(1), 100));
+    // Small ones are exact, empty ones are right.
+    let exact = Index::new(IndexConfig::new(32, Metric::L2)).unwrap();
+    let check = exact.check_recall(10, K, None, 1);
+    assert_eq!((check.sampled, check.mode, check.recall), (0, Mode::Exact, 1.0));
+}

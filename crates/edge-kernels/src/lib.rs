@@ -36,6 +36,7 @@
 //! - Deliberately absent: `mul_add`, `Iterator::sum`, platform `libm`, relaxed SIMD, threads, I/O.
 
 pub mod canon;
+pub mod codes;
 pub mod conformance;
 pub mod fast;
 pub mod simd;

@@ -4,13 +4,15 @@ use edge_base::RecordId;
 
 use super::walk::Near;
 use super::{Graph, NONE};
+use crate::codes::Probe;
 
 impl Graph {
     /// Adds the next row, with its vector in canonical form.
     pub(crate) fn insert(&mut self, id: &RecordId, vector: &[f32]) {
         let (row, level) = (self.len() as u32, self.level_of(id));
-        let probe = self.codes.probe(vector);
-        self.codes.push(&probe);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.codes.ask(vector, &mut scratch.probe);
+        self.codes.push(&scratch.probe);
         self.levels.push(level);
         self.base.resize(self.base.len() + self.m0, NONE);
         self.degrees.push(0);
@@ -19,18 +21,15 @@ impl Graph {
         self.children.push(0);
         if row == 0 {
             (self.root, self.entry) = (0, 0);
+            self.scratch = scratch;
             return;
         }
         let top = self.levels[self.entry as usize];
-        let mut at = self.near(&probe, self.entry);
-        for above in (level + 1..=top).rev() {
-            at = self.descend(&probe, at, above, |_| {});
-        }
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let at = self.enter(level.min(top), &mut scratch);
         scratch.pool.clear();
         scratch.pool.push(at);
         for level in (0..=level.min(top)).rev() {
-            self.search_level(&probe, self.ef_construction, level, &mut scratch);
+            self.search_level(self.ef_construction, level, &mut scratch);
             let mut chosen = self.choose(row, &scratch.pool);
             if level == 0 {
                 self.adopt(row, &mut chosen);
@@ -45,39 +44,83 @@ impl Graph {
         }
     }
 
-    /// Up to m links for a new row out of candidates, nearest first: a candidate that is nearer to one
-    /// already chosen than to the row is left out (algorithm 4 of the paper), and if that leaves fewer
-    /// than half, the nearest left out come back. Equal rows would shut each other out, or a row in
-    /// among nothing but its equals: two of them are taken, and they rule out nobody.
+    /// Up to m links for a new row out of candidates, nearest first: a candidate that is
+    /// nearer to one already chosen than to the row is left out (algorithm 4 of the paper), and if that
+    /// leaves fewer than half, the nearest left out come back. Equal rows would shut each other out, or a
+    /// row in among nothing but its equals: two of them are taken, and they rule out nobody.
     fn choose(&self, row: u32, candidates: &[Near]) -> Vec<u32> {
-        let itself = self.codes.between(row, row);
-        let mut chosen: Vec<u32> = Vec::with_capacity(self.m + 1);
-        let (mut equals, mut left_out) = (0, Vec::new());
+        let itself = self.between(row, row);
+        let (mut equals, mut others) = (Vec::new(), Vec::new());
         for near in candidates {
-            if chosen.len() >= self.m {
-                return chosen;
-            }
-            if near.distance == itself {
-                equals += 1;
-                if equals <= 2 {
-                    chosen.insert(equals - 1, near.row);
-                } else {
-                    left_out.push(near.row);
-                }
-            } else if self.is_apart(near, &chosen[equals.min(2)..]) {
-                chosen.push(near.row);
-            } else {
-                left_out.push(near.row);
-            }
+            if near.distance() == itself { equals.push(*near) } else { others.push(*near) }
         }
+        let few = equals.len().min(2);
+        let mut chosen: Vec<u32> = equals[..few].iter().map(|near| near.row()).collect();
+        let (apart, mut left_out) = self.apart(&others, self.m - few);
+        chosen.extend(apart);
         let missing = (self.m / 2).saturating_sub(chosen.len());
-        chosen.extend(left_out.into_iter().take(missing));
+        if missing > 0 {
+            left_out.extend_from_slice(&equals[few..]);
+            left_out.sort_unstable();
+            chosen.extend(left_out.iter().take(missing).map(|near| near.row()));
+        }
         chosen
     }
 
-    /// Whether a candidate is nearer to the row it is a candidate for than to each of the chosen.
-    pub(super) fn is_apart(&self, near: &Near, chosen: &[u32]) -> bool {
-        chosen.iter().all(|other| self.codes.between(*other, near.row) > near.distance)
+    /// Of candidates for links of one row, nearest first, the first `most` that are nearer to that row than
+    /// to each candidate taken before; and those left out before so many were found.
+    ///
+    /// Whoever is taken is compared with all candidates behind it at once.
+    fn apart(&self, candidates: &[Near], most: usize) -> (Vec<u32>, Vec<Near>) {
+        let (mut taken, mut left_out) = (Vec::with_capacity(most), Vec::new());
+        let (mut probe, mut dots) = (Probe::default(), Vec::new());
+        // Not ruled out, in order; those behind `open[at]` are still to be looked at.
+        let mut open: Vec<Near> = candidates.to_vec();
+        let (mut rows, mut kept) = (Vec::new(), Vec::new());
+        while let Some((first, rest)) = open.split_first() {
+            if taken.len() == most {
+                break;
+            }
+            taken.push(first.row());
+            rows.clear();
+            rows.extend(rest.iter().map(|near| near.row()));
+            self.codes.ask_row(first.row(), &mut probe);
+            kept.clear();
+            let mut at = 0;
+            self.codes.distances(&probe, &rows, &mut dots, |_, distance| {
+                let near = rest[at];
+                if distance > near.distance() {
+                    kept.push(near)
+                } else {
+                    left_out.push(near)
+                }
+                at += 1;
+            });
+            std::mem::swap(&mut open, &mut kept);
+        }
+        left_out.extend_from_slice(&open);
+        left_out.sort_unstable();
+        (taken, left_out)
+    }
+
+    /// The distance of two rows.
+    pub(super) fn between(&self, a: u32, b: u32) -> f32 {
+        let (mut probe, mut dots, mut found) = (Probe::default(), Vec::new(), 0.0);
+        self.codes.ask_row(a, &mut probe);
+        self.codes.distances(&probe, &[b], &mut dots, |_, distance| found = distance);
+        found
+    }
+
+    /// Some rows with their distances from one, nearest first.
+    pub(super) fn by_distance(&self, row: u32, others: &[u32]) -> Vec<Near> {
+        let (mut probe, mut dots) = (Probe::default(), Vec::new());
+        let mut near = Vec::with_capacity(others.len());
+        self.codes.ask_row(row, &mut probe);
+        self.codes.distances(&probe, others, &mut dots, |other, distance| {
+            near.push(Near::new(distance, other));
+        });
+        near.sort_unstable();
+        near
     }
 
     /// Finds a parent for a new row, among its links if one has room for a child.
@@ -129,24 +172,23 @@ impl Graph {
     /// those of the tree stay, then those apart from nearer ones, then the nearest. Whether the link to
     /// come is among them.
     fn make_room(&mut self, row: u32, to: u32, level: u8) -> bool {
-        let links = self.links(row, level).iter().copied().chain([to]);
-        let mut candidates: Vec<Near> = links
-            .map(|other| Near { distance: self.codes.between(row, other), row: other })
-            .collect();
-        candidates.sort_unstable();
+        let mut links = self.links(row, level).to_vec();
+        links.push(to);
+        let mut candidates = self.by_distance(row, &links);
         let target = self.cap(level) * 3 / 4;
-        let of_tree = |other: u32| level == 0 && self.is_of_tree(row, other);
-        let mut kept: Vec<u32> =
-            candidates.iter().map(|near| near.row).filter(|other| of_tree(*other)).collect();
-        let tree_links = kept.len();
-        let mut left_out = Vec::new();
-        for near in candidates.iter().filter(|near| !of_tree(near.row)) {
-            if kept.len() < target && self.is_apart(near, &kept[tree_links..]) {
-                kept.push(near.row);
-            } else {
-                left_out.push(near.row);
-            }
+        let mut kept = Vec::with_capacity(self.cap(level));
+        if level == 0 {
+            candidates.retain(|near| {
+                let of_tree = self.is_of_tree(row, near.row());
+                if of_tree {
+                    kept.push(near.row());
+                }
+                !of_tree
+            });
         }
+        let (apart, left_out) = self.apart(&candidates, target.saturating_sub(kept.len()));
+        kept.extend(apart);
+        let mut left_out: Vec<u32> = left_out.iter().map(|near| near.row()).collect();
         let missing = target.saturating_sub(kept.len()).min(left_out.len());
         let dropped = left_out.split_off(missing);
         kept.extend(left_out);

@@ -3,6 +3,7 @@
 
 use super::walk::Near;
 use super::{Graph, NONE};
+use crate::codes::Probe;
 
 /// How many of the nearest candidates a neighbour of a deleted row looks at.
 const REPAIR_CANDIDATES: usize = 16;
@@ -64,7 +65,7 @@ impl Graph {
     /// orphan itself does not hang on the root, so no cycle can arise.
     fn new_parent(&self, orphan: u32, around: &[u32]) -> Option<u32> {
         let near = self.nearest(orphan, around);
-        let mut candidates = near.iter().take(PARENT_CANDIDATES).map(|near| near.row);
+        let mut candidates = near.iter().take(PARENT_CANDIDATES).map(|near| near.row());
         candidates.find(|at| {
             let room = usize::from(self.children[*at as usize]) < self.children_max();
             room && self.hangs_on(*at) == self.root
@@ -82,12 +83,21 @@ impl Graph {
 
     /// The others among some rows, nearest first.
     fn nearest(&self, row: u32, among: &[u32]) -> Vec<Near> {
-        let others = among.iter().copied().filter(|other| *other != row);
-        let mut near: Vec<Near> = others
-            .map(|other| Near { distance: self.codes.between(row, other), row: other })
-            .collect();
-        near.sort_unstable();
-        near
+        let others: Vec<u32> = among.iter().copied().filter(|other| *other != row).collect();
+        self.by_distance(row, &others)
+    }
+
+    /// Whether a candidate for a link is nearer to the row it is a candidate for than to each of others.
+    fn is_apart(&self, near: Near, others: &[u32]) -> bool {
+        let (mut probe, mut dots) = (Probe::default(), Vec::new());
+        others.iter().all(|other| {
+            let mut apart = false;
+            self.codes.ask_row(*other, &mut probe);
+            self.codes.distances(&probe, &[near.row()], &mut dots, |_, distance| {
+                apart = distance > near.distance();
+            });
+            apart
+        })
     }
 
     /// Links the former neighbours of a deleted row to each other where that opens a way.
@@ -95,16 +105,16 @@ impl Graph {
         for &row in around {
             let near = self.nearest(row, around);
             let mut added = 0;
-            for near in near.iter().take(REPAIR_CANDIDATES) {
+            for near in near.iter().copied().take(REPAIR_CANDIDATES) {
                 if added == REPAIR_LINKS || self.is_full(row, level) {
                     break;
                 }
                 let links = self.links(row, level);
-                if !self.is_full(near.row, level)
-                    && !links.contains(&near.row)
+                if !self.is_full(near.row(), level)
+                    && !links.contains(&near.row())
                     && self.is_apart(near, links)
                 {
-                    self.connect(row, near.row, level);
+                    self.connect(row, near.row(), level);
                     added += 1;
                 }
             }
@@ -113,8 +123,8 @@ impl Graph {
                 if links.len() >= self.m / 2 {
                     break;
                 }
-                if !links.contains(&near.row) && !self.is_full(near.row, level) {
-                    self.connect(row, near.row, level);
+                if !links.contains(&near.row()) && !self.is_full(near.row(), level) {
+                    self.connect(row, near.row(), level);
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! levels and children follow from the rows.
 
 use super::{Graph, NONE};
+use crate::codes::Probe;
 use crate::rows::Rows;
 use crate::snapshot::Reader;
 use crate::{IndexConfig, SnapshotError};
@@ -56,8 +57,9 @@ impl Graph {
             *count = count.saturating_add(1);
         }
         graph.check(|row| rows.id(row)).map_err(SnapshotError::Inconsistent)?;
+        let mut probe = Probe::default();
         for row in 0..rows.len() as u32 {
-            let probe = graph.codes.probe(rows.vector(row));
+            graph.codes.ask(rows.vector(row), &mut probe);
             graph.codes.push(&probe);
         }
         Ok(graph)

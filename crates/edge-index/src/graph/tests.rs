@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use edge_base::Rng;
 use proptest::prelude::*;
 
@@ -44,20 +42,8 @@ impl Pair {
     fn check(&self) {
         assert_eq!(self.graph.len(), self.ids.len());
         self.graph.check(|row| self.ids[row as usize]).unwrap();
-        // What the tree promises, seen without it: everything is reached from the entry by links.
-        if self.graph.entry == NONE {
-            return assert!(self.ids.is_empty());
-        }
-        let mut reached = BTreeSet::from([self.graph.entry]);
-        let mut open = vec![self.graph.entry];
-        while let Some(row) = open.pop() {
-            for &to in self.graph.links(row, 0) {
-                if reached.insert(to) {
-                    open.push(to);
-                }
-            }
-        }
-        assert_eq!(reached.len(), self.ids.len(), "rows out of reach");
+        // What the tree promises, seen without it.
+        assert_eq!(self.graph.unreachable(), 0, "rows out of reach");
     }
 }
 
@@ -132,6 +118,23 @@ fn levels_depend_on_seed_and_id_and_thin_out_by_m() {
     assert!((875..1_125).contains(&above(1)), "{}", above(1));
     assert!((9..54).contains(&above(2)), "{}", above(2));
     assert!((0..32_000).any(|n| other.level_of(&id(n)) != levels[n as usize]));
+}
+
+#[test]
+fn rows_out_of_reach_are_counted() {
+    let mut rng = Rng::derive(7, "islands");
+    let mut pair = Pair::new(&small(Metric::L2, 4, 8));
+    assert_eq!(pair.graph.unreachable(), 0);
+    for _ in 0..100 {
+        pair.insert(vector(6, &mut rng));
+    }
+    for row in (0..100).filter(|row| *row != pair.graph.entry).take(3).collect::<Vec<u32>>() {
+        for other in pair.graph.links(row, 0).to_vec() {
+            pair.graph.drop_link(other, 0, row);
+        }
+    }
+    // Whoever hung on these three alone is out of reach with them.
+    assert!((3..10).contains(&pair.graph.unreachable()), "{}", pair.graph.unreachable());
 }
 
 #[test]

@@ -3,70 +3,102 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use edge_kernels::codes::prefetch;
+
 use super::{Graph, NONE};
 use crate::codes::Probe;
 
-/// A row and its distance, ordered by distance, then row.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Near {
-    pub(super) distance: f32,
-    pub(super) row: u32,
-}
+/// A row and its distance in one number, ordered by distance, then row: the upper half is the distance
+/// with its bits turned so that they order as integers, the lowest bit says whether a walk followed the
+/// row's links. Rows are fewer than 2^31.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Near(u64);
 
-impl Eq for Near {}
+/// See [`Near`].
+const FOLLOWED: u64 = 1;
 
-impl Ord for Near {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.distance.total_cmp(&other.distance).then(self.row.cmp(&other.row))
+impl Near {
+    #[inline(always)]
+    pub(super) fn new(distance: f32, row: u32) -> Self {
+        let bits = distance.to_bits() as i32;
+        // Negative numbers order the other way round, and below the positive ones.
+        let ordered = bits ^ ((bits >> 31) as u32 >> 1) as i32 ^ i32::MIN;
+        Near(u64::from(ordered as u32) << 32 | u64::from(row) << 1)
+    }
+
+    #[inline(always)]
+    pub(super) fn distance(self) -> f32 {
+        let bits = (self.0 >> 32) as i32 ^ i32::MIN;
+        f32::from_bits((bits ^ ((bits >> 31) as u32 >> 1) as i32) as u32)
+    }
+
+    #[inline(always)]
+    pub(crate) fn row(self) -> u32 {
+        self.0 as u32 >> 1
+    }
+
+    /// By distance alone.
+    #[inline(always)]
+    fn is_nearer_than(self, other: Near) -> bool {
+        self.0 >> 32 < other.0 >> 32
+    }
+
+    fn is_followed(self) -> bool {
+        self.0 & FOLLOWED != 0
     }
 }
 
-impl PartialOrd for Near {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// A set of rows.
+/// A set of rows that is emptied in no time: a row is in it when its mark is the current one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marks {
-    words: Vec<u64>,
+    marks: Vec<u16>,
+    current: u16,
     count: usize,
 }
 
 impl Marks {
     fn clear(&mut self, rows: usize) {
-        self.words.clear();
-        self.words.resize(rows.div_ceil(64), 0);
         self.count = 0;
+        if self.marks.len() != rows {
+            self.marks.resize(rows, 0);
+        }
+        self.current = self.current.wrapping_add(1);
+        if self.current == 0 {
+            self.marks.fill(0);
+            self.current = 1;
+        }
     }
 
     /// Adds a row; whether it was new.
+    #[inline(always)]
     fn add(&mut self, row: u32) -> bool {
-        let (word, bit) = (&mut self.words[row as usize / 64], 1u64 << (row % 64));
-        let new = *word & bit == 0;
-        *word |= bit;
+        let mark = &mut self.marks[row as usize];
+        let new = *mark != self.current;
+        *mark = self.current;
         self.count += usize::from(new);
         new
     }
 }
 
-/// Marks a row of the pool whose links were followed; rows are fewer than 2^31.
-const FOLLOWED: u32 = 1 << 31;
-
-/// What a walk needs besides the graph.
+/// What a walk needs besides the graph. Kept between walks, so that none allocates.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     seen: Marks,
     fresh: Vec<u32>,
+    dots: Vec<i32>,
+    /// Rows compared above the lowest level.
+    compared: Vec<u32>,
+    /// The query.
+    pub(super) probe: Probe,
     /// The nearest rows so far, nearest first.
     pub(super) pool: Vec<Near>,
 }
 
 /// What a search found.
-pub(crate) struct Walk {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk<'a> {
     /// Nearest by code first.
-    pub(crate) rows: Vec<u32>,
+    pub(crate) rows: &'a [Near],
     /// Distinct rows whose distance from the query was computed.
     pub(crate) visited: usize,
 }
@@ -74,127 +106,140 @@ pub(crate) struct Walk {
 impl Graph {
     /// Best-first search on one level from the rows in `scratch.pool`, which must be sorted and distinct;
     /// leaves the up to `ef` nearest rows there.
-    pub(super) fn search_level(&self, probe: &Probe, ef: usize, level: u8, scratch: &mut Scratch) {
-        let Scratch { seen, fresh, pool } = scratch;
+    pub(super) fn search_level(&self, ef: usize, level: u8, scratch: &mut Scratch) {
+        let Scratch { seen, fresh, dots, probe, pool, .. } = scratch;
         seen.clear(self.len());
         pool.truncate(ef);
         pool.iter().for_each(|near| {
-            seen.add(near.row);
+            seen.add(near.row());
         });
         let mut at = 0;
         while at < pool.len() {
-            let row = pool[at].row;
-            if row & FOLLOWED != 0 {
+            if pool[at].is_followed() {
                 at += 1;
                 continue;
             }
-            pool[at].row |= FOLLOWED;
-            fresh.clear();
-            fresh.extend(self.links(row, level).iter().copied().filter(|link| seen.add(*link)));
+            pool[at].0 |= FOLLOWED;
+            let links = self.links(pool[at].row(), level);
+            fresh.resize(links.len(), 0);
+            let mut count = 0;
+            for link in links {
+                fresh[count] = *link;
+                count += usize::from(seen.add(*link));
+            }
             at += 1;
-            for &row in fresh.iter() {
-                let near = Near { distance: self.codes.distance(probe, row), row };
+            // Most likely the next to follow.
+            if let Some(next) = pool.get(at) {
+                prefetch(self.links(next.row(), level));
+            }
+            self.codes.distances(probe, &fresh[..count], dots, |row, distance| {
+                let near = Near::new(distance, row);
                 if pool.len() >= ef {
-                    if pool.last().is_some_and(|worst| worst.distance <= near.distance) {
-                        continue;
+                    if pool.last().is_some_and(|worst| !near.is_nearer_than(*worst)) {
+                        return;
                     }
                     pool.pop();
                 }
-                let place = pool.partition_point(|other| {
-                    (other.distance, other.row & !FOLLOWED) < (near.distance, near.row)
-                });
+                let place = pool.partition_point(|other| *other < near);
                 pool.insert(place, near);
                 at = at.min(place);
-            }
+            });
         }
-        pool.iter_mut().for_each(|near| near.row &= !FOLLOWED);
+        pool.iter_mut().for_each(|near| near.0 &= !FOLLOWED);
     }
 
-    /// Goes to the nearest row it can reach by always improving on one level. Calls `visit` with every
-    /// row it compares.
-    pub(super) fn descend(
-        &self,
-        probe: &Probe,
-        from: Near,
-        level: u8,
-        mut visit: impl FnMut(u32),
-    ) -> Near {
+    /// Goes to the nearest row it can reach by always improving on one level, and notes every row it
+    /// compares.
+    pub(super) fn descend(&self, from: Near, level: u8, scratch: &mut Scratch) -> Near {
+        let Scratch { dots, probe, compared, .. } = scratch;
         let mut best = from;
         loop {
-            let at = best.row;
-            for &row in self.links(at, level) {
-                visit(row);
-                best = best.min(Near { distance: self.codes.distance(probe, row), row });
-            }
-            if best.row == at {
+            let at = best.row();
+            let links = self.links(at, level);
+            compared.extend_from_slice(links);
+            self.codes.distances(probe, links, dots, |row, distance| {
+                best = best.min(Near::new(distance, row));
+            });
+            if best.row() == at {
                 return best;
             }
         }
     }
 
-    /// The entry of a search on the lowest level, and the rows compared on the way.
-    fn enter(&self, probe: &Probe) -> (Near, Vec<u32>) {
-        let mut at = self.near(probe, self.entry);
-        let mut compared = vec![self.entry];
-        for level in (1..=self.levels[self.entry as usize]).rev() {
-            at = self.descend(probe, at, level, |row| compared.push(row));
+    /// Walks from the entry down to a level with `scratch.probe`.
+    pub(super) fn enter(&self, down_to: u8, scratch: &mut Scratch) -> Near {
+        scratch.compared.clear();
+        scratch.compared.push(self.entry);
+        let mut at = Near::new(0.0, self.entry);
+        let Scratch { dots, probe, .. } = scratch;
+        self.codes.distances(probe, &[self.entry], dots, |row, distance| {
+            at = Near::new(distance, row);
+        });
+        for level in (down_to + 1..=self.levels[self.entry as usize]).rev() {
+            at = self.descend(at, level, scratch);
         }
-        (at, compared)
-    }
-
-    pub(super) fn near(&self, probe: &Probe, row: u32) -> Near {
-        Near { distance: self.codes.distance(probe, row), row }
+        at
     }
 
     /// The rows nearest to a vector in canonical form, about `ef` of them.
-    pub(crate) fn search(&self, vector: &[f32], ef: usize) -> Walk {
+    pub(crate) fn search<'a>(
+        &self,
+        vector: &[f32],
+        ef: usize,
+        scratch: &'a mut Scratch,
+    ) -> Walk<'a> {
+        scratch.pool.clear();
         if self.entry == NONE {
-            return Walk { rows: Vec::new(), visited: 0 };
+            return Walk { rows: &scratch.pool, visited: 0 };
         }
-        let probe = self.codes.probe(vector);
-        let (at, compared) = self.enter(&probe);
-        let mut scratch = Scratch { pool: vec![at], ..Scratch::default() };
-        self.search_level(&probe, ef, 0, &mut scratch);
-        compared.iter().for_each(|row| {
+        self.codes.ask(vector, &mut scratch.probe);
+        let at = self.enter(0, scratch);
+        scratch.pool.push(at);
+        self.search_level(ef, 0, scratch);
+        for row in &scratch.compared {
             scratch.seen.add(*row);
-        });
-        let rows = scratch.pool.iter().map(|near| near.row).collect();
-        Walk { rows, visited: scratch.seen.count }
+        }
+        Walk { rows: &scratch.pool, visited: scratch.seen.count }
     }
 
     /// The rows nearest to a vector among those that are `allowed` (sorted): walks through all rows, and
     /// on until `ef` allowed ones are found and nothing nearer is in sight.
-    pub(crate) fn search_among(&self, vector: &[f32], ef: usize, allowed: &[u32]) -> Walk {
+    pub(crate) fn search_among<'a>(
+        &self,
+        vector: &[f32],
+        ef: usize,
+        allowed: &[u32],
+        scratch: &'a mut Scratch,
+    ) -> Walk<'a> {
+        scratch.pool.clear();
         if self.entry == NONE {
-            return Walk { rows: Vec::new(), visited: 0 };
+            return Walk { rows: &scratch.pool, visited: 0 };
         }
-        let (mut permitted, mut seen) = (Marks::default(), Marks::default());
-        permitted.clear(self.len());
-        allowed.iter().for_each(|row| {
-            permitted.add(*row);
-        });
-        let is_permitted = |row: u32| permitted.words[row as usize / 64] >> (row % 64) & 1 == 1;
+        let mut permitted = vec![0u64; self.len().div_ceil(64)];
+        allowed.iter().for_each(|row| permitted[*row as usize / 64] |= 1 << (row % 64));
+        let is_permitted = |row: u32| permitted[row as usize / 64] >> (row % 64) & 1 == 1;
+        self.codes.ask(vector, &mut scratch.probe);
+        let start = self.enter(0, scratch);
+        let Scratch { seen, fresh, dots, probe, compared, pool, .. } = scratch;
         seen.clear(self.len());
-        let probe = self.codes.probe(vector);
-        let (at, compared) = self.enter(&probe);
         // Ascending distance of what to follow; descending distance of what was found.
-        let mut open = BinaryHeap::from([Reverse(at)]);
+        let mut open = BinaryHeap::from([Reverse(start)]);
         let mut found: BinaryHeap<Near> = BinaryHeap::new();
-        seen.add(at.row);
-        if is_permitted(at.row) {
-            found.push(at);
+        seen.add(start.row());
+        if is_permitted(start.row()) {
+            found.push(start);
         }
         while let Some(Reverse(next)) = open.pop() {
             if found.len() >= ef && found.peek().is_some_and(|worst| *worst < next) {
                 break;
             }
-            for &row in self.links(next.row, 0) {
-                if !seen.add(row) {
-                    continue;
-                }
-                let near = self.near(&probe, row);
+            fresh.clear();
+            let links = self.links(next.row(), 0).iter().copied();
+            fresh.extend(links.filter(|row| seen.add(*row)));
+            self.codes.distances(probe, fresh, dots, |row, distance| {
+                let near = Near::new(distance, row);
                 if found.len() >= ef && found.peek().is_some_and(|worst| *worst < near) {
-                    continue;
+                    return;
                 }
                 open.push(Reverse(near));
                 if is_permitted(row) {
@@ -203,12 +248,43 @@ impl Graph {
                         found.pop();
                     }
                 }
-            }
+            });
         }
         compared.iter().for_each(|row| {
             seen.add(*row);
         });
-        let rows = found.into_sorted_vec().into_iter().map(|near| near.row).collect();
-        Walk { rows, visited: seen.count }
+        pool.extend(found.into_sorted_vec());
+        Walk { rows: &scratch.pool, visited: scratch.seen.count }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_orders_by_distance_then_row_and_gives_both_back() {
+        let distances =
+            [f32::MIN, -2.5, -1e-30, -f32::from_bits(1), 0.0, f32::from_bits(1), 0.5, f32::MAX];
+        let mut all = Vec::new();
+        for distance in distances {
+            for row in [0, 1, 77, (1 << 24) - 1] {
+                let near = Near::new(distance, row);
+                assert_eq!((near.distance().to_bits(), near.row()), (distance.to_bits(), row));
+                all.push(near);
+            }
+        }
+        assert!(all.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn marks_start_again_when_they_run_out() {
+        let mut marks = Marks::default();
+        for round in 0..70_000 {
+            marks.clear(3 + round % 2);
+            assert!(marks.add(2));
+            assert!(!marks.add(2));
+            assert_eq!(marks.count, 1);
+        }
     }
 }

@@ -15,7 +15,7 @@ fn normal(rng: &mut Rng) -> f32 {
     sum
 }
 
-fn normals(count: usize, rng: &mut Rng) -> Vec<f32> {
+pub(crate) fn normals(count: usize, rng: &mut Rng) -> Vec<f32> {
     (0..count).map(|_| normal(rng)).collect()
 }
 
