@@ -124,7 +124,8 @@ pub(crate) struct Rivals {
     child: Child,
     ask: ChildStdin,
     answers: BufReader<ChildStdout>,
-    ids: PathBuf,
+    /// What was found, rows and queries: removed at the end.
+    files: [PathBuf; 3],
 }
 
 /// What a step took.
@@ -141,7 +142,9 @@ impl Rivals {
         dim: usize,
         metric: &str,
     ) -> Result<Self> {
-        let (base, asked) = (cache.path("rows.f32"), cache.path("queries.f32"));
+        // Of this process alone: two benchmarks may run at once.
+        let own = |name: &str| cache.path(&format!("{}-{name}", std::process::id()));
+        let (base, asked) = (own("rows.f32"), own("queries.f32"));
         for (path, values) in [(&base, rows), (&asked, queries)] {
             let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
             std::fs::write(path, bytes)?;
@@ -151,7 +154,7 @@ impl Rivals {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let ask = child.stdin.take().context("no way to ask")?;
         let answers = BufReader::new(child.stdout.take().context("no way to hear")?);
-        Ok(Rivals { child, ask, answers, ids: cache.path("ids.u32") })
+        Ok(Rivals { child, ask, answers, files: [own("ids.u32"), base, asked] })
     }
 
     fn step(&mut self, ask: Value) -> Result<Step> {
@@ -172,7 +175,7 @@ impl Rivals {
 
     /// The rows found for each query, `[queries, k]`.
     pub(crate) fn answers(&mut self, engine: &str, k: usize, ef: usize) -> Result<Vec<u32>> {
-        let ids = self.ids.clone();
+        let ids = self.files[0].clone();
         self.step(json!({
             "do": "search", "engine": engine, "k": k, "ef": ef, "repeat": 1, "ids": ids,
         }))?;
@@ -199,5 +202,8 @@ impl Drop for Rivals {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for file in &self.files {
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
