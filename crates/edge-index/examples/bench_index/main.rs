@@ -333,9 +333,12 @@ fn data(set: &str, options: &Options, cache: Option<&Cache>) -> Result<Data> {
 
 fn measure(set: &str, options: &Options, cache: Option<&Cache>) -> Result<()> {
     if set == "growth" {
+        clock::pin_to_one_cpu();
         return growth(options);
     }
+    // Made by as many threads as there are CPUs; what is measured from here on has one.
     let data = data(set, options, cache)?;
+    clock::pin_to_one_cpu();
     let name = &data.name;
     let (ours, build, bytes) = Ours::build(&data, options.config(&data))?;
     report(name, "ours: build", build, "s", None);
@@ -400,7 +403,6 @@ fn growth(options: &Options) -> Result<()> {
 
 fn main() -> Result<()> {
     let options = Options::parse()?;
-    clock::pin_to_one_cpu();
     let cache = Cache::open();
     if let Err(error) = &cache {
         report("index", &format!("rivals not run: {error:#}"), 0.0, "bool", None);
