@@ -17,7 +17,7 @@ import sys
 FORMAT = struct.Struct("<f")
 MASK = (1 << 64) - 1
 ORDER = ["sum16", "dot", "dot_many", "l2_squared", "mean_variance", "normalize", "exp", "softmax", "matmul",
-         "elementwise", "i8", "top_k"]
+         "elementwise", "i8", "top_k", "l2_squared_many", "codes"]
 LENGTHS = list(range(131)) + [255, 256, 257, 384, 511, 512, 513, 1023, 1024, 1025, 2047, 4096, 4097]
 
 
@@ -142,6 +142,11 @@ def top_k(hits, k):
     return sorted(hits, key=lambda hit: (-hit[0], hit[1]))[:k]
 
 
+def sign_bits(x):
+    """The code as one integer."""
+    return sum(1 << i for i, v in enumerate(x) if v > 0)
+
+
 # The corpus
 
 class Random:
@@ -232,6 +237,24 @@ def section(name):
             scale = scale_i8(x)
             yield bits_of(scale)
             yield from (q & 0xFFFFFFFF for q in quantize(x, scale if n % 2 == 0 else f(scale / 4)))
+    elif name == "l2_squared_many":
+        for dim, count in [(0, 3), (1, 9), (15, 4), (16, 5), (100, 6), (384, 5)]:
+            query, rows = rnd.values(dim), rnd.values(dim * count)
+            for row in range(count):
+                yield bits_of(l2_squared(query, rows[row * dim:(row + 1) * dim]))
+    elif name == "codes":
+        for n in LENGTHS:
+            a, b = rnd.values(n), rnd.values(n)
+            p, q = sign_bits(a), sign_bits(b)
+            for word in range((n + 63) // 64 * 2):
+                yield p >> (32 * word) & 0xFFFFFFFF
+            differ = bin(p ^ q).count("1")
+            yield from (differ, 0, differ)
+            row, scale = rnd.bytes(n), rnd.value()
+            yield from (bits_of(f(v * scale) + 0.0) for v in row)
+            for score, at in top_k([(v + 0.0, i) for i, v in enumerate(a)], 10):
+                yield bits_of(score)
+                yield at
     else:
         for n in (0, 1, 10, 1000):
             hits = []

@@ -15,16 +15,17 @@ use std::hint::black_box;
 use thiserror::Error;
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
+mod bits;
 mod kernels;
 #[cfg(any(
     target_arch = "x86_64",
     target_arch = "aarch64",
     all(target_arch = "wasm32", target_feature = "simd128")
 ))]
-mod lanes;
+pub(crate) mod lanes;
 #[cfg(any(
     target_arch = "x86_64",
     target_arch = "aarch64",
@@ -32,14 +33,23 @@ mod lanes;
 ))]
 mod layers;
 #[cfg(target_arch = "aarch64")]
-mod neon;
+pub(crate) mod neon;
+mod packed;
 mod rank;
 pub mod scalar;
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
+pub(crate) mod tiles;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-mod wasm128;
+pub(crate) mod wasm128;
 
+pub use bits::{sign_bits, words_of_bits};
 pub use kernels::Kernels;
-pub use rank::{rank, top_k};
+pub use packed::PackedMatrix;
+pub use rank::{rank, top_k, top_k_scores};
 
 /// The version of these rules. Peers are assigned replicas of one task only if they advertise the same.
 pub const VERSION: u32 = 1;
@@ -136,6 +146,15 @@ pub fn dot_many(query: &[f32], rows: &[f32], dim: usize, out: &mut [f32]) {
 /// If the lengths differ.
 pub fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
     Kernels::active().l2_squared(a, b)
+}
+
+/// [`l2_squared`] of `query` and each row of `rows`, which is `[out.len(), dim]`, row after row. The cosine
+/// of many rows is [`dot_many`] of vectors that were [`normalize`]d once. The caller checks the results.
+///
+/// # Panics
+/// If `query` is not `dim` long or `rows` not `out.len() * dim`.
+pub fn l2_squared_many(query: &[f32], rows: &[f32], dim: usize, out: &mut [f32]) {
+    Kernels::active().l2_squared_many(query, rows, dim, out);
 }
 
 /// The [`sum16`] of the squares: [`dot`] of `x` with itself. The caller checks the result.
@@ -243,6 +262,22 @@ pub fn dot_i8_many(query: &[i8], rows: &[i8], dim: usize, out: &mut [i32]) {
     Kernels::active().dot_i8_many(query, rows, dim, out);
 }
 
+/// How many bits of two binary codes differ.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn hamming(a: &[u64], b: &[u64]) -> u32 {
+    Kernels::active().hamming(a, b)
+}
+
+/// [`hamming`] of `query` and each code of `rows`, which holds `out.len()` codes, one behind the other.
+///
+/// # Panics
+/// If `rows` is not `out.len()` times as long as `query`.
+pub fn hamming_many(query: &[u64], rows: &[u64], out: &mut [u32]) {
+    Kernels::active().hamming_many(query, rows, out);
+}
+
 /// The score that an 8-bit dot product stands for: `(f32(dot) * scale_a) * scale_b`, in this order. The
 /// caller checks the result.
 #[inline]
@@ -274,6 +309,15 @@ pub fn scale_i8(x: &[f32]) -> Result<f32, NonFinite> {
 /// [`NonFinite`] if any element of `x` is not finite; `out` is unchanged then.
 pub fn quantize_i8(x: &[f32], scale: f32, out: &mut [i8]) -> Result<(), NonFinite> {
     Kernels::active().quantize_i8(x, scale, out)
+}
+
+/// What quantised codes stand for: `out[d] = f32(codes[d]) * scale`, without -0. The caller checks the
+/// results, which are finite if 128 times `scale` is.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn dequantize_i8(codes: &[i8], scale: f32, out: &mut [f32]) {
+    Kernels::active().dequantize_i8(codes, scale, out);
 }
 
 /// That no element is NaN or infinite.

@@ -2,15 +2,16 @@
 //! the kernels answer to them. A build whose digest differs from [`DIGEST`] is not canon-1, whatever its
 //! tests say: a node checks itself with [`is_canonical`] before it takes canonical work.
 //!
-//! The corpus is part of the format. It may grow only together with [`crate::canon::VERSION`].
+//! The corpus is part of the format. A function that is added to canon-1 adds a section at the end; what a
+//! section yields changes only together with [`crate::canon::VERSION`].
 
 use crate::canon::{self, Kernels};
 
 /// FNV-1a (64 bits) over the little-endian bytes of every word that [`visit`] yields, section by section.
-pub const DIGEST: u64 = 0xfb33_65e5_0620_4a54;
+pub const DIGEST: u64 = 0x1ec1_b331_14b4_d7a1;
 
 /// The parts of the corpus, in their order.
-pub const SECTIONS: [&str; 12] = [
+pub const SECTIONS: [&str; 14] = [
     "sum16",
     "dot",
     "dot_many",
@@ -23,6 +24,8 @@ pub const SECTIONS: [&str; 12] = [
     "elementwise",
     "i8",
     "top_k",
+    "l2_squared_many",
+    "codes",
 ];
 
 /// Whether `kernels` give the canonical answers on this machine, in this thread's float environment. Takes
@@ -65,7 +68,9 @@ pub fn visit(kernels: Kernels, section: &str, sink: &mut dyn FnMut(u32)) {
         "matmul" => run.matmul(),
         "elementwise" => run.elementwise(),
         "i8" => run.i8(),
-        _ => run.top_k(),
+        "top_k" => run.top_k(),
+        "l2_squared_many" => run.l2_squared_many(),
+        _ => run.codes(),
     }
 }
 
@@ -150,6 +155,41 @@ impl Run<'_> {
             let mut out = vec![0f32; rows];
             self.kernels.dot_many(&query, &rows_data, dim, &mut out);
             self.put_all(&out);
+        }
+    }
+
+    fn l2_squared_many(&mut self) {
+        for (dim, rows) in [(0, 3), (1, 9), (15, 4), (16, 5), (100, 6), (384, 5)] {
+            let (query, rows_data) = (self.random.values(dim), self.random.values(dim * rows));
+            let mut out = vec![0f32; rows];
+            self.kernels.l2_squared_many(&query, &rows_data, dim, &mut out);
+            self.put_all(&out);
+        }
+    }
+
+    fn codes(&mut self) {
+        for len in lengths() {
+            let (a, b) = (self.random.values(len), self.random.values(len));
+            let mut codes = [&a, &b].map(|_| vec![0u64; canon::words_of_bits(len)]);
+            canon::sign_bits(&a, &mut codes[0]);
+            canon::sign_bits(&b, &mut codes[1]);
+            for word in &codes[0] {
+                (self.sink)(*word as u32);
+                (self.sink)((*word >> 32) as u32);
+            }
+            (self.sink)(self.kernels.hamming(&codes[0], &codes[1]));
+            let mut distances = [0; 2];
+            self.kernels.hamming_many(&codes[0], &codes.concat(), &mut distances);
+            distances.iter().for_each(|distance| (self.sink)(*distance));
+            let (bytes, scale) = (self.random.bytes(len), self.random.value());
+            let mut x = vec![0f32; len];
+            self.kernels.dequantize_i8(&bytes, scale, &mut x);
+            self.put_all(&x);
+            let best = canon::top_k_scores(&a, 10).expect("invariant: corpus values are finite");
+            for (score, at) in best {
+                self.put(score);
+                (self.sink)(at as u32);
+            }
         }
     }
 

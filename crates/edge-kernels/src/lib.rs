@@ -3,10 +3,11 @@
 //! **What it is.** [`canon`] is canon-1, the exact meaning of a canonical result: dot products, norms,
 //! softmax, matrix products, 8-bit dot products and top-k, each defined down to the rounding of every
 //! operation, with back ends for scalar, AVX2, AVX-512, NEON and wasm SIMD that agree bit for bit.
+//! [`fast`] gives up the agreement, for results that nobody compares.
 //!
-//! **What it is not.** It knows no model and no policy, starts no thread, reads no environment. It is not
-//! the fastest possible arithmetic: fused multiply-add, reassociation and approximate reciprocals are
-//! left out, because a peer must be able to check an answer by comparing 32 bytes.
+//! **What it is not.** It knows no model and no policy, starts no thread, reads no environment. `canon` is
+//! not the fastest possible arithmetic: fused multiply-add, reassociation and approximate reciprocals are
+//! left to `fast`, because a peer must be able to check an answer by comparing 32 bytes.
 //!
 //! **The model.** A reduction has sixteen accumulators and element `i` goes to accumulator `i mod 16`; a
 //! vector register of any width is a run of those accumulators, so one definition fits one 512-bit, two
@@ -33,12 +34,16 @@
 //! - For finite inputs every back end returns the bits of [`canon::scalar`].
 //! - No canonical result is -0, and a function that returns `Result` returns no NaN or infinity.
 //! - `unsafe` occurs only in the vector back ends, each function of which has a scalar twin under test.
-//! - Deliberately absent: `mul_add`, `Iterator::sum`, platform `libm`, relaxed SIMD, threads, I/O.
+//! - Nothing of `fast` is called by `canon` or reaches a digest.
+//! - Deliberately absent: `mul_add` (but in `fast`), `Iterator::sum`, platform `libm`, relaxed SIMD,
+//!   threads, I/O.
 
 pub mod canon;
 pub mod codes;
 pub mod conformance;
 pub mod fast;
+mod rows;
 pub mod simd;
 
+pub use rows::Rows;
 pub use simd::{Simd, Unavailable, UnknownSimd, active, available, force};

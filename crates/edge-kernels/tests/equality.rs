@@ -1,7 +1,7 @@
 //! Every back end of this machine gives the bits of the scalar definition.
 #![cfg(not(target_arch = "wasm32"))]
 
-use edge_kernels::canon::{self, Kernels, scalar};
+use edge_kernels::canon::{self, Kernels, PackedMatrix, scalar};
 use edge_kernels::conformance::SplitMix64;
 use edge_kernels::{Simd, available};
 use proptest::prelude::*;
@@ -160,6 +160,52 @@ fn batches_equal_single_calls() {
                 same("dot_many", kernels.simd(), &got, &want);
                 kernels.dot_i8_many(&query8, &rows8, dim, &mut got8);
                 assert_eq!(got8, want8, "{} dim {dim}", kernels.simd());
+                let mut distances = vec![f32::NAN; count];
+                scalar::l2_squared_many(&query, &rows, dim, &mut distances);
+                kernels.l2_squared_many(&query, &rows, dim, &mut got);
+                same("l2_squared_many", kernels.simd(), &got, &distances);
+            }
+        }
+    }
+}
+
+#[test]
+fn binary_codes_are_counted_exactly() {
+    let mut random = SplitMix64(0xb175);
+    for len in (0..=260).chain([384, 512, 1000, 4096]) {
+        let (x, y) = (random.values(len), random.values(len));
+        let mut codes = [&x, &y].map(|_| vec![u64::MAX; canon::words_of_bits(len)]);
+        canon::sign_bits(&x, &mut codes[0]);
+        canon::sign_bits(&y, &mut codes[1]);
+        for (x, code) in [&x, &y].into_iter().zip(&codes) {
+            for bit in 0..code.len() * 64 {
+                let set = code[bit / 64] >> (bit % 64) & 1 == 1;
+                assert_eq!(set, x.get(bit).is_some_and(|v| *v > 0.0), "bit {bit} of {len}");
+            }
+        }
+        let differ = x.iter().zip(&y).filter(|(x, y)| (**x > 0.0) != (**y > 0.0)).count() as u32;
+        let rows = [&codes[0][..], &codes[1], &codes[0]].concat();
+        for kernels in back_ends() {
+            assert_eq!(kernels.hamming(&codes[0], &codes[1]), differ, "{}", kernels.simd());
+            let mut out = [u32::MAX; 3];
+            kernels.hamming_many(&codes[0], &rows, &mut out);
+            assert_eq!(out, [0, differ, 0], "{} length {len}", kernels.simd());
+        }
+    }
+}
+
+#[test]
+fn dequantized_codes_are_the_products() {
+    let mut random = SplitMix64(0xdef0);
+    for len in (0..=130).chain([384, 4097]) {
+        let (codes, scale) = (random.bytes(len), random.value());
+        for scale in [scale, 0.0, -1.0] {
+            let mut want = vec![f32::NAN; len];
+            scalar::dequantize_i8(&codes, scale, &mut want);
+            for kernels in back_ends() {
+                let mut got = vec![f32::NAN; len];
+                kernels.dequantize_i8(&codes, scale, &mut got);
+                same("dequantize_i8", kernels.simd(), &got, &want);
             }
         }
     }
@@ -174,6 +220,15 @@ fn check_matmul(m: usize, n: usize, k: usize, seed: u64) {
         let mut got = vec![f32::NAN; m * n];
         kernels.matmul(m, n, k, &a, &b, &mut got);
         same(&format!("matmul {m}x{n}x{k}"), kernels.simd(), &got, &want);
+        let transposed: Vec<f32> = (0..n * k).map(|at| b[at % k * n + at / k]).collect();
+        for packed in [
+            PackedMatrix::new(kernels, k, n, &b),
+            PackedMatrix::transposed(kernels, n, k, &transposed),
+        ] {
+            got.fill(f32::NAN);
+            packed.multiply(m, &a, &mut got);
+            same(&format!("packed matmul {m}x{n}x{k}"), kernels.simd(), &got, &want);
+        }
     }
 }
 
@@ -186,6 +241,11 @@ fn matmul_of_every_small_and_some_odd_shapes() {
             }
         }
     }
+    for m in 10..=30 {
+        check_matmul(m, 49, 70, m as u64);
+    }
+    // More rows than a block holds, of which the last has few.
+    check_matmul(301, 40, 300, 3);
     check_matmul(100, 100, 64, 1);
     check_matmul(65, 130, 700, 2);
 }

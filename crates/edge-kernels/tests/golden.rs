@@ -8,8 +8,8 @@ mod digests;
 use edge_kernels::canon::Kernels;
 use edge_kernels::{available, conformance};
 
-/// `section sha256`, a line each. To print the present ones: make this test fail, and read it. A change
-/// here is a new version of canon, which splits pools: see `docs/canon.md`.
+/// `section sha256`, a line each. To print the present ones: make this test fail, and read it. A line that
+/// changes is a new version of canon, which splits pools: see `docs/canon.md`.
 const GOLDEN: &str = include_str!("golden/canon-1.txt");
 
 #[test]

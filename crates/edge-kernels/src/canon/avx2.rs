@@ -4,9 +4,10 @@ use std::arch::x86_64::*;
 
 use super::lanes::{self, LANES, Lanes};
 use super::layers;
+use super::tiles;
 
 #[derive(Clone, Copy)]
-pub(super) struct V([__m256; 2]);
+pub(crate) struct V(pub(crate) [__m256; 2]);
 
 /// One instruction on both registers.
 macro_rules! both {
@@ -97,7 +98,28 @@ pub(super) fn fold8(x: __m256) -> f32 {
 
 lanes::entry_points! {
     #[target_feature(enable = "avx2")]
-    V, 6, 1
+    V
+}
+
+/// The lanes and the registers of a tile's row, which a packed matrix is laid out for.
+pub(crate) const PANEL: (usize, usize) = (8, 2);
+
+tiles::vector! {
+    Register(__m256), 8, _mm256_setzero_ps(), broadcast, _mm256_loadu_ps, _mm256_storeu_ps,
+    _mm256_add_ps, _mm256_mul_ps, prefetch super::avx512::prefetch
+}
+
+// Of 16 registers twelve sum, two hold columns, one a row's element, one a product.
+tiles::product! {
+    #[target_feature(enable = "avx2")]
+    Register, tiles::Rounded, 6, 2
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn broadcast(from: *const f32) -> __m256 {
+    // SAFETY: the caller vouches for the element.
+    _mm256_set1_ps(unsafe { *from })
 }
 
 layers::entry_points! {
@@ -154,5 +176,51 @@ pub(super) unsafe fn dot_i8_many(query: &[i8], rows: &[i8], dim: usize, out: &mu
     for (row, score) in out.iter_mut().enumerate() {
         // SAFETY: the caller's contract is the callee's.
         *score = unsafe { dot_i8(query, &rows[row * dim..(row + 1) * dim]) };
+    }
+}
+
+/// Bits that differ, by looking up the counts of half bytes (Mula, Kurz and Lemire, "Faster population
+/// counts using AVX2 instructions", The Computer Journal 61:1, 2018), without their carry-save adders: codes
+/// are short.
+///
+/// # Safety
+/// The machine has AVX2; `rows` holds `out.len()` codes as long as `query`.
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn hamming_many(query: &[u64], rows: &[u64], out: &mut [u32]) {
+    const WORDS: usize = 4;
+    let words = query.len();
+    let counts = _mm256_setr_epi8(
+        0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3,
+        3, 4,
+    );
+    let low = _mm256_set1_epi8(15);
+    let zero = _mm256_setzero_si256();
+    for (row, distance) in out.iter_mut().enumerate() {
+        let code = &rows[row * words..(row + 1) * words];
+        let mut acc = zero;
+        let mut i = 0;
+        while i + WORDS <= words {
+            // SAFETY: i + 4 <= words, which is the length of both.
+            let (a, b) = unsafe {
+                (
+                    _mm256_loadu_si256(query.as_ptr().add(i).cast()),
+                    _mm256_loadu_si256(code.as_ptr().add(i).cast()),
+                )
+            };
+            let x = _mm256_xor_si256(a, b);
+            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(x), low);
+            let x = _mm256_add_epi8(
+                _mm256_shuffle_epi8(counts, _mm256_and_si256(x, low)),
+                _mm256_shuffle_epi8(counts, high),
+            );
+            acc = _mm256_add_epi64(acc, _mm256_sad_epu8(x, zero));
+            i += WORDS;
+        }
+        let halves = _mm_add_epi64(_mm256_castsi256_si128(acc), _mm256_extracti128_si256::<1>(acc));
+        let mut total = (_mm_cvtsi128_si64(halves) + _mm_extract_epi64::<1>(halves)) as u32;
+        for (a, b) in query[i..].iter().zip(&code[i..]) {
+            total += (a ^ b).count_ones();
+        }
+        *distance = total;
     }
 }

@@ -6,9 +6,10 @@ use std::arch::x86_64::*;
 use super::avx2::fold8;
 use super::lanes::{self, Lanes};
 use super::layers;
+use super::tiles;
 
 #[derive(Clone, Copy)]
-pub(super) struct V(__m512);
+pub(crate) struct V(pub(crate) __m512);
 
 impl Lanes for V {
     lanes::lane_methods! {
@@ -71,12 +72,75 @@ fn power_of_two(e: __m512i) -> __m512 {
 
 lanes::entry_points! {
     #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
-    V, 8, 2
+    V
+}
+
+/// The lanes and the registers of a tile's row, which a packed matrix is laid out for.
+pub(crate) const PANEL: (usize, usize) = (16, 2);
+
+tiles::vector! {
+    Register(__m512), 16, _mm512_setzero_ps(), broadcast, _mm512_loadu_ps, _mm512_storeu_ps,
+    _mm512_add_ps, _mm512_mul_ps, prefetch prefetch
+}
+
+// Of 32 registers 24 sum, two hold columns, one a row's element.
+tiles::product! {
+    #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
+    Register, tiles::Rounded, 12, 2
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn broadcast(from: *const f32) -> __m512 {
+    // SAFETY: the caller vouches for the element.
+    _mm512_set1_ps(unsafe { *from })
+}
+
+#[target_feature(enable = "sse")]
+#[inline]
+pub(super) fn prefetch(at: *const f32) {
+    _mm_prefetch::<_MM_HINT_T0>(at.cast());
 }
 
 layers::entry_points! {
     #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
     V
+}
+
+/// Bits that differ: VPOPCNTDQ counts those of eight words at once, where the machine has it.
+///
+/// # Safety
+/// The machine has AVX-512 F, BW, DQ and VL; `rows` holds `out.len()` codes as long as `query`.
+pub(super) unsafe fn hamming_many(query: &[u64], rows: &[u64], out: &mut [u32]) {
+    if std::is_x86_feature_detected!("avx512vpopcntdq") {
+        // SAFETY: the caller vouches for the rest, VPOPCNTDQ was found.
+        unsafe { hamming_many_popcnt(query, rows, out) };
+    } else {
+        // SAFETY: a machine with AVX-512 has AVX2; the lengths are those of the caller.
+        unsafe { super::avx2::hamming_many(query, rows, out) };
+    }
+}
+
+/// See [`hamming_many`].
+#[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq")]
+unsafe fn hamming_many_popcnt(query: &[u64], rows: &[u64], out: &mut [u32]) {
+    let words = query.len();
+    for (row, distance) in out.iter_mut().enumerate() {
+        let code = &rows[row * words..(row + 1) * words];
+        let mut acc = _mm512_setzero_si512();
+        for i in (0..words).step_by(8) {
+            let mask = if words - i >= 8 { u8::MAX } else { (1 << (words - i)) - 1 };
+            // SAFETY: the mask keeps within the slices, both of which have `words` words.
+            let (a, b) = unsafe {
+                (
+                    _mm512_maskz_loadu_epi64(mask, query.as_ptr().add(i).cast()),
+                    _mm512_maskz_loadu_epi64(mask, code.as_ptr().add(i).cast()),
+                )
+            };
+            acc = _mm512_add_epi64(acc, _mm512_popcnt_epi64(_mm512_xor_si512(a, b)));
+        }
+        *distance = _mm512_reduce_add_epi64(acc) as u32;
+    }
 }
 
 /// Exact 8-bit dot product.
@@ -203,6 +267,25 @@ mod tests {
     use crate::canon::scalar;
     use crate::conformance::SplitMix64;
     use crate::simd::Simd;
+
+    /// Machines with VPOPCNTDQ never take this path otherwise.
+    #[test]
+    fn the_path_without_vpopcntdq_is_exact() {
+        if !Simd::Avx512.is_available() {
+            println!("not run: no AVX-512");
+            return;
+        }
+        let mut random = SplitMix64(6);
+        for words in 0..20 {
+            let mut code = |words: usize| (0..words).map(|_| random.next_u64()).collect::<Vec<_>>();
+            let (query, rows) = (code(words), code(words * 3));
+            let (mut got, mut want) = ([0; 3], [0; 3]);
+            // SAFETY: AVX-512 implies AVX2; three codes of `words` words.
+            unsafe { crate::canon::avx2::hamming_many(&query, &rows, &mut got) };
+            scalar::hamming_many(&query, &rows, &mut want);
+            assert_eq!(got, want, "{words} words");
+        }
+    }
 
     /// Machines with VNNI never take this path otherwise.
     #[test]

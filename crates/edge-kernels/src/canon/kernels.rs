@@ -4,7 +4,7 @@
 use super::neon;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use super::wasm128;
-use super::{DOT_I8_MAX_LEN, NonFinite, NormalizeError, check_finite, scalar};
+use super::{DOT_I8_MAX_LEN, NonFinite, NormalizeError, check_finite, packed, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::simd::{self, Simd, Unavailable};
@@ -93,6 +93,45 @@ impl Kernels {
         run!(self.simd, l2_squared(a, b))
     }
 
+    /// See [`crate::canon::l2_squared_many`].
+    ///
+    /// # Panics
+    /// If `query` is not `dim` long or `rows` not `out.len() * dim`.
+    pub fn l2_squared_many(self, query: &[f32], rows: &[f32], dim: usize, out: &mut [f32]) {
+        check_rows(query.len(), rows.len(), dim, out.len());
+        run!(self.simd, l2_squared_many(query, rows, dim, out));
+    }
+
+    /// See [`crate::canon::hamming`].
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    #[inline]
+    pub fn hamming(self, a: &[u64], b: &[u64]) -> u32 {
+        assert_eq!(a.len(), b.len(), "hamming distance of different lengths");
+        let mut out = [0];
+        run!(self.simd, hamming_many(a, b, &mut out));
+        out[0]
+    }
+
+    /// See [`crate::canon::hamming_many`].
+    ///
+    /// # Panics
+    /// If `rows` is not `out.len()` times as long as `query`.
+    pub fn hamming_many(self, query: &[u64], rows: &[u64], out: &mut [u32]) {
+        check_rows(query.len(), rows.len(), query.len(), out.len());
+        run!(self.simd, hamming_many(query, rows, out));
+    }
+
+    /// See [`crate::canon::dequantize_i8`].
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn dequantize_i8(self, codes: &[i8], scale: f32, out: &mut [f32]) {
+        assert_eq!(codes.len(), out.len(), "dequantize of different lengths");
+        run!(self.simd, dequantize_i8(codes, scale, out));
+    }
+
     /// See [`crate::canon::sum_squares`].
     pub fn sum_squares(self, x: &[f32]) -> f32 {
         run!(self.simd, dot(x, x))
@@ -170,7 +209,7 @@ impl Kernels {
         assert_eq!(Some(a.len()), m.checked_mul(k), "a is not [m, k]");
         assert_eq!(Some(b.len()), k.checked_mul(n), "b is not [k, n]");
         assert_eq!(Some(c.len()), m.checked_mul(n), "c is not [m, n]");
-        run!(self.simd, matmul(m, n, k, a, b, c));
+        packed::matmul_rows(self.simd, [m, n, k], a, b, c);
     }
 
     /// See [`crate::canon::accumulate_i8`].

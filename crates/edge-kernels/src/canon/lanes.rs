@@ -4,19 +4,19 @@
 //! functions (the [`entry_points`] macro), into which everything is inlined. What differs by more than
 //! an instruction's name (8-bit dot products) lives in the back end itself.
 
-#![allow(clippy::needless_range_loop, reason = "register tiles read as indices")]
+#![allow(clippy::needless_range_loop, reason = "rows of a group read as indices")]
 
-use super::{EXP_HIGH, EXP_LOW, EXP_POLY, LN2_HIGH, LN2_LOW, LOG2_E, MATMUL_BLOCK};
+use super::{EXP_HIGH, EXP_LOW, EXP_POLY, LN2_HIGH, LN2_LOW, LOG2_E};
 
 /// The number of canonical accumulators.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Sixteen `f32` in however many registers the unit needs. Each arithmetic method rounds each lane once.
 ///
 /// # Safety
 /// Of every method: the machine has the unit. Pointers need no alignment and are valid for the number of
 /// elements that the method names.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     unsafe fn splat(value: f32) -> Self;
     /// Reads 16.
     unsafe fn load(from: *const f32) -> Self;
@@ -83,7 +83,7 @@ macro_rules! vector_functions {
     )*) => {$(
         $(#[$meta])*
         #[inline(always)]
-        pub(super) unsafe fn $name<V: Lanes $(, $($generics)*)?>($($arg: $type),*) $(-> $ret)? {
+        pub(crate) unsafe fn $name<V: Lanes $(, $($generics)*)?>($($arg: $type),*) $(-> $ret)? {
             // SAFETY: the unit is present by the caller's contract; every pointer is derived from a slice
             // and stays below its length, which the loop bounds show.
             unsafe { $body }
@@ -183,6 +183,49 @@ vector_functions! {
         acc.fold()
     }
 
+    fn l2_squared_many(query: &[f32], rows: &[f32], dim: usize, out: &mut [f32]) {
+        const ROWS: usize = 4;
+        let mut done = 0;
+        while done + ROWS <= out.len() {
+            let group = &rows[done * dim..(done + ROWS) * dim];
+            let distances = l2_squared_rows::<V, ROWS>(&query[..dim], group);
+            out[done..done + ROWS].copy_from_slice(&distances);
+            done += ROWS;
+        }
+        for row in done..out.len() {
+            out[row] = l2_squared::<V>(query, &rows[row * dim..(row + 1) * dim]);
+        }
+    }
+
+    /// The squared distances of `query` from `R` rows of its length.
+    fn l2_squared_rows[const R: usize](query: &[f32], rows: &[f32]) -> [f32; R] {
+        let dim = query.len();
+        assert!(rows.len() >= R * dim, "invariant: R rows");
+        let (query, rows) = (query.as_ptr(), rows.as_ptr());
+        let mut acc = [V::splat(0.0); R];
+        let mut i = 0;
+        while i + LANES <= dim {
+            let q = V::load(query.add(i));
+            for r in 0..R {
+                let d = q.sub(V::load(rows.add(r * dim + i)));
+                acc[r] = acc[r].add(d.mul(d));
+            }
+            i += LANES;
+        }
+        if i < dim {
+            let q = V::load_partial(query.add(i), dim - i);
+            for r in 0..R {
+                let d = q.sub(V::load_partial(rows.add(r * dim + i), dim - i));
+                acc[r] = acc[r].add(d.mul(d));
+            }
+        }
+        let mut distances = [0f32; R];
+        for r in 0..R {
+            distances[r] = acc[r].fold();
+        }
+        distances
+    }
+
     fn squared_deviations(x: &[f32], mean: f32) -> f32 {
         let (len, x) = (x.len(), x.as_ptr());
         let mean = V::splat(mean);
@@ -273,6 +316,21 @@ vector_functions! {
         }
     }
 
+    fn dequantize_i8(codes: &[i8], scale: f32, out: &mut [f32]) {
+        let len = codes.len().min(out.len());
+        let (codes, out) = (codes.as_ptr(), out.as_mut_ptr());
+        let (scales, zero) = (V::splat(scale), V::splat(0.0));
+        let mut i = 0;
+        while i + LANES <= len {
+            V::load_i8(codes.add(i)).mul(scales).add(zero).store(out.add(i));
+            i += LANES;
+        }
+        while i < len {
+            *out.add(i) = f32::from(*codes.add(i)) * scale + 0.0;
+            i += 1;
+        }
+    }
+
     fn add_scaled(x: &mut [f32], y: &[f32], w: f32) {
         let len = x.len().min(y.len());
         let (x, y) = (x.as_mut_ptr(), y.as_ptr());
@@ -306,122 +364,20 @@ vector_functions! {
             std::ptr::copy_nonoverlapping(codes.as_ptr(), out.add(i), len - i);
         }
     }
-
-    /// Register tiles of `R` rows by `16 C` columns. Rows beyond a multiple of `R` go one by one.
-    fn matmul[const R: usize, const C: usize](
-        m: usize, n: usize, k: usize, a: &[f32], b: &[f32], c: &mut [f32]
-    ) {
-        assert!(a.len() == m * k && b.len() == k * n && c.len() == m * n, "invariant: shapes");
-        c.fill(0.0);
-        let width = LANES * C;
-        let tiled = m - m % R;
-        let depth_max = k.min(MATMUL_BLOCK);
-        let mut tiles = vec![0f32; depth_max * tiled];
-        let mut panel = vec![0f32; depth_max * width];
-        for start in (0..k).step_by(MATMUL_BLOCK) {
-            let depth = (k - start).min(MATMUL_BLOCK);
-            for i in (0..tiled).step_by(R) {
-                pack_rows::<R>(&a[i * k + start..], k, depth, &mut tiles[i * depth..]);
-            }
-            for j in (0..n).step_by(width) {
-                let columns = (n - j).min(width);
-                // A panel used by few rows and complete as it lies is read in place.
-                let (b, stride) = if tiled == 0 && columns == width {
-                    (b.as_ptr().add(start * n + j), n)
-                } else {
-                    pack_panel(&b[start * n + j..], n, depth, columns, width, &mut panel);
-                    (panel.as_ptr(), width)
-                };
-                for i in (0..tiled).step_by(R) {
-                    let a = tiles.as_ptr().add(i * depth);
-                    tile::<V, R, C>(depth, a, b, stride, &mut c[i * n + j..], n, columns);
-                }
-                for i in tiled..m {
-                    let a = a.as_ptr().add(i * k + start);
-                    tile::<V, 1, C>(depth, a, b, stride, &mut c[i * n + j..], n, columns);
-                }
-            }
-        }
-    }
-
-    /// `c[r, ..columns] += Σ_q a[q, r] · b[q, ..]` for `R` rows: `a` is `[depth, R]`, `b` has `16 C`
-    /// columns and rows `b_stride` apart, those of `c` are `c_stride` apart.
-    fn tile[const R: usize, const C: usize](
-        depth: usize, a: *const f32, b: *const f32, b_stride: usize,
-        c: &mut [f32], c_stride: usize, columns: usize
-    ) {
-        assert!(c.len() >= (R - 1) * c_stride + columns, "invariant: the tile lies in c");
-        let mut partial = [[V::splat(0.0); C]; R];
-        for q in 0..depth {
-            let mut row = [V::splat(0.0); C];
-            for h in 0..C {
-                row[h] = V::load(b.add(q * b_stride + h * LANES));
-            }
-            for r in 0..R {
-                let x = V::splat(*a.add(q * R + r));
-                for h in 0..C {
-                    partial[r][h] = partial[r][h].add(x.mul(row[h]));
-                }
-            }
-        }
-        for r in 0..R {
-            for h in 0..C {
-                let first = h * LANES;
-                if first >= columns {
-                    continue;
-                }
-                let to = c.as_mut_ptr().add(r * c_stride + first);
-                if first + LANES <= columns {
-                    V::load(to).add(partial[r][h]).store(to);
-                } else {
-                    let count = columns - first;
-                    V::load_partial(to, count).add(partial[r][h]).store_partial(to, count);
-                }
-            }
-        }
-    }
 }
 
-/// `out[q, r] = a[r, q]` for `R` rows of `a`, which are `stride` apart, and `depth` columns.
-#[inline(always)]
-fn pack_rows<const R: usize>(a: &[f32], stride: usize, depth: usize, out: &mut [f32]) {
-    for q in 0..depth {
-        for r in 0..R {
-            out[q * R + r] = a[r * stride + q];
-        }
-    }
-}
-
-/// Copies `depth` rows of `columns` out of `b`, whose rows are `stride` apart, to rows of `width`, filled
-/// with zeros that are computed with and never stored.
-#[inline(always)]
-fn pack_panel(
-    b: &[f32],
-    stride: usize,
-    depth: usize,
-    columns: usize,
-    width: usize,
-    out: &mut [f32],
-) {
-    for q in 0..depth {
-        let row = &mut out[q * width..(q + 1) * width];
-        row[..columns].copy_from_slice(&b[q * stride..q * stride + columns]);
-        row[columns..].fill(0.0);
-    }
-}
-
-/// The functions of a back end that [`crate::canon::Kernels`] calls, over the `Lanes` type `$v`, with
-/// `$rows` × `16 * $columns` register tiles in `matmul`.
+/// The functions of a back end that [`crate::canon::Kernels`] calls, over the `Lanes` type `$v`.
 ///
 /// The generated functions are unsafe: the machine must have the unit, and lengths must agree as their
 /// callers assert.
 macro_rules! entry_points {
-    ($(#[$unit:meta])* $v:ty, $rows:literal, $columns:literal) => {
-        $crate::canon::lanes::entry_points! { @each [$(#[$unit])*] $v, $rows, $columns;
+    ($(#[$unit:meta])* $v:ty) => {
+        $crate::canon::lanes::entry_points! { @each [$(#[$unit])*] $v;
             fn sum16(x: &[f32]) -> f32;
             fn dot(a: &[f32], b: &[f32]) -> f32;
             fn dot_many(query: &[f32], rows: &[f32], dim: usize, out: &mut [f32]) -> ();
             fn l2_squared(a: &[f32], b: &[f32]) -> f32;
+            fn l2_squared_many(query: &[f32], rows: &[f32], dim: usize, out: &mut [f32]) -> ();
             fn squared_deviations(x: &[f32], mean: f32) -> f32;
             fn divide(x: &mut [f32], divisor: f32) -> ();
             fn exp_shifted(x: &mut [f32], shift: f32) -> ();
@@ -429,17 +385,10 @@ macro_rules! entry_points {
             fn accumulate_i8(x: &mut [f32], row: &[i8], scale: f32) -> ();
             fn add_scaled(x: &mut [f32], y: &[f32], w: f32) -> ();
             fn quantize_i8(x: &[f32], scale: f32, out: &mut [i8]) -> ();
-        }
-
-        $(#[$unit])*
-        pub(super) unsafe fn matmul(
-            m: usize, n: usize, k: usize, a: &[f32], b: &[f32], c: &mut [f32]
-        ) {
-            // SAFETY: the caller's contract is the callee's.
-            unsafe { $crate::canon::lanes::matmul::<$v, $rows, $columns>(m, n, k, a, b, c) }
+            fn dequantize_i8(codes: &[i8], scale: f32, out: &mut [f32]) -> ();
         }
     };
-    (@each $unit:tt $v:ty, $rows:literal, $columns:literal;
+    (@each $unit:tt $v:ty;
         $(fn $name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)*
     ) => {
         $($crate::canon::lanes::entry_points! {
@@ -466,4 +415,5 @@ macro_rules! lane_methods {
     )*};
 }
 
-pub(super) use {entry_points, lane_methods, vector_functions};
+pub(crate) use lane_methods;
+pub(super) use {entry_points, vector_functions};

@@ -4,9 +4,10 @@ use std::arch::aarch64::*;
 
 use super::lanes::{self, LANES, Lanes};
 use super::layers;
+use super::tiles;
 
 #[derive(Clone, Copy)]
-pub(super) struct V([float32x4_t; 4]);
+pub(crate) struct V(pub(crate) [float32x4_t; 4]);
 
 /// One instruction on the four registers.
 macro_rules! all {
@@ -93,7 +94,21 @@ fn bound_exp(y: float32x4_t, x: float32x4_t, low: float32x4_t, high: float32x4_t
 
 lanes::entry_points! {
     #[target_feature(enable = "neon")]
-    V, 6, 1
+    V
+}
+
+/// The lanes and the registers of a tile's row, which a packed matrix is laid out for.
+pub(crate) const PANEL: (usize, usize) = (4, 4);
+
+tiles::vector! {
+    Register(float32x4_t), 4, vdupq_n_f32(0.0), vld1q_dup_f32, vld1q_f32, vst1q_f32,
+    vaddq_f32, vmulq_f32
+}
+
+// Of 32 registers 24 sum, four hold columns, one a row's element, the others products.
+tiles::product! {
+    #[target_feature(enable = "neon")]
+    Register, tiles::Rounded, 6, 4
 }
 
 layers::entry_points! {
@@ -137,5 +152,33 @@ pub(super) unsafe fn dot_i8_many(query: &[i8], rows: &[i8], dim: usize, out: &mu
     for (row, score) in out.iter_mut().enumerate() {
         // SAFETY: the caller's contract is the callee's.
         *score = unsafe { dot_i8(query, &rows[row * dim..(row + 1) * dim]) };
+    }
+}
+
+/// Bits that differ: the unit counts those of each byte.
+///
+/// # Safety
+/// The machine has NEON; `rows` holds `out.len()` codes as long as `query`.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn hamming_many(query: &[u64], rows: &[u64], out: &mut [u32]) {
+    const WORDS: usize = 2;
+    let words = query.len();
+    for (row, distance) in out.iter_mut().enumerate() {
+        let code = &rows[row * words..(row + 1) * words];
+        let mut acc = vdupq_n_u32(0);
+        let mut i = 0;
+        while i + WORDS <= words {
+            // SAFETY: i + 2 <= words, which is the length of both.
+            let (a, b) =
+                unsafe { (vld1q_u64(query.as_ptr().add(i)), vld1q_u64(code.as_ptr().add(i))) };
+            let bits = vcntq_u8(vreinterpretq_u8_u64(veorq_u64(a, b)));
+            acc = vpadalq_u16(acc, vpaddlq_u8(bits));
+            i += WORDS;
+        }
+        let mut total = vaddvq_u32(acc);
+        for (a, b) in query[i..].iter().zip(&code[i..]) {
+            total += (a ^ b).count_ones();
+        }
+        *distance = total;
     }
 }

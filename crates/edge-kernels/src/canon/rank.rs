@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::NonFinite;
+use super::{NonFinite, check_finite};
 
 /// The canonical order of hits: the better one is `Less`. Scores must be finite ([`top_k`] checks);
 /// -0 equals +0.
@@ -42,6 +42,47 @@ pub fn top_k<I: Ord>(
     Ok(best.into_sorted_vec().into_iter().map(|hit| hit.0).collect())
 }
 
+/// [`top_k`] of the scores of a whole scan, each with its position as the id: the best `k`, best first, of
+/// equal scores the earlier one. Most scores of a long scan are worse than the worst of the best so far;
+/// runs of these are passed over with a comparison each, by whatever vectors the compiler has.
+///
+/// ```
+/// assert_eq!(edge_kernels::canon::top_k_scores(&[0.5, 0.9, 0.5], 2), Ok(vec![(0.9, 1), (0.5, 0)]));
+/// ```
+///
+/// # Errors
+/// [`NonFinite`] when any score, in the result or not, is NaN or infinite.
+pub fn top_k_scores(scores: &[f32], k: usize) -> Result<Vec<(f32, usize)>, NonFinite> {
+    const RUN: usize = 64;
+    check_finite(scores)?;
+    let mut best: BinaryHeap<Ranked<usize>> = BinaryHeap::with_capacity(k.min(scores.len()));
+    for (run, values) in scores.chunks(RUN).enumerate() {
+        if best.len() == k {
+            let Some(worst) = best.peek() else { break };
+            let worst = worst.0.0;
+            // An equal score has a greater position and is worse.
+            let mut better = false;
+            for score in values {
+                better |= *score > worst;
+            }
+            if !better {
+                continue;
+            }
+        }
+        for (at, score) in values.iter().enumerate() {
+            let hit = Ranked((*score + 0.0, run * RUN + at));
+            if best.len() < k {
+                best.push(hit);
+            } else if let Some(mut worst) = best.peek_mut()
+                && hit < *worst
+            {
+                *worst = hit;
+            }
+        }
+    }
+    Ok(best.into_sorted_vec().into_iter().map(|hit| hit.0).collect())
+}
+
 /// Orders by [`rank`], so that a max-heap holds the worst hit on top.
 struct Ranked<I>((f32, I));
 
@@ -75,6 +116,33 @@ mod tests {
         let top = top_k(hits, 4).expect("finite");
         assert_eq!(top.iter().map(|hit| hit.1).collect::<Vec<_>>(), [9, 1, 2, 3]);
         assert!(top.iter().all(|hit| hit.0.to_bits() != (-0.0f32).to_bits()));
+    }
+
+    #[test]
+    fn a_scan_gives_the_same_hits_as_any_other_order() {
+        let mut random = crate::conformance::SplitMix64(9);
+        for len in [0, 1, 63, 64, 65, 1000, 5000] {
+            for values in [3, 1 << 20] {
+                // Few values, so that positions decide; many; and zeros of both signs.
+                let scores: Vec<f32> = (0..len)
+                    .map(|_| match random.next_u64() % (2 * values) {
+                        0 => -0.0,
+                        v => v as f32 - values as f32,
+                    })
+                    .collect();
+                let hits: Vec<_> = scores.iter().copied().zip(0..len).rev().collect();
+                for k in [0, 1, 10, 64, len, len + 1] {
+                    let want = top_k(hits.clone(), k).expect("finite");
+                    let got = top_k_scores(&scores, k).expect("finite");
+                    let bits = |hits: Vec<(f32, usize)>| {
+                        hits.into_iter().map(|(s, at)| (s.to_bits(), at)).collect::<Vec<_>>()
+                    };
+                    assert_eq!(bits(got), bits(want), "{len} scores, k {k}");
+                }
+            }
+        }
+        assert_eq!(top_k_scores(&[1.0, f32::NAN], 1), Err(NonFinite));
+        assert_eq!(top_k_scores(&[f32::INFINITY], 0), Err(NonFinite));
     }
 
     #[test]

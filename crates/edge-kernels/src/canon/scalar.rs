@@ -66,6 +66,18 @@ pub fn dot_many(query: &[f32], rows: &[f32], dim: usize, out: &mut [f32]) {
     }
 }
 
+/// See [`crate::canon::l2_squared_many`].
+///
+/// # Panics
+/// If `query` is not `dim` long or `rows` not `out.len() * dim`.
+pub fn l2_squared_many(query: &[f32], rows: &[f32], dim: usize, out: &mut [f32]) {
+    assert_eq!(query.len(), dim, "query is not dim long");
+    assert_eq!(rows.len(), out.len() * dim, "rows and out differ in count");
+    for (row, distance) in out.iter_mut().enumerate() {
+        *distance = l2_squared(query, &rows[row * dim..(row + 1) * dim]);
+    }
+}
+
 /// `x[d] = x[d] / divisor`, -0 folded.
 pub fn divide(x: &mut [f32], divisor: f32) {
     for v in x {
@@ -234,5 +246,41 @@ pub fn layer_norm(x: &mut [f32], gain: &[f32], bias: &[f32], epsilon: f32) {
     let r = 1.0 / (variance + epsilon).sqrt();
     for ((v, gain), bias) in x.iter_mut().zip(gain).zip(bias) {
         *v = ((((*v - mean) * r) * gain) + bias) + 0.0;
+    }
+}
+
+/// See [`crate::canon::dequantize_i8`].
+///
+/// # Panics
+/// If the lengths differ.
+pub fn dequantize_i8(codes: &[i8], scale: f32, out: &mut [f32]) {
+    assert_eq!(codes.len(), out.len(), "dequantize of different lengths");
+    for (v, q) in out.iter_mut().zip(codes) {
+        *v = f32::from(*q) * scale + 0.0;
+    }
+}
+
+/// See [`crate::canon::hamming`].
+///
+/// # Panics
+/// If the lengths differ.
+pub fn hamming(a: &[u64], b: &[u64]) -> u32 {
+    assert_eq!(a.len(), b.len(), "hamming distance of different lengths");
+    let mut total = 0;
+    for (a, b) in a.iter().zip(b) {
+        total += (a ^ b).count_ones();
+    }
+    total
+}
+
+/// See [`crate::canon::hamming_many`].
+///
+/// # Panics
+/// If `rows` is not `out.len()` times as long as `query`.
+pub fn hamming_many(query: &[u64], rows: &[u64], out: &mut [u32]) {
+    let words = query.len();
+    assert_eq!(rows.len(), out.len() * words, "rows and out differ in count");
+    for (row, distance) in out.iter_mut().enumerate() {
+        *distance = hamming(query, &rows[row * words..(row + 1) * words]);
     }
 }

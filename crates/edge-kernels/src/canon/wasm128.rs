@@ -6,9 +6,10 @@ use std::arch::wasm32::*;
 
 use super::lanes::{self, LANES, Lanes};
 use super::layers;
+use super::tiles;
 
 #[derive(Clone, Copy)]
-pub(super) struct V([v128; 4]);
+pub(crate) struct V(pub(crate) [v128; 4]);
 
 /// One instruction on the four registers.
 macro_rules! all {
@@ -91,7 +92,35 @@ fn bound_exp(y: v128, x: v128, low: v128, high: v128) -> v128 {
     v128_bitselect(f32x4_splat(f32::INFINITY), y, f32x4_gt(x, high))
 }
 
-lanes::entry_points! { V, 2, 1 }
+lanes::entry_points! { V }
+
+/// The lanes and the registers of a tile's row, which a packed matrix is laid out for.
+pub(crate) const PANEL: (usize, usize) = (4, 2);
+
+tiles::vector! {
+    Register(v128), 4, f32x4_splat(0.0), broadcast, load, store, f32x4_add, f32x4_mul
+}
+
+// An engine has sixteen registers to map these to, some of which it keeps for itself.
+tiles::product! { Register, tiles::Rounded, 6, 2 }
+
+#[inline(always)]
+unsafe fn broadcast(from: *const f32) -> v128 {
+    // SAFETY: the caller vouches for the element.
+    unsafe { v128_load32_splat(from.cast()) }
+}
+
+#[inline(always)]
+unsafe fn load(from: *const f32) -> v128 {
+    // SAFETY: the caller vouches for a register.
+    unsafe { v128_load(from.cast()) }
+}
+
+#[inline(always)]
+unsafe fn store(to: *mut f32, v: v128) {
+    // SAFETY: the caller vouches for a register.
+    unsafe { v128_store(to.cast(), v) }
+}
 
 layers::entry_points! { V }
 
@@ -134,5 +163,36 @@ pub(super) unsafe fn dot_i8_many(query: &[i8], rows: &[i8], dim: usize, out: &mu
     for (row, score) in out.iter_mut().enumerate() {
         // SAFETY: the caller's contract is the callee's.
         *score = unsafe { dot_i8(query, &rows[row * dim..(row + 1) * dim]) };
+    }
+}
+
+/// Bits that differ: the unit counts those of each byte.
+///
+/// # Safety
+/// `rows` holds `out.len()` codes as long as `query`.
+pub(super) unsafe fn hamming_many(query: &[u64], rows: &[u64], out: &mut [u32]) {
+    const WORDS: usize = 2;
+    let words = query.len();
+    for (row, distance) in out.iter_mut().enumerate() {
+        let code = &rows[row * words..(row + 1) * words];
+        let mut acc = i32x4_splat(0);
+        let mut i = 0;
+        while i + WORDS <= words {
+            // SAFETY: i + 2 <= words, which is the length of both.
+            let (a, b) = unsafe {
+                (v128_load(query.as_ptr().add(i).cast()), v128_load(code.as_ptr().add(i).cast()))
+            };
+            let bits = u16x8_extadd_pairwise_u8x16(i8x16_popcnt(v128_xor(a, b)));
+            acc = i32x4_add(acc, u32x4_extadd_pairwise_u16x8(bits));
+            i += WORDS;
+        }
+        let mut total = u32x4_extract_lane::<0>(acc)
+            + u32x4_extract_lane::<1>(acc)
+            + u32x4_extract_lane::<2>(acc)
+            + u32x4_extract_lane::<3>(acc);
+        for (a, b) in query[i..].iter().zip(&code[i..]) {
+            total += (a ^ b).count_ones();
+        }
+        *distance = total;
     }
 }
