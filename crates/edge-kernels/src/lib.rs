@@ -43,6 +43,7 @@ pub mod codes;
 pub mod conformance;
 pub mod fast;
 mod rows;
+mod scratch;
 pub mod simd;
 
 pub use rows::Rows;

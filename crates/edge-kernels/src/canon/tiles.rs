@@ -13,6 +13,7 @@
 
 use super::MATMUL_BLOCK;
 use crate::rows::{Rows, hold};
+use crate::scratch::Scratch;
 
 /// A register of [`Self::WIDTH`] `f32`. Each arithmetic method rounds each lane once.
 ///
@@ -69,24 +70,6 @@ const TILES_MAX: usize = 20;
 /// How far ahead of its use a row of `b` that lies in memory is asked for.
 const PREFETCH_ROWS: usize = 8;
 
-/// `f32` at an address divisible by 64, so that no register is read across cache lines.
-struct Scratch {
-    values: Vec<f32>,
-    offset: usize,
-}
-
-impl Scratch {
-    fn new(len: usize) -> Scratch {
-        let values = vec![0f32; len + 15];
-        let offset = values.as_ptr().align_offset(64).min(15);
-        Scratch { values, offset }
-    }
-
-    fn get(&mut self) -> &mut [f32] {
-        &mut self.values[self.offset..]
-    }
-}
-
 /// `c = a · b` in tiles of at most `R` rows by `C` registers, at most twelve rows. The rows of `c` begin
 /// `c_stride` elements apart.
 ///
@@ -134,7 +117,12 @@ pub(crate) unsafe fn multiply<V: Vector, A: AddProduct<V>, const R: usize, const
                 // SAFETY: i < block_rows and depth <= MATMUL_BLOCK, which is what there is room for.
                 unsafe {
                     let to = rows.add(i * MATMUL_BLOCK);
-                    std::ptr::copy_nonoverlapping(row.as_ptr(), to, depth);
+                    let mut q = 0;
+                    while q + V::WIDTH <= depth {
+                        V::load(row.as_ptr().add(q)).store(to.add(q));
+                        q += V::WIDTH;
+                    }
+                    std::ptr::copy_nonoverlapping(row.as_ptr().add(q), to.add(q), depth - q);
                 }
             }
             // Tiles of about equal height: a last tile of one row would wait for its own additions.

@@ -2,6 +2,7 @@
 
 use super::{product, scale, softmax_sum, transpose};
 use crate::rows::Rows;
+use crate::scratch::Scratch;
 
 /// The shape of an [`attention`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,24 +37,26 @@ pub fn attention(shape: Heads, q: Rows<'_>, k: Rows<'_>, v: Rows<'_>, out: &mut 
     }
     // Whole registers of scores, of which the last ones are of keys that are zero and never read.
     let stride = tokens.next_multiple_of(16);
-    let mut keys = vec![0f32; dim * stride];
+    let mut keys = Scratch::new(dim * stride);
+    let keys = keys.get();
     let block = (SCORES_MAX / stride).clamp(1, tokens);
-    let mut scores = vec![0f32; block * stride];
+    let mut scores = Scratch::new(block * stride);
+    let scores = scores.get();
     let factor = 1.0 / (dim as f32).sqrt();
     for head in 0..heads {
         let first = head * dim;
-        transpose(k.from_column(first), tokens, dim, &mut keys, stride);
-        let keys = Rows { values: &keys, stride };
+        transpose(k.from_column(first), tokens, dim, keys, stride);
+        let keys = Rows { values: keys, stride };
         for top in (0..tokens).step_by(block) {
             let queries = block.min(tokens - top);
             let q = q.from_row(top).from_column(first);
-            product([queries, stride, dim], q, keys, &mut scores, stride);
+            product([queries, stride, dim], q, keys, scores, stride);
             let out = &mut out[top * width + first..];
             let mut sums = Vec::with_capacity(queries);
             for row in scores.chunks_exact_mut(stride).take(queries) {
                 sums.push(softmax_sum(&mut row[..tokens], factor));
             }
-            let weights = Rows { values: &scores, stride };
+            let weights = Rows { values: scores, stride };
             product([queries, dim, tokens], weights, v.from_column(first), out, width);
             for (row, sum) in out.chunks_mut(width).zip(&sums) {
                 scale(&mut row[..dim], 1.0 / sum);

@@ -10,9 +10,16 @@ use crate::canon::{EXP_LOW, EXP_POLY, GELU_P, GELU_POLY, LN2_HIGH, LN2_LOW, LOG2
 pub(crate) trait Fused: Lanes {
     /// `self * by + plus`, rounded once where the unit can.
     unsafe fn fused(self, by: Self, plus: Self) -> Self;
+
+    /// `self * 2^n` for integers `n` in -126..=0.
+    #[inline(always)]
+    unsafe fn halved(self, n: Self) -> Self {
+        // SAFETY: the caller vouches for the unit.
+        unsafe { self.scale(n) }
+    }
 }
 
-/// e^x for `x` of at most 0; below the least normal number's logarithm that number.
+/// e^x for `x` of at most 0, or above it by rounding; below the least normal number's logarithm that number.
 ///
 /// # Safety
 /// The machine has the unit.
@@ -24,11 +31,12 @@ unsafe fn exp<V: Fused>(x: V) -> V {
         let n = x.mul(V::splat(LOG2_E)).round();
         let r = n.fused(V::splat(-LN2_HIGH), x);
         let r = n.fused(V::splat(-LN2_LOW), r);
-        let mut p = V::splat(EXP_POLY[0]);
-        for c in &EXP_POLY[1..] {
-            p = p.fused(r, V::splat(*c));
-        }
-        p.fused(r.mul(r), r).add(V::splat(1.0)).scale(n)
+        // Estrin's order: what waits for what is half as long as in Horner's.
+        let [p0, p1, p2, p3, p4, p5] = EXP_POLY.map(|c| V::splat(c));
+        let square = r.mul(r);
+        let (high, middle, low) = (p0.fused(r, p1), p2.fused(r, p3), p4.fused(r, p5));
+        let p = high.fused(square, middle).fused(square, low);
+        p.fused(square, r.add(V::splat(1.0))).halved(n)
     }
 }
 
@@ -75,7 +83,7 @@ pub(crate) unsafe fn softmax_sum<V: Fused>(x: &mut [f32], factor: f32) -> f32 {
         let mut sums = V::splat(0.0);
         let mut i = 0;
         while i + LANES <= len {
-            let y = exp(V::load(x.add(i)).fused(factor, shift).min(V::splat(0.0)));
+            let y = exp(V::load(x.add(i)).fused(factor, shift));
             y.store(x.add(i));
             sums = sums.add(y);
             i += LANES;
@@ -83,7 +91,7 @@ pub(crate) unsafe fn softmax_sum<V: Fused>(x: &mut [f32], factor: f32) -> f32 {
         if i < len {
             let rest = len - i;
             let y = V::load_partial(x.add(i), rest).fused(factor, shift);
-            exp(y.min(V::splat(0.0))).store_partial(x.add(i), rest);
+            exp(y).store_partial(x.add(i), rest);
             sums = sums.add(V::load_partial(x.add(i), rest));
         }
         sums.fold()

@@ -59,6 +59,12 @@ pub(super) mod avx512 {
             // tidy: allow(canon) no canonical result
             V(unsafe { _mm512_fmadd_ps(self.0, by.0, plus.0) })
         }
+
+        #[inline(always)]
+        unsafe fn halved(self, n: Self) -> Self {
+            // SAFETY: the caller vouches for the unit.
+            V(unsafe { _mm512_scalef_ps(self.0, n.0) })
+        }
     }
 
     impl AddProduct<Register> for Fma {
