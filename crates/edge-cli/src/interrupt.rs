@@ -18,7 +18,12 @@ pub(crate) fn under_way() -> bool {
 /// Says this and ends the process when somebody interrupts it.
 pub(crate) fn on_signal(output: Output, next: &'static str) {
     call(move || {
-        output.failure(&Failure::new(Exit::Interrupted, "interrupted", "Ctrl-C was pressed", next));
+        output.failure(&Failure::new(
+            Exit::Interrupted,
+            "interrupted",
+            "Ctrl-C was pressed, or the process was asked to end",
+            next,
+        ));
     });
 }
 

@@ -41,6 +41,18 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version are asked for; everything else is a usage error.
             let code = if error.use_stderr() { failure::Exit::Usage as u8 } else { 0 };
+            if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {
+                let why = error.to_string();
+                let why = why.trim_start_matches("error: ").trim();
+                let failure = failure::Failure::new(
+                    failure::Exit::Usage,
+                    "the command is not understood",
+                    why,
+                    "`edge-net help` lists the commands, `edge-net COMMAND --help` the flags",
+                );
+                println!("{}", failure.json());
+                return ExitCode::from(code);
+            }
             // A closed pipe has read enough.
             let _ = error.print();
             return ExitCode::from(code);

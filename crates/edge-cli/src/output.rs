@@ -1,6 +1,7 @@
 //! Printing: results to standard output, everything else to standard error.
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal as _, Write as _},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -21,6 +22,8 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     pub(crate) quiet: bool,
     color: bool,
+    /// Whether the process goes on when nobody reads its output any more.
+    stays: bool,
 }
 
 impl Output {
@@ -31,14 +34,20 @@ impl Output {
             When::Never => false,
             When::Auto => !plain && io::stdout().is_terminal() && io::stderr().is_terminal(),
         };
-        Output { json: global.json, quiet: global.quiet, color }
+        Output { json: global.json, quiet: global.quiet, color, stays: false }
+    }
+
+    /// For a process whose work is not its output: it goes on when nobody reads that any more.
+    pub(crate) fn staying(self) -> Self {
+        Output { stays: true, ..self }
     }
 
     /// A line of the result. Whoever closed the pipe has read enough.
     pub(crate) fn line(&self, text: impl AsRef<str>) {
         let mut out = io::stdout().lock();
-        match writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()) {
+        match writeln!(out, "{}", self.harmless(text.as_ref())).and_then(|()| out.flush()) {
             Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.stays => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
             Err(error) => {
                 let what = "the result could not be printed";
@@ -62,8 +71,35 @@ impl Output {
     pub(crate) fn remark(&self, text: impl AsRef<str>) {
         if !self.quiet {
             // Nowhere to print to is no reason to fail.
-            let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+            let _ = writeln!(io::stderr().lock(), "{}", self.harmless(text.as_ref()));
         }
+    }
+
+    /// The text without characters that make a terminal do something: passages, names of files and
+    /// what other members say may hold any.
+    fn harmless<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let acts = |c: char| c.is_control() && c != '\n' && c != '\t';
+        if !text.contains(acts) {
+            return Cow::Borrowed(text);
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find(acts) {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let style = if self.color { style_at(rest) } else { 0 };
+            if style > 0 {
+                out.push_str(&rest[..style]);
+                rest = &rest[style..];
+            } else {
+                let mut after = rest.chars();
+                after.next();
+                out.push(char::REPLACEMENT_CHARACTER);
+                rest = after.as_str();
+            }
+        }
+        out.push_str(rest);
+        Cow::Owned(out)
     }
 
     /// A failure: three parts, or an object with `--json` unless the result has been printed already.
@@ -72,7 +108,8 @@ impl Output {
             self.object(&failure.json());
         } else {
             let label = self.paint("31;1", "error:");
-            let _ = writeln!(io::stderr().lock(), "{label} {failure}");
+            let failure = failure.to_string();
+            let _ = writeln!(io::stderr().lock(), "{label} {}", self.harmless(&failure));
         }
     }
 
@@ -115,5 +152,30 @@ impl Output {
         for row in rows {
             self.line(render(&mut row.iter().map(String::as_str)));
         }
+    }
+}
+
+/// The length of the colour or weight (an SGR sequence) that a text begins with; 0 for anything else.
+fn style_at(text: &str) -> usize {
+    let Some(rest) = text.strip_prefix("\x1b[") else { return 0 };
+    let numbers =
+        rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').len();
+    if rest[numbers..].starts_with('m') { 2 + numbers + 1 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_a_terminal_act_is_not_printed() {
+        let output = |color| Output { json: false, quiet: false, color, stays: false };
+        let hostile = "a\x1b]0;title\x07b\x1b[2Jc\x1b[31md\r\u{9b}e\n\tf";
+        let plain = "a\u{fffd}]0;title\u{fffd}b\u{fffd}[2Jc\u{fffd}[31md\u{fffd}\u{fffd}e\n\tf";
+        assert_eq!(output(false).harmless(hostile), plain);
+        let colored = plain.replace("c\u{fffd}[31m", "c\x1b[31m");
+        assert_eq!(output(true).harmless(hostile), colored);
+        assert_eq!(output(true).harmless("\x1b[1;32mfine\x1b[0m"), "\x1b[1;32mfine\x1b[0m");
+        assert!(matches!(output(false).harmless("plain \u{e9}\n"), Cow::Borrowed(_)));
     }
 }

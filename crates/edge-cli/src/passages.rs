@@ -2,7 +2,8 @@
 //!
 //! A passage is one contiguous comment block of a source file, one paragraph of a Markdown or text
 //! file under its heading, or one line of a JSON Lines file. Its text has white space collapsed and
-//! 5-512 tokens of the built-in tokenizer; a longer one is cut at sentences, a shorter one dropped.
+//! 5-512 tokens of the built-in tokenizer; a longer one is cut at sentences, a shorter one dropped
+//! and counted. Lines of JSON Lines files are taken as they are.
 //! Its id is the SHA-256 of that text, so the same text is one record however often it is read:
 //! an import that was interrupted is simply started again. Above a limit the passages with the
 //! smallest ids stay, which is an even sample over files.
@@ -61,19 +62,22 @@ pub(crate) struct Collector {
     limit: usize,
     passages: BTreeMap<RecordId, Passage>,
     seen: u64,
+    short: u64,
     replaced: u64,
 }
 
 impl Collector {
     pub(crate) fn new(limit: usize) -> Self {
-        Collector { limit, passages: BTreeMap::new(), seen: 0, replaced: 0 }
+        Collector { limit, passages: BTreeMap::new(), seen: 0, short: 0, replaced: 0 }
     }
 
     /// Cuts blocks of a file into passages and keeps them.
     pub(crate) fn take(&mut self, file: &str, blocks: Vec<Block>) {
         let tokenizer = Tokenizer::builtin();
         for block in blocks {
-            for (offset, text) in split::passages(tokenizer, &block.text) {
+            let passages = split::passages(tokenizer, &block.text);
+            self.short += u64::from(passages.is_empty() && !block.text.trim().is_empty());
+            for (offset, text) in passages {
                 let passage = Passage {
                     id: edge_tasks::record_id_for_text(&text),
                     text,
@@ -117,6 +121,7 @@ impl Collector {
     pub(crate) fn merge(&mut self, other: Collector) {
         let seen = self.seen + other.seen;
         self.replaced += other.replaced;
+        self.short += other.short;
         other.passages.into_values().for_each(|passage| self.add(passage));
         self.seen = seen;
     }
@@ -124,6 +129,11 @@ impl Collector {
     /// How many passages were offered, duplicates included.
     pub(crate) fn seen(&self) -> u64 {
         self.seen
+    }
+
+    /// Blocks of text that are too short for a passage.
+    pub(crate) fn short(&self) -> u64 {
+        self.short
     }
 
     /// Records in whose place a later one with the same id stays.

@@ -150,7 +150,7 @@ fn a_node_alone() {
     node.start(&[]);
     let report = node.ask(&["collection", "import", "notes", &documents()]);
     let stored = report["stored"].as_u64().unwrap();
-    assert_eq!(stored, 8);
+    assert_eq!(stored, 9);
     let again = node.ask(&["collection", "import", "notes", &documents()]);
     assert_eq!((again["stored"].as_u64(), again["known"].as_u64()), (Some(0), Some(stored)));
 

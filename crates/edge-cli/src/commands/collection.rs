@@ -16,7 +16,7 @@ use crate::{
     client::{Client, escaped},
     failure::{Exit, Failure, Outcome},
     interrupt,
-    passages::{Documents, Passage},
+    passages::{Documents, Passage, TOKENS_MIN},
     progress::{Progress, Shown},
 };
 
@@ -86,6 +86,10 @@ fn row(view: &Value) -> Vec<String> {
 
 fn run_import(context: &Context, import: &Import) -> Outcome {
     let client = context.client()?;
+    interrupt::on_signal(
+        context.output,
+        "what was stored stays: run the same command again to go on",
+    );
     let limit = import.max_documents.unwrap_or(usize::MAX);
     let documents = Documents::read(&import.path, limit).map_err(|error| {
         let exit = match error.kind() {
@@ -118,18 +122,23 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
         let next = "give text, Markdown, source code or JSON Lines";
         return Err(Failure::new(Exit::NotFound, "there is nothing to import", why, next));
     }
+    if documents.short > 0 {
+        context.output.remark(format!(
+            "left out {} of fewer than {TOKENS_MIN} tokens",
+            counted(documents.short, "passage")
+        ));
+    }
     ensure_collection(&client, &import.name)?;
-    interrupt::on_signal(
-        context.output,
-        "what was stored stays: run the same command again to go on",
-    );
     let total = documents.passages.len();
     let shown = if context.output.quiet { Shown::Never } else { Shown::OnTerminal };
     let mut progress = Progress::new("importing", total as u64, shown);
     let report =
         import_passages(&client, &import.name, &documents.passages, &mut |done| progress.at(done));
     progress.finish();
-    let report = report?;
+    let report = report.map_err(|failure| Failure {
+        next: format!("{}; then run the same command again: it goes on where it was", failure.next),
+        ..failure
+    })?;
     let answer = json!({
         "schema": "edge-net.import/1",
         "collection": import.name,
@@ -141,6 +150,7 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
         "failed": report.failed,
         "errors": report.errors,
         "skipped": documents.skipped,
+        "short": documents.short,
         "left_out": documents.other,
         "left_out_files": documents.other_names,
         "taken_for": documents.taken_for,
@@ -170,10 +180,14 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
 
 /// Makes the collection unless it is there.
 pub(crate) fn ensure_collection(client: &Client, name: &str) -> Outcome {
-    match client.get(&format!("/api/v1/collections/{}", escaped(name))) {
+    let path = format!("/api/v1/collections/{}", escaped(name));
+    match client.get(&path) {
         Ok(_) => Ok(()),
         Err(failure) if failure.exit == Exit::NotFound => {
-            client.post("/api/v1/collections", &json!({ "name": name })).map(drop)
+            let made = client.post("/api/v1/collections", &json!({ "name": name })).map(drop);
+            // Somebody else may have made it meanwhile.
+            let there = |client: &Client| client.get(&path).is_ok();
+            made.or_else(|failure| if there(client) { Ok(()) } else { Err(failure) })
         }
         Err(failure) => Err(failure),
     }

@@ -17,6 +17,7 @@ use edge_node::{
     logging,
     store::StoreError,
 };
+use edge_swarm::Answer;
 use edge_tasks::Lie;
 use serde_json::{Value, json};
 
@@ -79,7 +80,7 @@ async fn run(
     options: NodeOptions,
     lifeline: Option<Lifeline>,
 ) -> Outcome {
-    let (entered, computing) = (entered(&config, &mode), computing(&config));
+    let (mut entered, computing) = (entered(&config, &mode), computing(&config));
     let node =
         Node::start_with(config, mode, options).await.map_err(|error| not_started(&error))?;
     let server = match edge_api::serve(node.clone()).await {
@@ -94,6 +95,12 @@ async fn run(
             ));
         }
     };
+    // A folder whose node was never let in is there as well.
+    if let Ok(Answer::Status(status)) = node.call(edge_swarm::Command::Status).await
+        && status.witnesses == 0
+    {
+        entered = "joining";
+    }
     let started = json!({
         "schema": "edge-net.started/1",
         "node": node.node().to_hex(),
@@ -105,6 +112,8 @@ async fn run(
         "data_dir": node.config().data_dir,
         "pid": std::process::id(),
     });
+    // Nobody may be listening any more when this is printed: the node runs on.
+    let context = Context { output: context.output.staying(), global: context.global.clone() };
     context.show(&started, show_started);
     let ended: Ended = tokio::select! {
         why = lifeline::stop_requested(lifeline) => {

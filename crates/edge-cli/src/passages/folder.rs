@@ -55,6 +55,8 @@ pub(crate) struct Documents {
     pub(crate) seen: u64,
     /// Records in whose place a later one with the same id stays.
     pub(crate) replaced: u64,
+    /// Blocks of text that are too short for a passage.
+    pub(crate) short: u64,
     /// Files read.
     pub(crate) files: usize,
     /// Files that could not be read.
@@ -137,6 +139,7 @@ impl Documents {
         Documents {
             seen: whole.collector.seen(),
             replaced: whole.collector.replaced(),
+            short: whole.collector.short(),
             passages: whole.collector.finish(),
             files: whole.files,
             skipped: whole.skipped,

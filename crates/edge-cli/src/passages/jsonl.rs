@@ -2,10 +2,9 @@
 
 use std::io::BufRead;
 
-use edge_embed::Tokenizer;
 use serde_json::{Map, Value};
 
-use super::{Collector, Passage, TOKENS_MIN, folder::Skipped, split};
+use super::{Collector, Passage, folder::Skipped, split};
 
 /// The longest line that is read.
 const LINE_BYTES_MAX: u64 = 2 << 20;
@@ -52,15 +51,17 @@ pub(crate) fn read(
             continue;
         }
         match record(file, line, &bytes) {
-            Ok(Some(passage)) => collector.add(passage),
-            Ok(None) => {}
+            Ok(passage) => collector.add(passage),
             Err(reason) => name(line, reason, skipped),
         }
     }
 }
 
-/// One record; `None` for one without text to speak of.
-fn record(file: &str, line: u32, bytes: &[u8]) -> Result<Option<Passage>, String> {
+/// One record. It stays however short it is: somebody wrote a line for it. The model reads its first
+/// 512 tokens.
+fn record(file: &str, line: u32, bytes: &[u8]) -> Result<Passage, String> {
+    // Some editors mark the beginning of a file.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").filter(|_| line == 1).unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
     let mut fields: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))?;
@@ -75,15 +76,13 @@ fn record(file: &str, line: u32, bytes: &[u8]) -> Result<Option<Passage>, String
         Some(Value::Number(key)) => Some(key.to_string()),
         Some(_) => return Err("`id` is neither a string nor a number".to_owned()),
     };
-    // A record that somebody named stays, however short; the model reads its first 512 tokens.
-    let short = key.is_none() && Tokenizer::builtin().count(&text) < TOKENS_MIN;
-    if text.is_empty() || short {
-        return Ok(None);
+    if text.is_empty() {
+        return Err("`text` is empty".to_owned());
     }
     let id = match &key {
         Some(key) => edge_tasks::record_id_for_key(key),
         None => edge_tasks::record_id_for_text(&text),
     };
     let fields = (!fields.is_empty()).then_some(fields);
-    Ok(Some(Passage { id, text, file: file.to_owned(), line, fields, key }))
+    Ok(Passage { id, text, file: file.to_owned(), line, fields, key })
 }
