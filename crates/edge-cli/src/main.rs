@@ -33,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::{args::Cli, commands::Context};
+use crate::{args::Cli, commands::Context, output::Output};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version are asked for; everything else is a usage error.
             let code = if error.use_stderr() { failure::Exit::Usage as u8 } else { 0 };
+            // The flags are not known: they could not be read.
             if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {
                 let why = error.to_string();
                 let why = why.trim_start_matches("error: ").trim();
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
                     why,
                     "`edge-net help` lists the commands, `edge-net COMMAND --help` the flags",
                 );
-                println!("{}", failure.json());
+                Output::for_usage_errors().failure(&failure);
                 return ExitCode::from(code);
             }
             // A closed pipe has read enough.

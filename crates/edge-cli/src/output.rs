@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    fmt::Write as _,
     io::{self, IsTerminal as _, Write as _},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -37,6 +38,11 @@ impl Output {
         Output { json: global.json, quiet: global.quiet, color, stays: false }
     }
 
+    /// For what is wrong with a command line that asks for JSON.
+    pub(crate) fn for_usage_errors() -> Self {
+        Output { json: true, quiet: false, color: false, stays: true }
+    }
+
     /// For a process whose work is not its output: it goes on when nobody reads that any more.
     pub(crate) fn staying(self) -> Self {
         Output { stays: true, ..self }
@@ -64,7 +70,7 @@ impl Output {
     /// The one object of `--json`.
     pub(crate) fn object(&self, value: &Value) {
         OBJECT_WRITTEN.store(true, Ordering::Relaxed);
-        self.line(value.to_string());
+        self.line(escaped(&value.to_string()));
     }
 
     /// A remark for people; not with `--quiet`.
@@ -155,6 +161,21 @@ impl Output {
     }
 }
 
+/// JSON with the control characters that its writer leaves as they are (DEL and C1; only strings can
+/// hold them) written as escapes: it says the same, and no terminal acts on it.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_control() {
+            // Writing to memory.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// The length of the colour or weight (an SGR sequence) that a text begins with; 0 for anything else.
 fn style_at(text: &str) -> usize {
     let Some(rest) = text.strip_prefix("\x1b[") else { return 0 };
@@ -166,6 +187,15 @@ fn style_at(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_loses_nothing_of_what_it_says() {
+        let value =
+            serde_json::json!({"text": "del\u{7f} nel\u{85} csi\u{9b} tab\t line\n \u{e9}"});
+        let printed = escaped(&value.to_string());
+        assert!(!printed.contains(char::is_control));
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), value);
+    }
 
     #[test]
     fn what_makes_a_terminal_act_is_not_printed() {

@@ -136,7 +136,7 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
         import_passages(&client, &import.name, &documents.passages, &mut |done| progress.at(done));
     progress.finish();
     let report = report.map_err(|failure| Failure {
-        next: format!("{}; then run the same command again: it goes on where it was", failure.next),
+        next: format!("{}; after that the same command goes on where it was", failure.next),
         ..failure
     })?;
     let answer = json!({
