@@ -89,6 +89,23 @@ impl Metric {
             Metric::L2 => 0.0 - canon::l2_squared(a, b),
         }
     }
+
+    /// [`Metric::score_canonical`] of a query and each of `rows`, which is `[out.len(), dim]`.
+    pub(crate) fn score_many_canonical(
+        self,
+        query: &[f32],
+        rows: &[f32],
+        dim: usize,
+        out: &mut [f32],
+    ) {
+        match self {
+            Metric::Cosine | Metric::Dot => canon::dot_many(query, rows, dim, out),
+            Metric::L2 => {
+                canon::l2_squared_many(query, rows, dim, out);
+                out.iter_mut().for_each(|score| *score = 0.0 - *score);
+            }
+        }
+    }
 }
 
 /// The canonical score of a stored vector for a query: what every replica computes and what a verifier

@@ -125,17 +125,11 @@ impl Rows {
 
     /// The best `k` of all rows.
     pub(crate) fn scan(&self, query: &[f32], k: usize) -> Vec<Hit> {
-        let scores = match self.metric {
-            Metric::Cosine | Metric::Dot => {
-                let mut scores = vec![0f32; self.len()];
-                let chunks = self.vectors.chunks(SCAN_ROWS * self.dim);
-                for (rows, out) in chunks.zip(scores.chunks_mut(SCAN_ROWS)) {
-                    canon::dot_many(query, rows, self.dim, out);
-                }
-                scores
-            }
-            Metric::L2 => (0..self.len() as u32).map(|row| self.score(query, row)).collect(),
-        };
+        let mut scores = vec![0f32; self.len()];
+        let chunks = self.vectors.chunks(SCAN_ROWS * self.dim);
+        for (rows, out) in chunks.zip(scores.chunks_mut(SCAN_ROWS)) {
+            self.metric.score_many_canonical(query, rows, self.dim, out);
+        }
         best(scores.into_iter().zip(self.ids.iter().copied()), k)
     }
 
@@ -148,12 +142,11 @@ impl Rows {
             if let Some(next) = near.get(at + AHEAD) {
                 prefetch(self.vector(next.row()));
             }
-            scored.push((self.score(query, this.row()), this.row()));
+            scored.push((self.score(query, this.row()), self.id(this.row())));
         }
-        let id = |row: u32| &self.ids[row as usize];
-        scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then_with(|| id(a.1).cmp(id(b.1))));
+        scored.sort_unstable_by(canon::rank);
         scored.truncate(k);
-        scored.into_iter().map(|(score, row)| Hit { id: self.id(row), score }).collect()
+        scored.into_iter().map(|(score, id)| Hit { id, score }).collect()
     }
 
     /// The best `k` of the rows named.

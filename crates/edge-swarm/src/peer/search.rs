@@ -275,9 +275,7 @@ impl Peer {
         if matches!(shard.own, Some(Answered::Checking(_))) {
             return;
         }
-        let some = shard.answers.values().any(|a| matches!(a, Answered::Good(_)))
-            || matches!(shard.own, Some(Answered::Good(_)));
-        if some {
+        if answered(shard) {
             self.end_shard(id, index);
         }
     }
@@ -616,9 +614,7 @@ impl Peer {
         let mut rebuilding = true;
         for index in open {
             let Some(shard) = self.shard_search(id, index) else { continue };
-            let some = shard.answers.values().any(|a| matches!(a, Answered::Good(_)))
-                || matches!(shard.own, Some(Answered::Good(_)));
-            if !some {
+            if !answered(shard) {
                 let shard_id = shard.shard;
                 let text = self.rebuild_text(&shard_id);
                 rebuilding &= text.is_some();
