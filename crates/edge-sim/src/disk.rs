@@ -30,8 +30,13 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn new(base: Arc<Rows>, lies_for: Option<u64>) -> Self {
-        Disk { base, lies_for, ..Disk::default() }
+    pub(crate) fn new(base: Arc<Rows>) -> Self {
+        Disk { base, ..Disk::default() }
+    }
+
+    /// The drive lies from now on; what it holds is safe.
+    pub(crate) fn lie_for(&mut self, time: Option<u64>) {
+        self.lies_for = time;
     }
 
     /// A change; durable after the next sync that begins after it.
@@ -181,7 +186,7 @@ mod tests {
     #[test]
     fn a_crash_drops_what_no_completed_sync_covered() {
         for held in [false, true] {
-            let mut disk = Disk::new(Arc::new(Rows::new()), None);
+            let mut disk = Disk::new(Arc::new(Rows::new()));
             disk.write(put(1, 1));
             assert_eq!(disk.begin_sync(), Some(1));
             disk.write(put(2, 2));
@@ -199,7 +204,7 @@ mod tests {
     #[test]
     fn rows_of_the_base_can_be_replaced_and_removed() {
         let base = Rows::from([((Table::Log, vec![1]), vec![1]), ((Table::Log, vec![2]), vec![2])]);
-        let mut disk = Disk::new(Arc::new(base), None);
+        let mut disk = Disk::new(Arc::new(base));
         disk.write(put(2, 9));
         disk.write(Write { table: Table::Log, key: vec![1], value: None });
         disk.begin_sync();
@@ -212,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_lying_drive_loses_what_it_said_is_durable() {
-        let mut disk = Disk::new(Arc::new(Rows::new()), Some(10));
+        let mut disk = Disk::new(Arc::new(Rows::new()));
+        disk.lie_for(Some(10));
         disk.write(put(1, 1));
         disk.begin_sync();
         disk.end_sync(5);

@@ -181,7 +181,7 @@ impl World {
                 ..Settings::default()
             };
             let base = ready.as_ref().map(|ready| ready.base.clone()).unwrap_or_default();
-            let mut disk = Disk::new(base, lies_for);
+            let mut disk = Disk::new(base);
             let own = ready.as_ref().and_then(|ready| ready.own.get(&number));
             for write in own.into_iter().flatten() {
                 disk.write(write.clone());
@@ -191,6 +191,7 @@ impl World {
             }
             disk.begin_sync();
             disk.end_sync(0);
+            disk.lie_for(lies_for);
             let mut node = Node::new(key, settings, disk, &mut rng);
             if let Some(lie) = roles.liars.get(&(number as u32)) {
                 node.liar = Some(Liar::new(*lie, mix(seed ^ number as u64)));

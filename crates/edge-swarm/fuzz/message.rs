@@ -71,6 +71,7 @@ fn head() -> Signed<ShardHead> {
         root: Digest([7; 32]),
         rows: 900,
         replicas: vec![node(), NodeId([8; 32])],
+        renewed: 3,
     })
 }
 

@@ -140,6 +140,9 @@ pub struct ShardHead {
     pub rows: u64,
     /// Who holds copies.
     pub replicas: Vec<NodeId>,
+    /// How often the list of copies was renewed at this position: a later one takes the place of an
+    /// earlier one.
+    pub renewed: u32,
 }
 
 impl SignedBody for ShardHead {

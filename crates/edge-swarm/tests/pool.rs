@@ -554,6 +554,49 @@ fn a_collection_is_replicated_searched_repaired_and_survives_restarts() {
 }
 
 #[test]
+fn copies_that_were_made_later_are_found_by_others_when_the_owner_is_away() {
+    let mut net = Net::new();
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    assert!(matches!(net.ask(0, create), Ok(Answer::Collection(_))));
+    assert!(net.append(0, 30).is_ok());
+    for _ in 0..4 {
+        let ticket = invite(&mut net, 10).unwrap();
+        let key = SecretKey::from_seed([net.nodes.len() as u8 + 1; 32]);
+        net.add(key, Peer::join(&ticket));
+        net.run(Micros::from_secs(3));
+    }
+    net.run(Micros::from_secs(20));
+    // Who is alone a witness takes everybody's credits along.
+    let witnesses = (1..4).map(|index| net.id(index)).collect();
+    assert!(matches!(net.ask(0, Command::Handover { witnesses }), Ok(Answer::HandedOver(_))));
+    net.run(Micros::from_secs(3));
+    let others = |net: &mut Net, index: usize| {
+        let Ok(Answer::Collections(found)) = net.ask(index, Command::ListCollections) else {
+            panic!()
+        };
+        let mut replicas: Vec<NodeId> =
+            found[0].shards[0].replicas.iter().map(|replica| replica.node).collect();
+        replicas.sort();
+        replicas
+    };
+    let known = others(&mut net, 0);
+    assert!(known.len() >= 3, "{known:?}");
+    (1..5).for_each(|index| assert_eq!(others(&mut net, index), known));
+    let asker = (1..5).find(|index| !known.contains(&net.id(*index))).unwrap();
+    net.kill(0);
+    let command = Command::Search {
+        collection: "docs".into(),
+        k: 5,
+        query: vec![],
+        units: 10,
+        remaining: Micros::from_secs(20),
+    };
+    let found = net.ask(asker, command);
+    let Ok(Answer::Found(view)) = found else { panic!("{found:?}") };
+    assert_eq!((view.hits.len(), view.shards[0].answered.len()), (5, 2));
+}
+
+#[test]
 fn a_lying_holder_is_named_and_replaced() {
     let mut net = Net::new();
     for _ in 0..4 {

@@ -49,6 +49,8 @@ const REPAIR_EVERY: Micros = Micros::from_secs(1);
 const TELL_EVERY: Micros = Micros::from_secs(30);
 /// Shards told about at once; the next ones have their turn the next time.
 const TOLD_AT_ONCE: usize = 8;
+const NOT_A_MEMBER: &str =
+    "this node is not a member yet: `edge-net status` says what it waits for";
 /// A holder that is away for this long gets a successor.
 const AWAY_AFTER: Micros = Micros::from_secs(8);
 /// A holder that showed nothing for its copy in this time is asked for it.
@@ -210,6 +212,9 @@ impl Peer {
         if let Some((id, _)) = found.first() {
             return Ok(**id);
         }
+        if !self.is_admitted() {
+            return Err(Refusal::Refused(NOT_A_MEMBER.into()));
+        }
         let mut names: Vec<&str> =
             self.shards.collections.values().map(|c| c.spec.body.name.as_str()).collect();
         names.sort_unstable();
@@ -246,8 +251,11 @@ impl Peer {
             let text = format!("the collection {name} exists already");
             return self.answer(call, Err(Refusal::Refused(text)));
         }
-        if self.bank.is_none() || self.shards.collections.len() >= COLLECTIONS_MAX {
-            let text = "this node is not a member yet, or knows too many collections".into();
+        if self.bank.is_none() || !self.is_admitted() {
+            return self.answer(call, Err(Refusal::Refused(NOT_A_MEMBER.into())));
+        }
+        if self.shards.collections.len() >= COLLECTIONS_MAX {
+            let text = format!("this node knows {COLLECTIONS_MAX} collections, the most it can");
             return self.answer(call, Err(Refusal::Refused(text)));
         }
         let body = CollectionSpec { name, nonce: self.rng.next_u64(), layout, dropped: false };
@@ -415,7 +423,10 @@ impl Peer {
         let body = &head.body;
         let shard = shard_id(&body.collection, body.index);
         let owner = self.shards.owner_of(&body.collection);
-        let known = self.shards.head_at(&shard, body.seq).is_some_and(|h| h.body == *body);
+        let known = self
+            .shards
+            .head_at(&shard, body.seq)
+            .is_some_and(|h| h.body == *body || h.body.renewed > body.renewed);
         // An own head that was not signed in this memory: an earlier life got further.
         let own = head.signer == self.me;
         let remembered =
@@ -683,17 +694,40 @@ impl Peer {
                 root,
                 rows: inflight.rows,
                 replicas,
+                renewed: 0,
             };
             let head = Signed::seal(head, &self.key, &self.pool);
             self.insert_head(head);
             self.finish_append(inflight.append, Some(acknowledged));
-            let Some(own) = self.shards.own_mut(&shard) else { return };
-            if !own.head_timer {
-                own.head_timer = true;
-                self.after(HEAD_EVERY, Timer::Head(shard));
-            }
+            self.tell_head_soon(shard);
         }
         self.step_searches_of(shard);
+    }
+
+    fn tell_head_soon(&mut self, shard: ShardId) {
+        let Some(own) = self.shards.own_mut(&shard) else { return };
+        if !own.head_timer {
+            own.head_timer = true;
+            self.after(HEAD_EVERY, Timer::Head(shard));
+        }
+    }
+
+    /// Signs the last head again when copies came or went since: others know from it whom to ask.
+    fn renew_head(&mut self, shard: ShardId) {
+        let Some(own) = self.shards.own(&shard) else { return };
+        let Some(head) = self.shards.head_at(&shard, own.accepted) else { return };
+        let told = |node: &NodeId| head.body.replicas.contains(node);
+        let listed = |(node, acked): &(&NodeId, &u64)| told(node) || **acked >= own.accepted;
+        let replicas: Vec<NodeId> =
+            own.holders.iter().filter(listed).map(|(node, _)| *node).collect();
+        if replicas == head.body.replicas {
+            return;
+        }
+        let renewed = head.body.renewed.saturating_add(1);
+        let head = ShardHead { replicas, renewed, ..head.body.clone() };
+        let head = Signed::seal(head, &self.key, &self.pool);
+        self.insert_head(head);
+        self.tell_head_soon(shard);
     }
 
     pub(super) fn on_head_timer(&mut self, shard: ShardId) {
@@ -867,6 +901,7 @@ impl Peer {
         if self.shards.recalling.is_empty() {
             for shard in own {
                 self.repair(shard);
+                self.renew_head(shard);
             }
         }
         self.tell_own_again();

@@ -656,7 +656,11 @@ impl Peer {
                     task.want += 1;
                 }
             } else {
-                return self.execute_own(id, "the results differ and nobody else is left");
+                let why = match revealed {
+                    0 => "nobody else holds a copy",
+                    _ => "the results differ and nobody else is left",
+                };
+                return self.execute_own(id, why);
             }
         }
         self.assign_more(id);
