@@ -17,7 +17,11 @@ struct JsonFilter {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a condition is {\"key\": .., \"match\": {\"value\" or \"any\": ..}} or \
+{\"key\": .., \"range\": {\"gt\", \"gte\", \"lt\" or \"lte\": number}}"
+)]
 enum OneOrMore {
     More(Vec<JsonCondition>),
     One(JsonCondition),
@@ -49,7 +53,7 @@ struct JsonRange {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a value is a string, a number, true or false")]
 enum Scalar {
     Bool(bool),
     Integer(i64),

@@ -44,8 +44,9 @@ const ERRORS_KEPT: usize = 1_000;
 #[derive(Clone, PartialEq, Debug, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// The caller's id. Without one, the id is the digest of the text.
-    #[serde(default)]
+    /// The caller's id; a JSON number stands for its digits. Without one, the id is the digest of
+    /// the text.
+    #[serde(default, deserialize_with = "text_or_number")]
     pub id: Option<String>,
     /// The text that is embedded. May be left out when there is a vector and an id.
     #[serde(default)]
@@ -56,6 +57,24 @@ pub struct Record {
     /// What is stored with it. The text is added as `text` unless there is such a key.
     #[serde(default)]
     pub payload: serde_json::Map<String, serde_json::Value>,
+}
+
+fn text_or_number<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    #[derive(serde::Deserialize)]
+    #[serde(untagged, expecting = "`id` is a string or a number")]
+    enum Id {
+        Text(String),
+        Number(serde_json::Number),
+    }
+
+    let id: Option<Id> = serde::Deserialize::deserialize(deserializer)?;
+    Ok(id.map(|id| match id {
+        Id::Text(text) => text,
+        Id::Number(number) => number.to_string(),
+    }))
 }
 
 /// How an import goes about it.
@@ -502,6 +521,17 @@ mod tests {
     fn layout(text: bool) -> Layout {
         let layout = super::super::default_layout();
         if text { layout } else { Layout { dim: 2, model: Digest::default(), ..layout } }
+    }
+
+    #[test]
+    fn an_id_is_a_text_or_a_number() {
+        let id = |json: &str| serde_json::from_str::<Record>(json).map(|record| record.id);
+        assert_eq!(id(r#"{"id": "a"}"#).unwrap().as_deref(), Some("a"));
+        assert_eq!(id(r#"{"id": 12}"#).unwrap().as_deref(), Some("12"));
+        assert_eq!(id(r#"{"id": null}"#).unwrap(), None);
+        assert_eq!(id("{}").unwrap(), None);
+        let why = id(r#"{"id": [1]}"#).unwrap_err().to_string();
+        assert!(why.contains("`id` is a string or a number"), "{why}");
     }
 
     #[test]

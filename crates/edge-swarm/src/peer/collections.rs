@@ -49,7 +49,7 @@ const REPAIR_EVERY: Micros = Micros::from_secs(1);
 const TELL_EVERY: Micros = Micros::from_secs(30);
 /// Shards told about at once; the next ones have their turn the next time.
 const TOLD_AT_ONCE: usize = 8;
-const NOT_A_MEMBER: &str =
+pub(super) const NOT_A_MEMBER: &str =
     "this node is not a member yet: `edge-net status` says what it waits for";
 /// A holder that is away for this long gets a successor.
 const AWAY_AFTER: Micros = Micros::from_secs(8);

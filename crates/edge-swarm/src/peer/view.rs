@@ -2,7 +2,7 @@
 
 use edge_base::Micros;
 
-use super::{Peer, Timer};
+use super::{Peer, Timer, collections::NOT_A_MEMBER};
 use crate::{
     command::{Answer, BalanceView, Command, Refusal, StatusView},
     io::CallId,
@@ -44,7 +44,11 @@ impl Peer {
             }
             Command::ListCollections => {
                 let views = self.collection_views();
-                self.answer(call, Ok(Answer::Collections(views)));
+                let known = match views.is_empty() && !self.is_admitted() {
+                    true => Err(Refusal::Refused(NOT_A_MEMBER.into())),
+                    false => Ok(Answer::Collections(views)),
+                };
+                self.answer(call, known);
             }
             Command::DropCollection { name } => self.drop_collection(call, &name),
             Command::Append { collection, changes, units } => {

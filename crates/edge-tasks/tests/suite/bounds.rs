@@ -127,6 +127,16 @@ fn filters_are_read_whole_or_refused() {
     ] {
         assert!(filter_from_json(bad.as_bytes()).is_err(), "{bad}");
     }
+    for (bad, says) in [
+        (
+            r#"{"must":[{"key":"a","matches":{"value":1}}]}"#,
+            r#"a condition is {"key": .., "match""#,
+        ),
+        (r#"{"must":[{"key":"a","match":{"value":1},"range":{"gt":1}}]}"#, "one of match.value"),
+    ] {
+        let why = filter_from_json(bad.as_bytes()).unwrap_err().to_string();
+        assert!(why.contains(says), "{why}");
+    }
     let filter = filter_from_json(br#"{"must":{"key":"n","range":{"gte":2,"lt":4}}}"#).unwrap();
     let passes = |n: u64| filter.matches(format!("{{\"n\":{n}}}").as_bytes());
     assert_eq!([1, 2, 3, 4].map(passes), [false, true, true, false]);
