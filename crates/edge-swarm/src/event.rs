@@ -69,6 +69,8 @@ pub enum Event {
     TaskLate {
         /// The task.
         task: TaskId,
+        /// Its kind.
+        kind: TaskKind,
         /// The worker.
         worker: NodeId,
         /// Whether it had taken the assignment.

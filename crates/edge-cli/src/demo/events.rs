@@ -100,9 +100,7 @@ impl Heard {
         let task = || event["task"].as_str().unwrap_or_default().to_owned();
         match name {
             "working" => {
-                let kind = event["kind"].as_str().unwrap_or_default();
-                // Embedding and Embedding by name or by variant read the same.
-                let kind = snake(kind);
+                let kind = event["kind"].as_str().unwrap_or_default().to_owned();
                 self.open.insert(task(), (kind, Instant::now()));
             }
             "delivered" => {
@@ -112,18 +110,6 @@ impl Heard {
             _ => {}
         }
     }
-}
-
-/// `VectorSearch` and `vector_search` alike.
-fn snake(name: &str) -> String {
-    let mut out = String::new();
-    for (at, c) in name.chars().enumerate() {
-        if c.is_ascii_uppercase() && at > 0 {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-    }
-    out
 }
 
 /// A node in an event or an answer.
@@ -154,7 +140,7 @@ mod tests {
         let working = |task: &str, kind: &str| json!({ "seq": 1, "event": "working", "task": task, "kind": kind, "requester": "" });
         watch.lock().take(working("a", "embedding"));
         assert!(!watch.executes_and_serves(1));
-        watch.lock().take(working("b", "VectorSearch"));
+        watch.lock().take(working("b", "vector_search"));
         assert!(watch.executes_and_serves(1) && !watch.executes_and_serves(2));
         watch.lock().take(json!({ "event": "delivered", "task": "a" }));
         assert!(!watch.executes_and_serves(1));

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edge_base::{NodeId, ShardId};
+use edge_base::{NodeId, ShardId, TaskKind};
 use serde_json::Value;
 
 use super::{
@@ -70,11 +70,7 @@ impl Hit {
 pub(crate) fn hit(requester: &Member, victim: &NodeId, at: Instant) -> Hit {
     let began = Instant::now();
     loop {
-        let late = |event: &Value| {
-            event["event"] == "task_late"
-                && event["accepted"] == true
-                && node_of(&event["worker"]) == Some(*victim)
-        };
+        let late = |event: &Value| took_and_was_late(event, victim);
         let silent =
             |event: &Value| event["event"] == "shard_searched" && names(&event["silent"], victim);
         let hit = Hit {
@@ -86,6 +82,14 @@ pub(crate) fn hit(requester: &Member, victim: &NodeId, at: Instant) -> Hit {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Whether an event says that a node took a task and gave nothing. Searches have events of their own.
+fn took_and_was_late(event: &Value, node: &NodeId) -> bool {
+    event["event"] == "task_late"
+        && event["kind"] != TaskKind::VectorSearch.name()
+        && event["accepted"] == true
+        && node_of(&event["worker"]) == Some(*node)
 }
 
 /// The position of each shard that a node had acknowledged before a time, by the requester's events.
@@ -108,4 +112,26 @@ pub(crate) fn acknowledged(
         }
     }
     positions
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_base::TaskId;
+    use edge_swarm::Event;
+
+    use super::*;
+
+    #[test]
+    fn a_late_search_is_no_late_task() {
+        let victim = NodeId([7; 32]);
+        let late = |kind, worker, accepted| {
+            let event = Event::TaskLate { task: TaskId::default(), kind, worker, accepted };
+            took_and_was_late(&serde_json::to_value(event).unwrap(), &victim)
+        };
+        assert!(late(TaskKind::Embedding, victim, true));
+        assert!(late(TaskKind::VectorInsert, victim, true));
+        assert!(!late(TaskKind::VectorSearch, victim, true));
+        assert!(!late(TaskKind::Embedding, victim, false));
+        assert!(!late(TaskKind::Embedding, NodeId([8; 32]), true));
+    }
 }

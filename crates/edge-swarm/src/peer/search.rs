@@ -373,7 +373,8 @@ impl Peer {
         part.stage = Stage::Late;
         part.reason = Some(reason.into());
         let accepted = part.took;
-        self.event(Event::TaskLate { task, worker, accepted });
+        let kind = TaskKind::VectorSearch;
+        self.event(Event::TaskLate { task, kind, worker, accepted });
     }
 
     pub(super) fn on_search_revealed(

@@ -511,7 +511,9 @@ impl Peer {
     }
 
     fn mark_late(&mut self, task: TaskId, worker: NodeId, reason: &str) {
-        let Some(part) = self.part_mut(task, &worker) else { return };
+        let Some(entry) = self.tasks.all.get_mut(&task) else { return };
+        let kind = entry.kind;
+        let Some(part) = entry.parts.get_mut(&worker) else { return };
         let accepted = part.took;
         let was_active = part.stage.is_active();
         part.stage = Stage::Late;
@@ -522,7 +524,7 @@ impl Peer {
         if let Some(member) = self.members.get_mut(&worker) {
             member.late += 1;
         }
-        self.event(Event::TaskLate { task, worker, accepted });
+        self.event(Event::TaskLate { task, kind, worker, accepted });
         self.step_task(task);
     }
 
