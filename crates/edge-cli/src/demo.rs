@@ -713,7 +713,9 @@ impl Load {
 
     /// Embeds passages, for executions besides those of the import.
     fn embed(&self, client: &crate::client::Client, texts: &[&str], offset: usize) {
-        for group in texts.chunks(64).cycle().skip(offset * 7) {
+        // As many tasks at once as a job has in flight: each is over in milliseconds, so that of few
+        // none may be open when the kill arrives.
+        for group in texts.chunks(512).cycle().skip(offset) {
             // Not while it is looked whether the kill hit.
             while self.looking.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(10));

@@ -74,17 +74,18 @@ impl Watch {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Whether the node executes at least so many tasks and serves as many searches at this moment.
-    pub(crate) fn executes_and_serves(&self, at_least: usize) -> bool {
+    /// Whether the node executes and serves at least so many tasks and searches at this moment.
+    pub(crate) fn executes_and_serves(&self, executing: usize, serving: usize) -> bool {
         let heard = self.lock();
-        let open = |kinds: &[&str]| {
+        let open = |kinds: &[&str], at_least: usize| {
             let young = Duration::from_millis(500);
             let fits = |(kind, at): &&(String, Instant)| {
                 kinds.contains(&kind.as_str()) && at.elapsed() < young
             };
             heard.open.values().filter(fits).count() >= at_least
         };
-        open(&["vector_search"]) && open(&["embedding", "vector_insert", "semantic_match"])
+        open(&["vector_search"], serving)
+            && open(&["embedding", "vector_insert", "semantic_match"], executing)
     }
 
     /// Whether an event since a time fits.
@@ -139,11 +140,12 @@ mod tests {
         let watch = Watch::default();
         let working = |task: &str, kind: &str| json!({ "seq": 1, "event": "working", "task": task, "kind": kind, "requester": "" });
         watch.lock().take(working("a", "embedding"));
-        assert!(!watch.executes_and_serves(1));
+        assert!(!watch.executes_and_serves(1, 1));
         watch.lock().take(working("b", "vector_search"));
-        assert!(watch.executes_and_serves(1) && !watch.executes_and_serves(2));
+        assert!(watch.executes_and_serves(1, 1));
+        assert!(!watch.executes_and_serves(2, 1) && !watch.executes_and_serves(1, 2));
         watch.lock().take(json!({ "event": "delivered", "task": "a" }));
-        assert!(!watch.executes_and_serves(1));
+        assert!(!watch.executes_and_serves(1, 1));
         let start = Instant::now();
         let node = NodeId([7; 32]);
         let late = json!({ "event": "task_late", "worker": node.to_hex(), "accepted": true });

@@ -35,9 +35,13 @@ pub(crate) fn strike(members: &[Member], candidates: &[usize], again: bool) -> K
     let began = Instant::now();
     loop {
         // Events take a moment to arrive: of several, one is more surely still under way.
-        let at_least = if began.elapsed() < MOMENT / 4 { 2 } else { 1 };
+        let (executing, serving) = match began.elapsed() {
+            early if early < MOMENT / 8 => (8, 2),
+            early if early < MOMENT / 4 => (2, 2),
+            _ => (1, 1),
+        };
         for candidate in candidates {
-            if members[*candidate].watch.executes_and_serves(at_least) {
+            if members[*candidate].watch.executes_and_serves(executing, serving) {
                 members[*candidate].kill();
                 return Kill { victim: *candidate, at: Instant::now(), seen_busy: true };
             }
