@@ -10,17 +10,27 @@ use serde::Deserialize;
 use crate::options::Options;
 use crate::stages::Outcome;
 use crate::workspace::{self, Example};
-use crate::{environment, process};
+use crate::{against, environment, process};
 
 const HELP: &str = "\
 Run a benchmark group and print its figures
 
 Usage: cargo xtask bench [GROUP... | all] [--json] [-- ARGUMENTS OF THE BENCHMARK]
+       cargo xtask bench GROUP... --against REV [--rounds N] [--json] [-- ARGUMENTS]
 
 Without GROUP prints the groups there are: the examples `bench_GROUP` of all crates.
 
 Options:
-  --json    print the lines as they come instead of a table
+  --json           print the lines as they come instead of a table
+  --against REV    build this tree and the revision REV, run both in turns, print the ratio of each
+                   figure (over 1: this tree is better) with its interval of 99 %; exit code 1 when
+                   one dropped beyond noise, in two measurements
+  --rounds N       rounds of such a comparison, 3 or more; 5 unless told
+
+Examples:
+  cargo xtask bench kernels
+  cargo xtask bench kernels --against HEAD~10
+  cargo xtask bench index --against main -- clustered --rows 20000 --rivals ''
 ";
 
 const PREFIX: &str = "bench_";
@@ -31,7 +41,7 @@ const PREFIX: &str = "bench_";
 pub(crate) struct Figure {
     bench: String,
     metric: String,
-    value: f64,
+    pub(crate) value: f64,
     unit: String,
     rival: Option<String>,
     rival_value: Option<f64>,
@@ -40,7 +50,10 @@ pub(crate) struct Figure {
 
 /// Runs the groups.
 pub(crate) fn main(arguments: &[String]) -> Result<()> {
-    let Some(options) = Options::parse(arguments, HELP, &["--json"], &[])? else { return Ok(()) };
+    let valued = ["--against", "--rounds"];
+    let Some(options) = Options::parse(arguments, HELP, &["--json"], &valued)? else {
+        return Ok(());
+    };
     let found = workspace::members()?.examples(PREFIX);
     if options.positional.is_empty() {
         for example in &found {
@@ -48,7 +61,15 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
         }
         return Ok(());
     }
-    for example in choose(&found, &options.positional)? {
+    let chosen = choose(&found, &options.positional)?;
+    if let Some(revision) = options.text("--against") {
+        let rounds = options.value("--rounds", against::ROUNDS)?;
+        if rounds < against::ROUNDS_MIN {
+            bail!("--rounds: {} or more, for there is no interval else", against::ROUNDS_MIN);
+        }
+        return against::main(&chosen, revision, rounds, options.has("--json"), &options.rest);
+    }
+    for example in chosen {
         let (lines, figures) = run(&example, &options.rest)?;
         if options.has("--json") {
             lines.iter().for_each(|line| println!("{line}"));
@@ -72,7 +93,27 @@ pub(crate) fn all() -> Result<(Outcome, Vec<String>)> {
     Ok((Outcome::Passed(format!("{} groups", found.len())), lines))
 }
 
-fn group(example: &Example) -> &str {
+/// Some groups beside yesterday's state, without rivals: what the nightly run looks at.
+pub(crate) fn beside_yesterday() -> Result<(Outcome, Vec<String>)> {
+    let found = workspace::members()?.examples(PREFIX);
+    let revision = against::yesterday()?;
+    let (mut lines, mut dropped) = (Vec::new(), Vec::new());
+    let index = ["gaussian", "clustered", "--rows", "20000", "--rivals", ""];
+    for (name, rest) in [("kernels", &[][..]), ("units", &[]), ("index", &index)] {
+        let chosen = choose(&found, &[name.to_owned()])?;
+        let rest: Vec<String> = rest.iter().map(|&argument| argument.to_owned()).collect();
+        let done = against::compare(&chosen, &revision, against::ROUNDS, true, &rest)?;
+        lines.extend(done.0);
+        dropped.extend(done.1);
+    }
+    if !dropped.is_empty() {
+        bail!("slower than {revision} beyond noise: {}\n{}", dropped.join(", "), lines.join("\n"));
+    }
+    Ok((Outcome::Passed(format!("{} figures beside {revision}", lines.len())), lines))
+}
+
+/// The group of an example.
+pub(crate) fn group(example: &Example) -> &str {
     example.name.strip_prefix(PREFIX).unwrap_or(&example.name)
 }
 
@@ -101,19 +142,27 @@ fn run(example: &Example, rest: &[String]) -> Result<(Vec<String>, Vec<Figure>)>
         bail!("`{}` failed: {}", process::shown(&cargo), output.status);
     }
     let text = String::from_utf8(output.stdout).context("a benchmark wrote no text")?;
+    read(&text).with_context(|| example.name.clone())
+}
+
+/// The lines of a benchmark's output and what they say.
+pub(crate) fn read(text: &str) -> Result<(Vec<String>, Vec<Figure>)> {
     let lines: Vec<String> =
         text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
     if lines.is_empty() {
-        bail!("{} measured nothing", example.name);
+        bail!("it measured nothing");
     }
-    let figures = lines
-        .iter()
-        .map(|line| Figure::parse(line).with_context(|| format!("{}: `{line}`", example.name)))
-        .collect::<Result<_>>()?;
+    let parse = |line: &String| Figure::parse(line).with_context(|| format!("`{line}`"));
+    let figures = lines.iter().map(parse).collect::<Result<_>>()?;
     Ok((lines, figures))
 }
 
 impl Figure {
+    /// Benchmark, metric and unit: what makes two figures comparable.
+    pub(crate) fn name(&self) -> (String, String, String) {
+        (self.bench.clone(), self.metric.clone(), self.unit.clone())
+    }
+
     fn parse(line: &str) -> Result<Self> {
         let figure: Self = serde_json::from_str(line)?;
         for (name, text) in

@@ -8,6 +8,7 @@
 //! could not run says so and why, it never counts as passed; nothing here writes outside
 //! the build folder except `nightly`, which writes the report it is asked for.
 
+mod against;
 mod bench;
 mod ci;
 mod environment;

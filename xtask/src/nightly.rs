@@ -29,9 +29,10 @@ Stages:
   fuzz    10^6 executions of every fuzz target
   netns   two nodes in two network namespaces
   bench   every benchmark group
+  against kernels, units and index beside the commit of a day before
 ";
 
-const STAGES: &[&str] = &["build", "test", "sim", "peers", "fuzz", "netns", "bench"];
+const STAGES: &[&str] = &["build", "test", "sim", "peers", "fuzz", "netns", "bench", "against"];
 const TEST_SCALE: &str = "20";
 const SIM_SEEDS: u64 = 200;
 const FUZZ_RUNS: u64 = 1_000_000;
@@ -103,6 +104,7 @@ fn stages_in_order(sections: &Sections) -> Vec<Stage> {
         reported("fuzz", sections, || fuzz::all(FUZZ_RUNS, 1)),
         reported("netns", sections, move || plain(netns::stage())),
         reported("bench", sections, bench::all),
+        reported("against", sections, bench::beside_yesterday),
     ]
 }
 
