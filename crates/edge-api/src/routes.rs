@@ -1,7 +1,9 @@
 //! The paths under `/api/v1`.
 
 mod collections;
+mod compression;
 mod ledger;
+mod matching;
 mod node;
 mod tasks;
 
@@ -38,7 +40,8 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/tasks", get(tasks::list))
         .route("/api/v1/tasks/{id}", get(tasks::explain).delete(tasks::cancel))
         .route("/api/v1/embed", post(tasks::embed))
-        .route("/api/v1/match", post(tasks::match_labels))
+        .route("/api/v1/match", post(matching::match_labels))
+        .route("/api/v1/compression", post(compression::compression))
         .route("/api/v1/collections", get(collections::list).post(collections::create))
         .route("/api/v1/collections/{name}", get(collections::show).delete(collections::remove))
         .route("/api/v1/collections/{name}/records", post(collections::import))

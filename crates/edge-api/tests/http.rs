@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use edge_api::Server;
 use edge_node::{
     Found, Node, NodeHandle, StartMode,
@@ -98,6 +99,76 @@ impl Client {
     }
 }
 
+fn matches(client: &Client) {
+    let examples: Vec<Value> = [
+        ("billing", "the invoice is wrong"),
+        ("billing", "I was charged twice"),
+        ("shipping", "the parcel never arrived"),
+        ("shipping", "where is my package"),
+    ]
+    .iter()
+    .map(|(label, text)| json!({"label": label, "text": text}))
+    .collect();
+    let texts = ["my package is late", "charged two times", "zebra crossing"];
+    let body = json!({"texts": texts, "categories": ["billing", "shipping"], "examples": examples});
+    let found = client.post("/api/v1/match", body);
+    assert_eq!(found["schema"], "edge-net.matches/1");
+    let rows = found["matches"].as_array().unwrap();
+    assert_eq!((&rows[0]["label"], &rows[1]["label"]), (&json!("shipping"), &json!("billing")));
+    for row in rows {
+        let score = |n: usize| row["scores"][n]["score"].as_f64().unwrap();
+        assert!((score(0) + score(1) - 1.0).abs() < 1e-5, "{row}");
+        let known = row["similarity"].as_f64() >= found["threshold"].as_f64();
+        assert_eq!(row["label"].is_string(), known, "{row}");
+    }
+    assert_eq!(rows[2]["label"], Value::Null, "{}", rows[2]);
+    let implied = client.post("/api/v1/match", json!({"text": texts[0], "examples": examples}));
+    assert_eq!(
+        (&implied["schema"], &implied["nearest"]),
+        (&json!("edge-net.match/2"), &json!("shipping"))
+    );
+    let refuse = |body: Value, why: &str| {
+        let (status, said) = client.refused("POST", "/api/v1/match", body.to_string().as_bytes());
+        assert!(status == 400 && said.contains(why), "{status} {said}");
+    };
+    refuse(json!({"labels": ["a"]}), "either `text` or `texts`");
+    refuse(json!({"text": "a", "texts": ["b"], "labels": ["a"]}), "either `text` or `texts`");
+    refuse(json!({"texts": [], "labels": ["a"]}), "no text");
+    refuse(json!({"texts": ["a", ""], "labels": ["a"]}), "text 1: it is empty");
+    refuse(json!({"text": "a"}), "1 to 256 labels, not 0");
+    let other = json!({"text": "a", "labels": ["b"], "examples": [{"label": "c", "text": "d"}]});
+    refuse(other, "none of the labels");
+    let many = vec![json!({"label": "a", "text": "b"}); 1025];
+    refuse(json!({"text": "a", "examples": many}), "1024 examples");
+}
+
+fn compression(client: &Client) {
+    let data = BASE64_STANDARD.encode("the same, ".repeat(40));
+    let ask = |operation: &str, data: &Value| {
+        client.post("/api/v1/compression", json!({"operation": operation, "data": data}))
+    };
+    let less = ask("compress", &json!(data));
+    assert_eq!(less["schema"], "edge-net.compression/1");
+    assert!(less["bytes"].as_u64().unwrap() < 80, "{less}");
+    let task = client.get(&format!("/api/v1/tasks/{}", less["task"]["task"].as_str().unwrap()));
+    assert_eq!(task["kind"], "compression");
+    let back = ask("decompress", &less["data"]);
+    assert_eq!((&back["data"], &back["bytes"]), (&json!(data), &json!(400)));
+    let refuse = |body: Value, why: &str| {
+        let (status, said) =
+            client.refused("POST", "/api/v1/compression", body.to_string().as_bytes());
+        assert!(status == 400 && said.contains(why), "{status} {said}");
+    };
+    refuse(json!({"operation": "explode", "data": ""}), "unknown variant");
+    refuse(json!({"operation": "compress", "data": "?"}), "base64");
+    refuse(json!({"operation": "compress", "data": "", "max_bytes": 1}), "decompress");
+    refuse(json!({"operation": "decompress", "data": data}), "not in Zstandard format");
+    let bound = json!({"operation": "decompress", "data": less["data"], "max_bytes": 399});
+    refuse(bound, "more than 399 bytes");
+    let large = BASE64_STANDARD.encode(vec![0; (4 << 20) + 1]);
+    refuse(json!({"operation": "compress", "data": large}), "over the limit of 4194304");
+}
+
 async fn blocking(work: impl FnOnce() + Send + 'static) {
     tokio::task::spawn_blocking(work).await.unwrap();
 }
@@ -133,8 +204,13 @@ async fn the_main_job_by_http() {
             "/api/v1/match",
             json!({"text": "tcp timeout", "labels": ["cooking", "network sockets"]}),
         );
-        assert_eq!(matched["label"], "network sockets");
+        assert_eq!(
+            (&matched["label"], &matched["category"]),
+            (&json!("network sockets"), &matched["label"])
+        );
+        matches(&client);
 
+        compression(&client);
         assert_eq!(client.post("/api/v1/collections", json!({"name": "docs"}))["rows"], 0);
         let lines = "{\"text\": \"set a timeout on a socket\", \"payload\": {\"line\": 3}}\n\
                      {\"text\": \"bake bread\", \"id\": \"b\"}\n\nnot json\n{\"txet\": \"typo\"}\n";

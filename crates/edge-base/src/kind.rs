@@ -16,15 +16,18 @@ pub enum TaskKind {
     VectorSearch,
     /// A text against label texts by a pinned model.
     SemanticMatch,
+    /// Bytes to a Zstandard frame and back, by a pinned encoder.
+    Compression,
 }
 
 impl TaskKind {
     /// Every kind, in protocol order.
-    pub const ALL: [TaskKind; 4] = [
+    pub const ALL: [TaskKind; 5] = [
         TaskKind::Embedding,
         TaskKind::VectorInsert,
         TaskKind::VectorSearch,
         TaskKind::SemanticMatch,
+        TaskKind::Compression,
     ];
 
     /// The name used on the command line, in HTTP and in metrics.
@@ -34,6 +37,7 @@ impl TaskKind {
             TaskKind::VectorInsert => "vector_insert",
             TaskKind::VectorSearch => "vector_search",
             TaskKind::SemanticMatch => "semantic_match",
+            TaskKind::Compression => "compression",
         }
     }
 
@@ -50,6 +54,7 @@ impl TaskKind {
                 Determinism::FloatExact
             }
             TaskKind::VectorSearch => Determinism::Certified,
+            TaskKind::Compression => Determinism::IntegerExact,
         }
     }
 }

@@ -123,11 +123,36 @@ Examples:
 A filter has `must`, `should` and `must_not`; a condition has `match` with `value` or `any`, or
 `range` with `gt`, `gte`, `lt`, `lte`.")]
     Search(Search),
-    /// Say which label fits a text best
+    /// Say which label fits a text best, if one does
     #[command(after_help = "\
-Example:
-  edge-net match 'the parcel never arrived' --labels complaint,praise,question")]
+By the labels alone, or by examples too: `label<TAB>text` or {\"label\": .., \"text\": ..}, one a
+line. A score is the chance of a label, given that one of them is right; a text that is far from all
+of them is unknown.
+
+Examples:
+  edge-net match 'the parcel never arrived' --labels complaint,praise,question
+  edge-net match 'where is it' --examples labelled.tsv
+  cat mails.txt | edge-net match - --examples labelled.jsonl --json    one text a line")]
     Match(Match),
+    /// Compress a file to Zstandard format
+    #[command(after_help = "\
+At most 4 MiB; what comes out is read by every Zstandard tool. A file that exists is not overwritten
+without --force.
+
+Examples:
+  edge-net compress notes.txt              writes notes.txt.zst
+  cat notes.txt | edge-net compress - > notes.zst
+  edge-net compress notes.txt -o n.zst --json")]
+    Compress(Compress),
+    /// Give back what was compressed
+    #[command(after_help = "\
+Reads what any Zstandard tool wrote, with a window of at most 8 MiB and without a dictionary. No
+more than 4 MiB come out, nor more than --max-bytes.
+
+Examples:
+  edge-net decompress notes.txt.zst        writes notes.txt
+  edge-net decompress - < notes.zst > notes.txt")]
+    Decompress(Decompress),
     /// List, show, cancel and explain tasks
     #[command(subcommand, arg_required_else_help = true)]
     Task(Task),
@@ -376,14 +401,45 @@ pub(crate) struct Search {
 /// `match`.
 #[derive(Debug, Args)]
 pub(crate) struct Match {
-    /// The text
+    /// The text, or `-` for one a line from standard input
     pub(crate) text: String,
-    /// The labels, separated by commas
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',', required = true)]
+    /// The labels, separated by commas [default: those of the examples]
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', required_unless_present = "examples")]
     pub(crate) labels: Vec<String>,
+    /// Texts whose labels are known, one a line
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) examples: Option<PathBuf>,
     /// High is served first, at twice the price
     #[arg(long, value_name = "HOW", default_value = "normal", hide_default_value = true)]
     pub(crate) priority: Priority,
+}
+
+/// `compress`.
+#[derive(Debug, Args)]
+pub(crate) struct Compress {
+    /// The file, or `-` for standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Where to write it; `-` is standard output [default: beside the file, `-` for `-`]
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+    /// Overwrite a file that exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// High is served first, at twice the price
+    #[arg(long, value_name = "HOW", default_value = "normal", hide_default_value = true)]
+    pub(crate) priority: Priority,
+}
+
+/// `decompress`.
+#[derive(Debug, Args)]
+pub(crate) struct Decompress {
+    /// What applies to both ways.
+    #[command(flatten)]
+    pub(crate) both: Compress,
+    /// Refuse what would give more bytes
+    #[arg(long, value_name = "N")]
+    pub(crate) max_bytes: Option<u32>,
 }
 
 /// `task`.

@@ -2,6 +2,7 @@
 
 mod ask;
 mod collection;
+mod compression;
 mod config;
 mod identity;
 mod ledger;
@@ -111,6 +112,8 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Embed(embed) => ask::embed(context, &embed),
         Command::Search(search) => ask::search(context, &search),
         Command::Match(question) => ask::match_labels(context, &question),
+        Command::Compress(compress) => compression::compress(context, &compress),
+        Command::Decompress(decompress) => compression::decompress(context, &decompress),
         Command::Task(task) => task::run(context, task),
         Command::Peer(Peer::Ls) => node::peers(context),
         Command::Ledger(ledger) => ledger::run(context, ledger),

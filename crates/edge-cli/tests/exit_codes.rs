@@ -207,13 +207,19 @@ fn help_and_version_are_asked_for() {
 #[test]
 fn what_is_asked_of_the_interface() {
     let answer = json!({
-        "schema": "edge-net.match/1", "label": "b",
-        "scores": [{ "label": "a", "score": 0.1 }, { "label": "b", "score": 0.7 }],
+        "schema": "edge-net.match/2", "label": "b", "nearest": "b", "threshold": 0.16,
+        "scores": [
+            { "label": "a", "score": 0.25, "similarity": 0.1 },
+            { "label": "b", "score": 0.75, "similarity": 0.4 },
+        ],
     });
     let fake = Fake::new(200, &answer.to_string());
     let output = fake.run(&["match", "some text", "--labels", "a, b", "--priority", "high"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(text(&output.stdout), "b\n  +0.1000  a\n  +0.7000  b\n");
+    assert_eq!(
+        text(&output.stdout),
+        "b\n  0.250  a  (similarity +0.100)\n  0.750  b  (similarity +0.400)\n"
+    );
     let (first, body) = fake.asked.recv().unwrap();
     assert_eq!(first, "POST /api/v1/match HTTP/1.1");
     let body: Value = serde_json::from_str(&body).unwrap();

@@ -240,6 +240,34 @@ fn two_nodes() {
     assert_eq!(found["hits"][0]["payload"]["file"], "sub/code.rs");
     let matched = first.ask(&["match", "bake a loaf of bread", "--labels", "cooking,networking"]);
     assert_eq!(matched["label"], "cooking");
+    let labelled = tempfile::tempdir().unwrap();
+    let labelled = labelled.path().join("labelled.tsv");
+    std::fs::write(
+        &labelled,
+        "food\tknead the dough\n\n{\"label\": \"net\", \"text\": \"open a socket\"}\n",
+    )
+    .unwrap();
+    let labelled = labelled.display().to_string();
+    let matched = first.ask(&["match", "let the dough rest", "--examples", &labelled]);
+    assert_eq!(matched["nearest"], "food");
+    std::fs::write(&labelled, "no tab\n").unwrap();
+    let wrong = first.run(&["match", "a", "--examples", &labelled]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("line 1"));
+    let (folder, text) = (tempfile::tempdir().unwrap(), "again and again, ".repeat(1_000));
+    let plain = folder.path().join("plain").display().to_string();
+    std::fs::write(&plain, &text).unwrap();
+    let less = first.ask(&["compress", &plain]);
+    assert_eq!(
+        (&less["bytes_read"], &less["file"]),
+        (&17_000.into(), &format!("{plain}.zst").into())
+    );
+    let exists = first.run(&["decompress", &format!("{plain}.zst")]);
+    assert_eq!(exists.status.code(), Some(2), "it would be overwritten");
+    first.ask(&["decompress", &format!("{plain}.zst"), "-o", &format!("{plain}.back")]);
+    assert_eq!(std::fs::read_to_string(format!("{plain}.back")).unwrap(), text);
+    let broken = first.run(&["decompress", &plain, "-o", "-"]);
+    assert_eq!(broken.status.code(), Some(2), "{}", String::from_utf8_lossy(&broken.stderr));
     let tasks = first.ask(&["task", "ls"]);
     let task = tasks["tasks"].as_array().unwrap().iter().find(|task| {
         let agreed = task["check"]["agreed"].as_array();

@@ -4,7 +4,9 @@
 //! decides about trust or money; a job splits work into tasks of good size, checks what a caller
 //! gave before anybody is paid for it, and decodes what comes back.
 
+mod compress;
 mod import;
+mod matching;
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,15 +16,14 @@ use edge_swarm::{
     Answer, Command, Refusal,
     command::{Check, CollectionView, Priority, ShardSearchView, TaskRequest},
 };
-use edge_tasks::{
-    EmbeddingPayload, EmbeddingResult, Layout, MatchPayload, MatchResult, RecordBody, TaskError,
-    VectorQuery,
-};
+use edge_tasks::{EmbeddingPayload, EmbeddingResult, Layout, RecordBody, TaskError, VectorQuery};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::runtime::NodeHandle;
 
+pub use compress::Compressed;
 pub use import::{ImportError, ImportOptions, ImportReport, Progress, Record, RecordError};
+pub use matching::{LabelledText, MatchQuestion, Matched, MatchedText};
 
 /// Texts one embedding task takes.
 pub const TEXTS_PER_TASK: usize = 64;
@@ -87,17 +88,6 @@ pub struct Embedded {
     pub vectors: Vec<Vec<f32>>,
     /// The tasks that made them.
     pub tasks: Vec<TaskCheck>,
-}
-
-/// A text against labels.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Matched {
-    /// Cosine similarity with each label, in order.
-    pub scores: Vec<f32>,
-    /// The index of the highest score, the lower one of equals.
-    pub best: usize,
-    /// The task.
-    pub task: TaskCheck,
 }
 
 /// One record found.
@@ -222,7 +212,8 @@ impl Jobs {
     ) -> Result<(EmbeddingResult, TaskCheck), Refusal> {
         let units = edge_tasks::embedding_units(&strs(texts));
         let payload = EmbeddingPayload { model, texts: texts.to_vec() }.encode();
-        let (bytes, task) = self.task(TaskKind::Embedding, &model, payload, units, options).await?;
+        let pin = edge_tasks::pin_of(&model);
+        let (bytes, task) = self.task(TaskKind::Embedding, pin, payload, units, options).await?;
         let result = EmbeddingResult::decode(&bytes).map_err(malformed)?;
         if result.vectors.len() != texts.len() * result.dim as usize {
             return Err(Refusal::Failed("the checked result has another shape".into()));
@@ -230,49 +221,15 @@ impl Jobs {
         Ok((result, task))
     }
 
-    /// Compares a text with labels.
-    ///
-    /// # Errors
-    /// [`Refusal::Invalid`] for no, too many, empty or too large texts; what the peer refuses.
-    pub async fn match_labels(
-        &self,
-        text: &str,
-        labels: &[String],
-        options: TaskOptions,
-    ) -> Result<Matched, Refusal> {
-        if labels.is_empty() || labels.len() > LABELS_MAX {
-            let count = labels.len();
-            return Err(Refusal::Invalid(format!("1 to {LABELS_MAX} labels, not {count}")));
-        }
-        check_text(text).map_err(|why| Refusal::Invalid(format!("the text: {why}")))?;
-        for label in labels {
-            check_text(label).map_err(|why| Refusal::Invalid(format!("label {label:?}: {why}")))?;
-        }
-        let model = default_model();
-        let units = edge_tasks::match_units(text, labels);
-        let payload =
-            MatchPayload { model, text: text.to_owned(), labels: labels.to_vec() }.encode();
-        let (bytes, task) =
-            self.task(TaskKind::SemanticMatch, &model, payload, units, options).await?;
-        let result = MatchResult::decode(&bytes).map_err(malformed)?;
-        match result.best() {
-            Some(best) if result.scores.len() == labels.len() => {
-                Ok(Matched { scores: result.scores, best, task })
-            }
-            _ => Err(Refusal::Failed("the checked result has another shape".into())),
-        }
-    }
-
     async fn task(
         &self,
         kind: TaskKind,
-        model: &Digest,
+        pin: Digest,
         payload: Vec<u8>,
         units: u64,
         options: TaskOptions,
     ) -> Result<(Arc<[u8]>, TaskCheck), Refusal> {
         let TaskOptions { priority, remaining, price_max } = options;
-        let pin = edge_tasks::pin_of(model);
         let payload = payload.into();
         let request = TaskRequest { kind, payload, pin, units, priority, remaining, price_max };
         match self.node.call(Command::Submit(request)).await? {

@@ -214,7 +214,7 @@ impl Node {
         let plan = liar.plan(what);
         let instead = Liar::work(&plan, what);
         let found = run(instead);
-        // Only searches and matches are replaced: executing the truth too changes nothing.
+        // Only searches, matches and compressions are replaced: executing the truth too changes nothing.
         let truth = if instead == what { found.clone() } else { run(what) };
         let told = found.map(|found| liar.tell(&plan, what, found));
         let (Ok(mut told), Ok(truth)) = (told.clone(), truth) else { return (told, None) };
@@ -246,6 +246,7 @@ fn payload_of(what: &Work) -> Option<&[u8]> {
 fn cost(what: &Work) -> u64 {
     match what {
         Work::Run { kind: TaskKind::SemanticMatch, payload } => 800 + payload.len() as u64,
+        Work::Run { kind: TaskKind::Compression, payload } => 300 + payload.len() as u64 / 12,
         Work::Run { payload, .. } => 500 + payload.len() as u64,
         Work::Append { payload } => {
             let entries = codec::decode::<LogBatch>(payload).map_or(1, |b| b.entries.len() as u64);

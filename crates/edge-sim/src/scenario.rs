@@ -22,6 +22,8 @@ pub struct Workload {
     pub embeddings: usize,
     /// Match tasks of all requesters together.
     pub matches: usize,
+    /// Compression tasks of all requesters together.
+    pub compressions: usize,
     /// Collections, each of a requester.
     pub collections: usize,
     /// Batches appended to each collection.
@@ -112,6 +114,7 @@ const WORKLOAD: Workload = Workload {
     requesters: 10,
     embeddings: 400,
     matches: 200,
+    compressions: 60,
     collections: 3,
     appends: 12,
     records: 8,
@@ -147,6 +150,7 @@ impl Scenario {
                     requesters: 2,
                     embeddings: 10,
                     matches: 6,
+                    compressions: 4,
                     collections: 1,
                     appends: 6,
                     records: 6,
@@ -202,6 +206,7 @@ impl Scenario {
                     requesters: 40,
                     embeddings: 1_200,
                     matches: 500,
+                    compressions: 100,
                     collections: 10,
                     appends: 20,
                     records: 8,

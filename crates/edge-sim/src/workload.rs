@@ -7,7 +7,8 @@ use edge_embed::{Model, StaticModel};
 use edge_swarm::command::{Change, Command, Priority, TaskRequest};
 use edge_tasks::{
     EmbeddingPayload, Layout, MatchPayload, Metric, RecordBody, VectorQuery, append_units,
-    embedding_units, match_units, pin_of, record_id_for_text, search_units,
+    compression::CompressionPayload, compression_pin, compression_units, embedding_units,
+    match_pin, match_units, pin_of, record_id_for_text, search_units,
 };
 
 use crate::{queue::Instant, scenario::Scenario};
@@ -62,7 +63,11 @@ impl Action {
             Action::Submit { kind, payload, units, high } => Command::Submit(TaskRequest {
                 kind: *kind,
                 payload: payload.clone(),
-                pin: pin_of(&model().id()),
+                pin: match kind {
+                    TaskKind::Compression => compression_pin(),
+                    TaskKind::SemanticMatch => match_pin(&model().id()),
+                    _ => pin_of(&model().id()),
+                },
                 units: *units,
                 priority: if *high { Priority::High } else { Priority::Normal },
                 remaining: TASK_WITHIN,
@@ -167,9 +172,15 @@ fn submit(rng: &mut Rng, kind: TaskKind) -> Action {
     match kind {
         TaskKind::SemanticMatch => {
             let labels: Vec<String> = (0..2 + rng.below(4)).map(|_| text(rng)).collect();
-            let payload = MatchPayload { model, text: text(rng), labels };
-            let labels: Vec<&str> = payload.labels.iter().map(String::as_str).collect();
-            let units = match_units(&payload.text, &labels);
+            let texts = vec![text(rng)];
+            let payload = MatchPayload { model, texts, labels, examples: Vec::new() };
+            let units = match_units(&payload);
+            Action::Submit { kind, payload: payload.encode().into(), units, high }
+        }
+        TaskKind::Compression => {
+            let words: Vec<String> = (0..1 + rng.below(20)).map(|_| text(rng)).collect();
+            let payload = CompressionPayload::compress(words.join(" ").into_bytes());
+            let units = compression_units(&payload);
             Action::Submit { kind, payload: payload.encode().into(), units, high }
         }
         TaskKind::Embedding | TaskKind::VectorInsert | TaskKind::VectorSearch => {
@@ -224,6 +235,12 @@ pub(crate) fn plan(
             let action = Action::Search { collection, vector };
             steps.push(Step { at, node, action, tries: 0 });
         }
+    }
+    for _ in 0..work.compressions {
+        let at = start + rng.below(within);
+        let node = rng.pick(requesters).copied().unwrap_or(0);
+        let action = submit(&mut rng, TaskKind::Compression);
+        steps.push(Step { at, node, action, tries: 0 });
     }
     steps.sort_by_key(|step| step.at);
     steps

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use edge_base::shard::{LogBatch, LogEntry, ShardQuery};
 use edge_base::{Digest, Rng, ShardId, TaskKind, Work, codec};
+use edge_tasks::compression::CompressionPayload;
 use edge_tasks::{
-    EmbeddingPayload, Executor, Layout, MatchPayload, Metric, RecordBody, TaskError, VectorQuery,
-    append_units, default_layout, default_model, embedding_units, match_units, record_id_for_key,
-    search_units,
+    EmbeddingPayload, Example, Executor, Layout, MatchPayload, Metric, RecordBody, TaskError,
+    VectorQuery, append_units, compression_units, default_layout, default_model, embedding_units,
+    match_units, record_id_for_key, search_units,
 };
 
 const PASSAGES: &str = include_str!("../tests/data/passages.txt");
@@ -46,11 +47,29 @@ fn main() -> Result<(), TaskError> {
         let payload = EmbeddingPayload { model: default_model(), texts: owned.clone() }.encode();
         let measured = run(TaskKind::Embedding, payload)?;
         report(&format!("embedding of {count}"), measured, embedding_units(&texts[..count]));
-        let text = texts[999].to_owned();
-        let payload = MatchPayload { model: default_model(), text, labels: owned }.encode();
-        let measured = run(TaskKind::SemanticMatch, payload)?;
-        let units = match_units(texts[999], &texts[..count]);
+        let question = vec![texts[999].to_owned()];
+        let model = default_model();
+        let mut payload =
+            MatchPayload { model, texts: question, labels: owned, examples: Vec::new() };
+        let measured = run(TaskKind::SemanticMatch, payload.encode())?;
+        let units = match_units(&payload);
         report(&format!("semantic_match with {count} labels"), measured, units);
+        let example = |at: usize| Example { label: (at % count) as u32, text: texts[at].into() };
+        payload.examples = (0..512).map(example).collect();
+        let measured = run(TaskKind::SemanticMatch, payload.encode())?;
+        let units = match_units(&payload);
+        report(&format!("semantic_match, {count} labels, 512 examples"), measured, units);
+    }
+    for bytes in [1_000, 20_000, PASSAGES.len()] {
+        let data = PASSAGES.as_bytes()[..bytes].to_vec();
+        let less = CompressionPayload::compress(data);
+        let frame = executor
+            .execute(&Work::Run { kind: TaskKind::Compression, payload: less.encode().into() })?;
+        let back = CompressionPayload::decompress(frame, None);
+        for (what, payload) in [("compression", less), ("decompression", back)] {
+            let measured = run(TaskKind::Compression, payload.encode())?;
+            report(&format!("{what} of {bytes} bytes"), measured, compression_units(&payload));
+        }
     }
     shard(&executor)
 }

@@ -3,9 +3,11 @@
 use edge_base::shard::{AppendResult, LogBatch, LogEntry, ShardAnswer, ShardQuery};
 use edge_base::{Digest, ShardId, TaskKind, Verdict, Work, codec};
 use edge_fuzz::{Reached, Target};
+use edge_tasks::compression::{CompressionPayload, Operation};
 use edge_tasks::{
-    EmbeddingPayload, EmbeddingResult, Executor, Layout, MatchPayload, MatchResult, Metric,
-    RecordBody, TaskError, VectorQuery, default_model, filter_from_json, record_id_for_text,
+    EmbeddingPayload, EmbeddingResult, Example, Executor, Layout, MatchPayload, MatchResult,
+    Metric, RecordBody, TaskError, VectorQuery, default_model, filter_from_json,
+    record_id_for_text,
 };
 
 const SHARD: ShardId = ShardId(Digest([7; 32]));
@@ -64,11 +66,18 @@ fn seeds(world: &World) -> Vec<Vec<u8>> {
     let filtered = ShardQuery { shard: SHARD, seq_min: 0, k: 256, query: query(Some(FILTER)) };
     let layout = Layout::texts(256, model);
     let vectors = vec![0.5; 8];
+    let similarities = vec![0.5, -0.25];
+    let examples: Vec<Example> =
+        (0..12).map(|n| Example { label: n % 2, text: format!("wait {n} s") }).collect();
+    let text = FILTER.repeat(40).into_bytes();
+    let payload = CompressionPayload::compress(text).encode().into();
+    let frame = world.executor.execute(&Work::Run { kind: TaskKind::Compression, payload });
+    let frame = frame.expect("invariant: any bytes can be compressed");
     let all = [
         EmbeddingPayload { model, texts: texts.clone() }.encode(),
         EmbeddingResult { dim: 4, vectors }.encode(),
-        MatchPayload { model, text: "a timeout".into(), labels: texts }.encode(),
-        MatchResult { scores: vec![0.5, -0.25] }.encode(),
+        MatchPayload { model, texts: vec!["a timeout".into()], labels: texts, examples }.encode(),
+        MatchResult { labels: 2, temperature: 0.1, threshold: 0.25, similarities }.encode(),
         layout.encode(),
         RecordBody { vector: vec![1.0, 0.0], payload: b"{\"a\":[1,\"x\"]}".to_vec() }.encode(),
         FILTER.as_bytes().to_vec(),
@@ -76,6 +85,8 @@ fn seeds(world: &World) -> Vec<Vec<u8>> {
         world.next.clone(),
         world.answer.clone(),
         codec::encode(&world.history),
+        CompressionPayload::compress(b"one text, one text, one text".to_vec()).encode(),
+        CompressionPayload::decompress(frame, Some(1 << 16)).encode(),
     ];
     all.into_iter().zip(0u8..).map(|(bytes, kind)| [&[kind], &*bytes].concat()).collect()
 }
@@ -137,8 +148,28 @@ fn decode(world: &World, bytes: &[u8]) -> Reached {
             }
             reached(result)
         }
+        11 | 12 => compression(world, bytes),
         _ => Reached::Nothing,
     }
+}
+
+/// What is compressed comes back, and nothing gives more than it may.
+fn compression(world: &World, bytes: &[u8]) -> Reached {
+    let run = |payload: &CompressionPayload| {
+        let payload = payload.encode().into();
+        world.executor.execute(&Work::Run { kind: TaskKind::Compression, payload })
+    };
+    let payload = match CompressionPayload::decode(bytes) {
+        Ok(payload) => payload,
+        Err(error) => return reached::<()>(Err(error)),
+    };
+    let Ok(result) = run(&payload) else { return Reached::Header };
+    assert!(result.len() <= payload.output_bytes_max as usize);
+    if payload.operation == Operation::Compress {
+        let back = run(&CompressionPayload::decompress(result, None));
+        assert_eq!(back.as_ref(), Ok(&payload.data));
+    }
+    Reached::Value
 }
 
 /// What is answered holds.

@@ -65,7 +65,7 @@ pub enum TaskError {
     /// A text without a token.
     #[error("{what} {index} is empty: no token in it")]
     EmptyText {
-        /// `text` or `label`.
+        /// `text`, `label` or `example`.
         what: &'static str,
         /// Its place, from 0.
         index: usize,
@@ -73,14 +73,31 @@ pub enum TaskError {
     /// A text whose embedding has no direction: the model's fault.
     #[error("{what} {index} has no embedding")]
     NoEmbedding {
-        /// `text` or `label`.
+        /// `text`, `label` or `example`.
         what: &'static str,
         /// Its place, from 0.
         index: usize,
     },
+    /// An example of a label that the payload does not have.
+    #[error("example {index} is of label {label}, which is not there")]
+    NoSuchLabel {
+        /// The example's place, from 0.
+        index: usize,
+        /// The label's place that it states.
+        label: u32,
+    },
     /// A model that this build does not have.
     #[error("no model {0} here")]
     UnknownModel(Digest),
+    /// Bytes that are no Zstandard frames: broken off, damaged, or made with what is not supported.
+    #[error("the data is not in Zstandard format: {0}")]
+    NotZstd(String),
+    /// More than the payload allows to come out.
+    #[error("more than {limit} bytes come out, the most that the task allows")]
+    OutputTooLarge {
+        /// How many are allowed.
+        limit: u32,
+    },
     /// A kind of task that is not a pure function.
     #[error("{0} needs a shard: it cannot be run by itself")]
     NotPure(TaskKind),

@@ -9,7 +9,7 @@ use edge_embed::Registry;
 
 use crate::query::Search;
 use crate::shard::{Checked, Shard};
-use crate::{TaskError, check, pin, replay, text};
+use crate::{TaskError, check, compression, matching, pin, replay, text};
 
 /// The most shards of one executor.
 pub const SHARDS_MAX: usize = 1 << 16;
@@ -107,7 +107,8 @@ impl Executor {
     fn run(&self, kind: TaskKind, payload: &[u8]) -> Result<Vec<u8>, TaskError> {
         match kind {
             TaskKind::Embedding => Ok(text::embed(&self.models, payload)?.encode()),
-            TaskKind::SemanticMatch => Ok(text::semantic_match(&self.models, payload)?.encode()),
+            TaskKind::SemanticMatch => Ok(matching::execute(&self.models, payload)?.encode()),
+            TaskKind::Compression => compression::execute(payload),
             TaskKind::VectorInsert | TaskKind::VectorSearch => Err(TaskError::NotPure(kind)),
         }
     }

@@ -61,11 +61,13 @@
 
 mod bounded;
 mod check;
+pub mod compression;
 mod error;
 mod executor;
 mod filter;
 mod layout;
 pub mod lie;
+pub mod matching;
 mod pin;
 mod query;
 mod record;
@@ -82,12 +84,12 @@ pub use executor::{Executor, SHARDS_MAX};
 pub use filter::{FILTER_BYTES_MAX, filter_from_json};
 pub use layout::{LAYOUT_BYTES_MAX, Layout};
 pub use lie::{Liar, Lie};
-pub use pin::{CANON, default_layout, default_model, pin_of, pins, shard_pin};
+pub use matching::{Example, MatchPayload, MatchResult};
+pub use pin::{
+    CANON, compression_pin, default_layout, default_model, match_pin, pin_of, pins, shard_pin,
+};
 pub use query::{ANSWER_BYTES_MAX, EF_MAX, VectorQuery, score_from_key};
 pub use record::{RecordBody, normalised, record_id_for_key, record_id_for_text};
 pub use replay::HISTORY_BYTES_MAX;
-pub use text::{
-    EmbeddingPayload, EmbeddingResult, MatchPayload, MatchResult, TEXT_BYTES_MAX,
-    TEXT_BYTES_SUM_MAX, TEXTS_MAX,
-};
-pub use units::{append_units, embedding_units, match_units, search_units};
+pub use text::{EmbeddingPayload, EmbeddingResult, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX, TEXTS_MAX};
+pub use units::{append_units, compression_units, embedding_units, match_units, search_units};

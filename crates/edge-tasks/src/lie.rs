@@ -12,6 +12,7 @@ use edge_base::{
     shard::{AppendResult, LogBatch, ShardAnswer, ShardQuery},
 };
 
+use crate::compression::{CompressionPayload, Operation};
 use crate::{EmbeddingResult, MatchPayload, MatchResult};
 
 /// Results that [`Lie::HonestThenSometimes`] gives honestly first.
@@ -71,8 +72,9 @@ pub struct Liar {
     rng: Rng,
     results: u64,
     lies: u64,
-    last_text: Option<String>,
+    last_texts: Option<Vec<String>>,
     last_vector: Option<Vec<f32>>,
+    last_data: Option<Vec<u8>>,
     last_query: BTreeMap<ShardId, Vec<u8>>,
     last_root: BTreeMap<ShardId, Digest>,
 }
@@ -94,8 +96,9 @@ impl Liar {
             rng: Rng::derive(seed, "liar"),
             results: 0,
             lies: 0,
-            last_text: None,
+            last_texts: None,
             last_vector: None,
+            last_data: None,
             last_query: BTreeMap::new(),
             last_root: BTreeMap::new(),
         }
@@ -126,7 +129,7 @@ impl Liar {
     }
 
     /// What to execute: the work, or other work of the same kind whose true answer is the lie.
-    /// Only searches and matches are replaced; they change no state.
+    /// Only searches, matches and compressions are replaced; they change no state.
     pub fn work<'a>(plan: &'a Plan, work: &'a Work) -> &'a Work {
         plan.instead.as_ref().unwrap_or(work)
     }
@@ -157,11 +160,11 @@ impl Liar {
         match work {
             Work::Run { kind: TaskKind::SemanticMatch, payload } => {
                 let mut own: MatchPayload = codec::decode(payload).ok()?;
-                let last = self.last_text.replace(own.text.clone())?;
-                if last == own.text {
+                let last = self.last_texts.replace(own.texts.clone())?;
+                if last == own.texts || last.len() != own.texts.len() {
                     return None;
                 }
-                own.text = last;
+                own.texts = last;
                 let payload = codec::encode(&own).into();
                 Some(Work::Run { kind: TaskKind::SemanticMatch, payload })
             }
@@ -173,6 +176,19 @@ impl Liar {
                 }
                 own.query = last;
                 Some(Work::Search { payload: codec::encode(&own).into() })
+            }
+            Work::Run { kind: TaskKind::Compression, payload } => {
+                let mut own = CompressionPayload::decode(payload).ok()?;
+                if own.operation == Operation::Decompress {
+                    return None;
+                }
+                let last = self.last_data.replace(own.data.clone())?;
+                if last == own.data {
+                    return None;
+                }
+                own.data = last;
+                let payload = own.encode().into();
+                Some(Work::Run { kind: TaskKind::Compression, payload })
             }
             Work::Run { .. }
             | Work::Append { .. }
@@ -229,8 +245,14 @@ fn flip(work: &Work, truth: &[u8], random: u64) -> Option<Vec<u8>> {
         }
         Work::Run { kind: TaskKind::SemanticMatch, .. } => {
             let mut result: MatchResult = codec::decode(truth).ok()?;
-            flip_component(&mut result.scores, random)?;
+            flip_component(&mut result.similarities, random)?;
             Some(codec::encode(&result))
+        }
+        Work::Run { kind: TaskKind::Compression, .. } => {
+            let mut bytes = truth.to_vec();
+            let at = ((random >> 8) as usize).checked_rem(bytes.len())?;
+            bytes[at] ^= 1 << (random % 8);
+            Some(bytes)
         }
         Work::Append { .. } => {
             let mut result: AppendResult = codec::decode(truth).ok()?;

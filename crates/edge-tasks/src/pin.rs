@@ -6,12 +6,15 @@ use std::sync::OnceLock;
 use edge_base::{Digest, Hasher};
 use edge_embed::{Model, Registry};
 
-use crate::Layout;
+use crate::{Layout, compression};
 
 /// The version of the canonical arithmetic (`docs/canon.md`).
 pub const CANON: &str = "canon-1";
 /// The version of hashes, scores and proofs of shards.
 const SHARDS: &str = "shard-1";
+
+/// The version of `matching`.
+const MATCHES: &str = "match-2";
 
 /// The models compiled in, loaded once.
 pub(crate) fn builtin() -> &'static Registry {
@@ -28,6 +31,13 @@ pub fn pin_of(model: &Digest) -> Digest {
     hasher.finish()
 }
 
+/// The pin of matches with a model: [`pin_of`] it, and how points, scores and thresholds are made.
+pub fn match_pin(model: &Digest) -> Digest {
+    let mut hasher = Hasher::new("tasks/pin/match/1");
+    hasher.update(pin_of(model).as_bytes()).update_framed(MATCHES.as_bytes());
+    hasher.finish()
+}
+
 /// The pin of work on shards.
 pub fn shard_pin() -> Digest {
     let mut hasher = Hasher::new("tasks/pin/shard/1");
@@ -35,10 +45,17 @@ pub fn shard_pin() -> Digest {
     hasher.finish()
 }
 
-/// All that this build can execute: its models, then shards.
+/// The pin of compression: of the exact encoder and its level ([`compression::ENCODER`]).
+pub fn compression_pin() -> Digest {
+    let mut hasher = Hasher::new("tasks/pin/compression/1");
+    hasher.update_framed(compression::ENCODER.as_bytes());
+    hasher.finish()
+}
+
+/// All that this build can execute: embeddings and matches by its models, shards, compression.
 pub fn pins() -> Vec<Digest> {
-    let models = builtin().list().map(|model| pin_of(&model.id()));
-    models.chain([shard_pin()]).collect()
+    let models = builtin().list().flat_map(|model| [pin_of(&model.id()), match_pin(&model.id())]);
+    models.chain([shard_pin(), compression_pin()]).collect()
 }
 
 /// The content hash of the model that is used when nobody names one.

@@ -1,14 +1,13 @@
-//! Texts to vectors, and a text against labels: payloads, results, execution.
+//! Texts to vectors: payload, result, execution.
 
 use edge_base::{Digest, codec};
 use edge_embed::{EmbedError, Model, Registry};
 use edge_index::DIM_MAX;
-use edge_kernels::canon;
 use serde::{Deserialize, Serialize};
 
 use crate::{TaskError, bounded};
 
-/// The most texts of an embedding and the most labels of a match.
+/// The most texts of an embedding, and the most texts and labels of a match.
 pub const TEXTS_MAX: usize = 256;
 /// The most bytes of one text.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -93,81 +92,6 @@ impl EmbeddingResult {
     }
 }
 
-/// What a `semantic_match` task is given. Encoded: model, text, labels, as in [`EmbeddingPayload`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MatchPayload {
-    /// The content hash of the model.
-    pub model: Digest,
-    /// What is to be matched.
-    pub text: String,
-    /// 1 to [`TEXTS_MAX`] labels.
-    #[serde(deserialize_with = "bounded::at_most::<TEXTS_MAX, _, _>")]
-    pub labels: Vec<String>,
-}
-
-impl MatchPayload {
-    /// The canonical bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        codec::encode(self)
-    }
-
-    /// Reads and checks bytes from anywhere.
-    ///
-    /// # Errors
-    /// [`TaskError`]: not a payload, or over a limit.
-    pub fn decode(bytes: &[u8]) -> Result<Self, TaskError> {
-        let payload: Self = bounded::decode("match payload", bytes, PAYLOAD_BYTES_MAX)?;
-        payload.check()?;
-        Ok(payload)
-    }
-
-    /// That the limits are kept: what a requester asks before it sends.
-    ///
-    /// # Errors
-    /// [`TaskError`] names the first limit that is not.
-    pub fn check(&self) -> Result<(), TaskError> {
-        check_count("labels", self.labels.len())?;
-        check_bytes(std::iter::once(&self.text).chain(&self.labels))
-    }
-}
-
-/// The result of a `semantic_match` task. Encoded: number of scores, then four bytes a score.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct MatchResult {
-    /// The cosine of the text and each label, in the labels' order.
-    #[serde(deserialize_with = "bounded::at_most::<TEXTS_MAX, _, _>")]
-    pub scores: Vec<f32>,
-}
-
-impl MatchResult {
-    /// The canonical bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        codec::encode(self)
-    }
-
-    /// Reads and checks bytes from anywhere.
-    ///
-    /// # Errors
-    /// [`TaskError`]: not a result, or scores that are not finite.
-    pub fn decode(bytes: &[u8]) -> Result<Self, TaskError> {
-        let result: Self = bounded::decode("match result", bytes, TEXTS_MAX * 4 + 8)?;
-        check_count("scores", result.scores.len())?;
-        check_finite("the scores", &result.scores)?;
-        Ok(result)
-    }
-
-    /// The best label, the first of equal ones; `None` without labels.
-    pub fn best(&self) -> Option<usize> {
-        let mut best: Option<usize> = None;
-        for (at, score) in self.scores.iter().enumerate() {
-            if best.is_none_or(|best| *score > self.scores[best]) {
-                best = Some(at);
-            }
-        }
-        best
-    }
-}
-
 /// Executes an `embedding` task.
 pub(crate) fn embed(models: &Registry, payload: &[u8]) -> Result<EmbeddingResult, TaskError> {
     let payload = EmbeddingPayload::decode(payload)?;
@@ -179,26 +103,11 @@ pub(crate) fn embed(models: &Registry, payload: &[u8]) -> Result<EmbeddingResult
     Ok(EmbeddingResult { dim: model.dim() as u32, vectors })
 }
 
-/// Executes a `semantic_match` task.
-pub(crate) fn semantic_match(models: &Registry, payload: &[u8]) -> Result<MatchResult, TaskError> {
-    let payload = MatchPayload::decode(payload)?;
-    let model = find(models, &payload.model)?;
-    let (mut text, mut labels) = (Vec::new(), Vec::new());
-    model.embed(&[&payload.text], &mut text).map_err(|error| embed_error(error, "text"))?;
-    let texts: Vec<&str> = payload.labels.iter().map(String::as_str).collect();
-    model.embed(&texts, &mut labels).map_err(|error| embed_error(error, "label"))?;
-    let mut scores = vec![0.0; texts.len()];
-    // Embeddings have unit length, so the dot product is the cosine.
-    canon::dot_many(&text, &labels, model.dim(), &mut scores);
-    check_finite("the scores", &scores)?;
-    Ok(MatchResult { scores })
-}
-
-fn find<'a>(models: &'a Registry, id: &Digest) -> Result<&'a dyn Model, TaskError> {
+pub(crate) fn find<'a>(models: &'a Registry, id: &Digest) -> Result<&'a dyn Model, TaskError> {
     models.get(id).map(|model| &**model).ok_or(TaskError::UnknownModel(*id))
 }
 
-fn embed_error(error: EmbedError, what: &'static str) -> TaskError {
+pub(crate) fn embed_error(error: EmbedError, what: &'static str) -> TaskError {
     let index = error.index();
     match error {
         EmbedError::EmptyText { .. } => TaskError::EmptyText { what, index },
@@ -206,14 +115,14 @@ fn embed_error(error: EmbedError, what: &'static str) -> TaskError {
     }
 }
 
-fn check_count(what: &'static str, count: usize) -> Result<(), TaskError> {
+pub(crate) fn check_count(what: &'static str, count: usize) -> Result<(), TaskError> {
     if (1..=TEXTS_MAX).contains(&count) {
         return Ok(());
     }
     Err(TaskError::Count { what, got: count as u64, least: 1, most: TEXTS_MAX as u64 })
 }
 
-fn check_bytes<'a>(texts: impl Iterator<Item = &'a String>) -> Result<(), TaskError> {
+pub(crate) fn check_bytes<'a>(texts: impl Iterator<Item = &'a String>) -> Result<(), TaskError> {
     let mut sum = 0;
     for text in texts {
         if text.len() > TEXT_BYTES_MAX {

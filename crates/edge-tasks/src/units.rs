@@ -3,7 +3,8 @@
 //! core (`cargo run --release -p edge-tasks --example bench_units`); agreeing on them matters, their accuracy
 //! only makes prices fair.
 
-use crate::{TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX};
+use crate::compression::{COMPRESSED_BYTES_MAX, CompressionPayload, Operation};
+use crate::{MatchPayload, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX};
 
 /// One embedding: per text, and per byte of it (tokenizing dominates).
 pub fn embedding_units(texts: &[&str]) -> u64 {
@@ -11,10 +12,14 @@ pub fn embedding_units(texts: &[&str]) -> u64 {
     1 + texts.len() as u64 + bytes.min(TEXT_BYTES_SUM_MAX as u64) / 32
 }
 
-/// One match: the embeddings, and a dot product per label.
-pub fn match_units<S: AsRef<str>>(text: &str, labels: &[S]) -> u64 {
-    let labels: Vec<&str> = labels.iter().map(AsRef::as_ref).collect();
-    embedding_units(&[text]) + embedding_units(&labels)
+/// One match: the embeddings, and dot products of texts and examples with labels.
+pub fn match_units(payload: &MatchPayload) -> u64 {
+    let examples = payload.examples.iter().map(|example| example.text.as_str());
+    let texts = payload.texts.iter().chain(&payload.labels).map(String::as_str);
+    let texts: Vec<&str> = texts.chain(examples).collect();
+    let (rows, labels) = (payload.texts.len(), payload.labels.len() as u64);
+    let calibration = payload.examples.len() as u64 * (1 + labels / 16);
+    embedding_units(&texts) + rows as u64 * labels / 64 + calibration
 }
 
 /// One batch of a log on one replica: hashes, tree and, in the mean over a shard's life, graph.
@@ -27,21 +32,46 @@ pub fn search_units(rows: u64, k: u32) -> u64 {
     10 + rows / 20 + 5 * u64::from(k)
 }
 
+/// One compression, by the bytes that go in, or one decompression, by the bytes that may come out
+/// and those that are read.
+pub fn compression_units(payload: &CompressionPayload) -> u64 {
+    let bytes = payload.data.len().min(COMPRESSED_BYTES_MAX) as u64;
+    match payload.operation {
+        Operation::Compress => 100 + bytes / 30,
+        Operation::Decompress => 10 + bytes / 64 + u64::from(payload.output_bytes_max) / 128,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Example;
 
     #[test]
     fn more_work_never_costs_less_and_none_is_free() {
         let mut texts: Vec<&str> = Vec::new();
-        let (mut embed, mut matched) = (embedding_units(&[]), match_units::<&str>("", &[]));
+        let mut question = MatchPayload {
+            model: crate::default_model(),
+            texts: vec!["text".into()],
+            labels: Vec::new(),
+            examples: Vec::new(),
+        };
+        let (mut embed, mut matched) = (embedding_units(&[]), match_units(&question));
         assert!(embed >= 1 && matched >= 1);
         let long = "x".repeat(5_000);
         for n in 0..300 {
             texts.push(&long[..n * 16]);
-            let (more, labels) = (embedding_units(&texts), match_units("text", &texts));
-            assert!(more > embed && labels > matched);
-            (embed, matched) = (more, labels);
+            let more = embedding_units(&texts);
+            assert!(more > embed);
+            embed = more;
+            question.labels.push(long[..n * 16].into());
+            let with_label = match_units(&question);
+            question.texts.push("another".into());
+            let with_text = match_units(&question);
+            question.examples.push(Example { label: 0, text: "one".into() });
+            let more = match_units(&question);
+            assert!(matched < with_label && with_label < with_text && with_text < more);
+            matched = more;
         }
         let counts = [0, 1, 2, 10, 255, 256, 10_000, 12_000, 1 << 40, u64::MAX];
         assert!(counts.is_sorted_by(|a, b| append_units(*a) < append_units(*b) || *a > 1 << 50));
@@ -50,5 +80,14 @@ mod tests {
         assert!((1..256).all(|k| search_units(1_000, k) < search_units(1_000, k + 1)));
         assert!(search_units(u64::MAX, u32::MAX) > 1 && append_units(0) >= 1);
         assert!(embedding_units(&["a"]) < embedding_units(&[&long]));
+        let mut last = (0, 0);
+        for bytes in [0usize, 1_000, 1 << 20, 4 << 20] {
+            let data = vec![0; bytes];
+            let less = compression_units(&CompressionPayload::compress(data.clone()));
+            let back = CompressionPayload::decompress(data, Some(bytes as u32));
+            let now = (less, compression_units(&back));
+            assert!(now.0 > last.0 && now.1 > last.1);
+            last = now;
+        }
     }
 }

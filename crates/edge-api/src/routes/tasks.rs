@@ -105,7 +105,7 @@ struct Embedding {
     tasks: Vec<Checked>,
 }
 
-fn options(priority: Priority, price_max: Option<Credits>) -> TaskOptions {
+pub(crate) fn options(priority: Priority, price_max: Option<Credits>) -> TaskOptions {
     TaskOptions { priority, price_max, ..TaskOptions::default() }
 }
 
@@ -133,44 +133,4 @@ pub(crate) async fn embed(State(app): State<App>, Body(body): Body<Embed>) -> Ou
         tasks: embedded.tasks.into_iter().map(Checked::from).collect(),
     };
     tagged("edge-net.embedding/1", answer)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Match {
-    text: String,
-    labels: Vec<String>,
-    #[serde(default)]
-    priority: Priority,
-    #[serde(default, deserialize_with = "amount_or_none")]
-    max_credits: Option<Credits>,
-}
-
-#[derive(Serialize)]
-struct LabelScore {
-    label: String,
-    score: f32,
-}
-
-#[derive(Serialize)]
-struct Matched {
-    label: String,
-    score: f32,
-    scores: Vec<LabelScore>,
-    task: Checked,
-}
-
-/// `POST /api/v1/match`.
-pub(crate) async fn match_labels(State(app): State<App>, Body(body): Body<Match>) -> Outcome {
-    let options = options(body.priority, body.max_credits);
-    let matched = app.jobs.match_labels(&body.text, &body.labels, options).await?;
-    let scores: Vec<LabelScore> = body
-        .labels
-        .into_iter()
-        .zip(&matched.scores)
-        .map(|(label, score)| LabelScore { label, score: *score })
-        .collect();
-    let best = scores.get(matched.best).map(|s| (s.label.clone(), s.score));
-    let (label, score) = best.unwrap_or_default();
-    tagged("edge-net.match/1", Matched { label, score, scores, task: matched.task.into() })
 }

@@ -135,27 +135,83 @@ fn shard_line(shard: &Value) -> String {
 pub(super) fn match_labels(context: &Context, question: &Match) -> Outcome {
     let labels: Vec<&str> =
         question.labels.iter().map(|label| label.trim()).filter(|l| !l.is_empty()).collect();
-    let body =
-        json!({ "text": question.text, "labels": labels, "priority": question.priority.name() });
+    let mut body = json!({ "labels": labels, "priority": question.priority.name() });
+    if let Some(path) = &question.examples {
+        body["examples"] = examples(path)?;
+    }
+    if question.text != "-" {
+        body["text"] = question.text.as_str().into();
+        let answer = context.client()?.post("/api/v1/match", &body)?;
+        context.show(&answer, matched);
+        return Ok(());
+    }
+    let texts = lines()?;
+    if texts.is_empty() {
+        let next = "give a text, or one a line on standard input: `edge-net match - < FILE`";
+        return Err(Failure::new(Exit::Usage, "nothing to match", "no text was given", next));
+    }
+    body["texts"] = texts.as_slice().into();
     let answer = context.client()?.post("/api/v1/match", &body)?;
-    context.show(&answer, matched);
+    context.show(&answer, |output, answer| {
+        for (text, row) in texts.iter().zip(list(answer, "matches")) {
+            let score = row["score"].as_f64().unwrap_or(f64::NAN);
+            let text = shortened(text, 80);
+            output.line(format!("{score:.3}  {}  {text}", output.bold(&label(row))));
+        }
+        tasks(output, answer);
+    });
     Ok(())
+}
+
+/// The label of a match, for people.
+fn label(row: &Value) -> String {
+    row["label"].as_str().unwrap_or("unknown").to_owned()
+}
+
+/// Labelled texts of a file: an object or `label<TAB>text` a line.
+fn examples(path: &std::path::Path) -> Outcome<Value> {
+    let wrong = |why: String| {
+        let what = format!("the examples of {} cannot be used", path.display());
+        let next = "write label<TAB>text or {\"label\": .., \"text\": ..}, one a line";
+        Failure::new(Exit::Usage, what, why, next)
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let mut out = Vec::new();
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let example = if line.trim_start().starts_with('{') {
+            serde_json::from_str(line).map_err(|error| wrong(format!("line {number}: {error}")))?
+        } else {
+            let parts = line.split_once('\t');
+            let (label, text) =
+                parts.ok_or_else(|| wrong(format!("line {number}: there is no tab in it")))?;
+            json!({ "label": label.trim(), "text": text })
+        };
+        out.push(example);
+    }
+    Ok(Value::Array(out))
 }
 
 /// The best label, then all of them with their scores.
 pub(crate) fn matched(output: &Output, answer: &Value) {
-    output.line(output.bold(&text(answer, "label")));
+    output.line(output.bold(&label(answer)));
     if !output.quiet {
         for score in list(answer, "scores") {
-            let value = score["score"].as_f64().unwrap_or(f64::NAN);
-            output.line(format!("  {value:+.4}  {}", text(score, "label")));
+            let number = |field: &str| score[field].as_f64().unwrap_or(f64::NAN);
+            let (score_of, similarity) = (number("score"), number("similarity"));
+            let label = text(score, "label");
+            output.line(format!("  {score_of:.3}  {label}  (similarity {similarity:+.3})"));
+        }
+        if answer["label"].is_null() {
+            let (nearest, least) = (text(answer, "nearest"), text(answer, "threshold"));
+            let remark = format!("nearest is {nearest}, with a similarity below {least}");
+            output.line(output.dim(&remark));
         }
         tasks(output, answer);
     }
 }
 
 /// How the tasks of an answer were checked.
-fn tasks(output: &Output, answer: &Value) {
+pub(super) fn tasks(output: &Output, answer: &Value) {
     if output.quiet {
         return;
     }

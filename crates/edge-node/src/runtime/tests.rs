@@ -60,8 +60,13 @@ async fn one_node_embeds_imports_searches_matches_and_keeps_it() {
     assert!(embedded.tasks[0].check.self_checked, "with nobody else there it says so");
 
     let labels = ["cooking".to_owned(), "networking sockets".to_owned()];
-    let matched = jobs.match_labels("tcp connection timeout", &labels, Default::default());
-    assert_eq!(matched.await.unwrap().best, 1);
+    let question = crate::jobs::MatchQuestion {
+        texts: vec!["tcp connection timeout".to_owned()],
+        labels: labels.to_vec(),
+        examples: Vec::new(),
+    };
+    let matched = jobs.match_labels(question, Default::default()).await.unwrap();
+    assert_eq!(matched.texts[0].best, 1);
 
     jobs.create_collection("docs").await.unwrap();
     let mut seen = Vec::new();

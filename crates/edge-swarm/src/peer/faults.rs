@@ -149,7 +149,10 @@ impl Peer {
     fn evidence_fits(&mut self, report: &FaultReport) -> bool {
         let body = &report.proof.assignment.body;
         match (&report.evidence, body.kind) {
-            (Evidence::Payload, TaskKind::Embedding | TaskKind::SemanticMatch)
+            (
+                Evidence::Payload,
+                TaskKind::Embedding | TaskKind::SemanticMatch | TaskKind::Compression,
+            )
             | (Evidence::History { .. }, TaskKind::VectorInsert) => true,
             (Evidence::Answer { answer, head }, TaskKind::VectorSearch) => {
                 let collection = self.shards.owner_of(&head.body.collection);

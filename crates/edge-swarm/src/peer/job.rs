@@ -312,7 +312,9 @@ impl Peer {
             Priority::Normal => Urgency::Normal,
         };
         let what = match kind {
-            TaskKind::Embedding | TaskKind::SemanticMatch => Work::Run { kind, payload },
+            TaskKind::Embedding | TaskKind::SemanticMatch | TaskKind::Compression => {
+                Work::Run { kind, payload }
+            }
             TaskKind::VectorSearch => {
                 let query: Option<ShardQuery> = codec::decode(&payload).ok();
                 let held = query.is_some_and(|q| self.holds_shard(&q.shard, q.seq_min));

@@ -2,10 +2,12 @@
 
 use edge_base::codec;
 use edge_index::{DIM_MAX, PAYLOAD_BYTES_MAX};
+use edge_tasks::compression::{COMPRESSED_BYTES_MAX, CompressionPayload, DATA_BYTES_MAX};
+use edge_tasks::matching::{EXAMPLES_MAX, TEMPERATURE};
 use edge_tasks::{
-    ANSWER_BYTES_MAX, EmbeddingPayload, EmbeddingResult, FILTER_BYTES_MAX, LAYOUT_BYTES_MAX,
-    Layout, MatchPayload, MatchResult, Metric, RecordBody, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX,
-    TEXTS_MAX, TaskError, VectorQuery, default_model, filter_from_json,
+    ANSWER_BYTES_MAX, EmbeddingPayload, EmbeddingResult, Example, FILTER_BYTES_MAX,
+    LAYOUT_BYTES_MAX, Layout, MatchPayload, MatchResult, Metric, RecordBody, TEXT_BYTES_MAX,
+    TEXT_BYTES_SUM_MAX, TEXTS_MAX, TaskError, VectorQuery, default_model, filter_from_json,
 };
 
 fn payload(texts: Vec<String>) -> Result<EmbeddingPayload, TaskError> {
@@ -28,10 +30,21 @@ fn numbers_and_sizes_of_texts() {
     assert!(matches!(sum, Err(TaskError::TooLarge { what: "texts", .. })));
     let huge = EmbeddingPayload::decode(&vec![0; 5 << 20]);
     assert!(matches!(huge, Err(TaskError::TooLarge { what: "embedding payload", .. })));
-    let ask = |labels| MatchPayload { model: default_model(), text: "a".into(), labels };
+    let ask = |labels| {
+        let texts = vec!["a".into()];
+        MatchPayload { model: default_model(), texts, labels, examples: Vec::new() }
+    };
     assert!(ask(vec!["b".into(); TEXTS_MAX]).check().is_ok());
     assert!(ask(vec!["b".into(); TEXTS_MAX + 1]).check().is_err());
     assert!(MatchPayload::decode(&ask(vec![]).encode()).is_err());
+    let with = |count, label| {
+        let examples = vec![Example { label, text: "c".into() }; count];
+        MatchPayload { examples, ..ask(vec!["b".into(); 3]) }
+    };
+    assert!(with(EXAMPLES_MAX, 2).check().is_ok());
+    assert!(matches!(with(EXAMPLES_MAX + 1, 2).check(), Err(TaskError::Count { .. })));
+    let none = with(2, 3).check();
+    assert_eq!(none, Err(TaskError::NoSuchLabel { index: 0, label: 3 }));
 }
 
 /// An announced count costs nothing before it is refused: these bytes would be terabytes.
@@ -40,11 +53,24 @@ fn announced_counts_are_not_believed() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0x0f];
     let after = |head: &[u8]| [head, &huge, &[1; 100]].concat();
     assert!(EmbeddingPayload::decode(&after(&[0; 32])).is_err());
-    assert!(MatchPayload::decode(&after(&[0; 33])).is_err());
+    assert!(MatchPayload::decode(&after(&[0; 32])).is_err());
     assert!(EmbeddingResult::decode(&after(&[4])).is_err());
-    assert!(MatchResult::decode(&after(&[])).is_err());
+    assert!(MatchResult::decode(&after(&[1, 0, 0, 0, 0, 0, 0, 0, 0])).is_err());
     assert!(RecordBody::decode(&after(&[])).is_err());
     assert!(VectorQuery::decode(&after(&[0])).is_err());
+}
+
+#[test]
+fn bytes_of_compressions() {
+    let check = |payload: CompressionPayload| CompressionPayload::decode(&payload.encode()).is_ok();
+    assert!(check(CompressionPayload::compress(vec![0; DATA_BYTES_MAX])));
+    assert!(!check(CompressionPayload::compress(vec![0; DATA_BYTES_MAX + 1])));
+    assert!(check(CompressionPayload::decompress(vec![0; COMPRESSED_BYTES_MAX], None)));
+    assert!(!check(CompressionPayload::decompress(vec![0; COMPRESSED_BYTES_MAX + 1], None)));
+    let most = CompressionPayload::decompress(Vec::new(), Some(u32::MAX));
+    assert_eq!(most.output_bytes_max as usize, DATA_BYTES_MAX);
+    let more = DATA_BYTES_MAX as u32 + 1;
+    assert!(!check(CompressionPayload { output_bytes_max: more, ..most }));
 }
 
 #[test]
@@ -56,10 +82,26 @@ fn results_have_rows_of_finite_numbers() {
     }
     let nan = TaskError::NotFinite { what: "the vectors", at: 1 };
     assert_eq!(of(2, vec![1.0, f32::NAN]), Err(nan));
-    let scores = |scores| MatchResult::decode(&MatchResult { scores }.encode());
-    assert!(scores(vec![]).is_err());
-    assert!(scores(vec![f32::INFINITY]).is_err());
-    assert_eq!(MatchResult { scores: vec![] }.best(), None);
+    let good = MatchResult {
+        labels: 2,
+        temperature: TEMPERATURE,
+        threshold: 0.5,
+        similarities: vec![0.25, 0.5, 1.0, 0.5],
+    };
+    let read = |result: MatchResult| MatchResult::decode(&result.encode());
+    assert_eq!(read(good.clone()), Ok(good.clone()));
+    assert_eq!(
+        good.rows().map(|row| good.best(row)).collect::<Vec<_>>(),
+        [Some((1, true)), Some((0, true))]
+    );
+    assert_eq!(good.best(&[0.4, 0.1]), Some((0, false)));
+    assert_eq!(good.best(&[]), None);
+    assert!(read(MatchResult { similarities: vec![], ..good.clone() }).is_err());
+    assert!(read(MatchResult { similarities: vec![0.5; 3], ..good.clone() }).is_err());
+    assert!(read(MatchResult { similarities: vec![f32::INFINITY; 2], ..good.clone() }).is_err());
+    assert!(read(MatchResult { labels: 0, ..good.clone() }).is_err());
+    assert!(read(MatchResult { temperature: 0.0, ..good.clone() }).is_err());
+    assert!(read(MatchResult { threshold: f32::NAN, ..good }).is_err());
 }
 
 #[test]

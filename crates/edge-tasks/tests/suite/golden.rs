@@ -4,10 +4,11 @@
 
 use edge_base::shard::{AppendResult, LogEntry, score_key};
 use edge_base::{Digest, RecordId, Verdict, codec};
+use edge_tasks::compression::{CompressionPayload, ENCODER, Operation};
 use edge_tasks::{
-    EmbeddingPayload, EmbeddingResult, Layout, MatchPayload, MatchResult, Metric, RecordBody,
-    VectorQuery, default_layout, default_model, normalised, pin_of, pins, record_id_for_key,
-    record_id_for_text, score_from_key, shard_pin,
+    EmbeddingPayload, EmbeddingResult, Example, Layout, MatchPayload, MatchResult, Metric,
+    RecordBody, VectorQuery, compression_pin, default_layout, default_model, match_pin, normalised,
+    pin_of, pins, record_id_for_key, record_id_for_text, score_from_key, shard_pin,
 };
 
 const MODEL: Digest = Digest([0xab; 32]);
@@ -29,15 +30,37 @@ fn payloads_and_results_have_their_bytes() {
     assert_eq!(EmbeddingResult::decode(expected), Ok(result.clone()));
     assert_eq!(result.rows().collect::<Vec<_>>(), [[1.0, -0.5], [0.25, 0.0]]);
 
-    let payload = MatchPayload { model: MODEL, text: "a".into(), labels: vec!["bc".into()] };
-    let expected = bytes(&[&[0xab; 32], b"\x01a", b"\x01\x02bc"]);
+    let payload = MatchPayload {
+        model: MODEL,
+        texts: vec!["a".into()],
+        labels: vec!["bc".into()],
+        examples: vec![Example { label: 0, text: "d".into() }],
+    };
+    let expected = bytes(&[&[0xab; 32], b"\x01\x01a", b"\x01\x02bc", b"\x01\x00\x01d"]);
     assert_eq!(payload.encode(), expected);
     assert_eq!(MatchPayload::decode(&expected), Ok(payload));
 
-    let result = MatchResult { scores: vec![0.5, 1.0] };
-    let expected = b"\x02\0\0\0\x3f\0\0\x80\x3f";
+    let result =
+        MatchResult { labels: 2, temperature: 0.3, threshold: 0.25, similarities: vec![0.5, 1.0] };
+    let expected = b"\x02\x9a\x99\x99\x3e\0\0\x80\x3e\x02\0\0\0\x3f\0\0\x80\x3f";
     assert_eq!(result.encode(), expected);
     assert_eq!(MatchResult::decode(expected), Ok(result));
+}
+
+#[test]
+fn compressions_have_their_bytes() {
+    let payload = CompressionPayload {
+        operation: Operation::Decompress,
+        output_bytes_max: 300,
+        data: b"abc".to_vec(),
+    };
+    assert_eq!(payload.encode(), b"\x01\xac\x02\x03abc");
+    assert_eq!(CompressionPayload::decode(b"\x01\xac\x02\x03abc"), Ok(payload));
+    // The pin names the version that is built in.
+    let lock = include_str!("../../../../Cargo.lock");
+    let version = lock.split("name = \"ruzstd\"\nversion = \"").nth(1).expect("it is a dependency");
+    let version = version.split('"').next().unwrap_or_default();
+    assert!(ENCODER.starts_with(&format!("ruzstd {version}, ")), "{version}: a new ENCODER");
 }
 
 #[test]
@@ -92,7 +115,7 @@ fn scores_survive_their_integers() {
 #[test]
 fn pins_name_model_tokenizer_and_arithmetic() {
     let pin = pin_of(&default_model());
-    assert_eq!(pins(), [pin, shard_pin()]);
+    assert_eq!(pins(), [pin, match_pin(&default_model()), shard_pin(), compression_pin()]);
     assert_ne!(pin, shard_pin());
     assert_ne!(pin, pin_of(&MODEL));
     assert!(!pins().contains(&pin_of(&MODEL)));

@@ -1,9 +1,10 @@
 //! What liars say is caught by the means of the product: digests, replays, checks of answers.
 
 use edge_base::{TaskKind, Verdict, Work};
+use edge_tasks::compression::CompressionPayload;
 use edge_tasks::{
-    EmbeddingPayload, EmbeddingResult, Executor, Layout, Liar, Lie, MatchPayload, MatchResult,
-    Metric, default_model,
+    EmbeddingPayload, EmbeddingResult, Example, Executor, Layout, Liar, Lie, MatchPayload,
+    MatchResult, Metric, default_model,
 };
 
 use crate::world::{Change, DIM, Log, append, ask, body, check_bytes, filled, id, query, root};
@@ -26,14 +27,20 @@ fn lies_about_pure_work_differ_from_the_truth_and_decode() {
         let mut liar = Liar::new(lie, 3);
         let mut differing = 0;
         for n in 0..100 {
-            let (work, decodes): (Work, fn(&[u8]) -> bool) = if n % 2 == 0 {
+            let (work, decodes): (Work, fn(&[u8]) -> bool) = if n % 4 == 1 {
+                let data = texts(n).concat().into_bytes();
+                let payload = CompressionPayload::compress(data).encode().into();
+                (Work::Run { kind: TaskKind::Compression, payload }, |_| true)
+            } else if n % 2 == 0 {
                 let payload = EmbeddingPayload { model: default_model(), texts: texts(n) };
                 let payload = payload.encode().into();
                 let decodes = |bytes: &[u8]| EmbeddingResult::decode(bytes).is_ok();
                 (Work::Run { kind: TaskKind::Embedding, payload }, decodes)
             } else {
-                let (text, labels) = (format!("about {n}"), texts(n));
-                let payload = MatchPayload { model: default_model(), text, labels };
+                let (question, labels) = (vec![format!("about {n}")], texts(n));
+                let examples = vec![Example { label: 1, text: format!("like {n}") }];
+                let model = default_model();
+                let payload = MatchPayload { model, texts: question, labels, examples };
                 let payload = payload.encode().into();
                 let decodes = |bytes: &[u8]| MatchResult::decode(bytes).is_ok();
                 (Work::Run { kind: TaskKind::SemanticMatch, payload }, decodes)
@@ -47,7 +54,7 @@ fn lies_about_pure_work_differ_from_the_truth_and_decode() {
         assert_eq!(differing, liar.lies(), "{lie}: each lie is counted, and none is the truth");
         let expected = match lie {
             Lie::FlipBit => 100..=100,
-            Lie::OtherInput => 98..=98,
+            Lie::OtherInput => 97..=97,
             Lie::HonestThenSometimes => 10..=40,
         };
         assert!(expected.contains(&differing), "{lie}: {differing}");

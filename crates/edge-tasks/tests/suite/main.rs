@@ -6,6 +6,7 @@ mod bounds;
 mod check;
 mod golden;
 mod lies;
+mod matching;
 mod replay;
 mod work;
 mod world;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use edge_base::shard::{LogBatch, ShardQuery};
 use edge_base::{Digest, Hasher, ShardId, TaskKind, Work, codec};
+use edge_tasks::compression::CompressionPayload;
 use edge_tasks::{
-    EmbeddingPayload, EmbeddingResult, Executor, MatchPayload, Metric, RecordBody, TaskError,
-    VectorQuery, default_layout, default_model, record_id_for_text,
+    EmbeddingPayload, EmbeddingResult, Example, Executor, MatchPayload, MatchResult, Metric,
+    RecordBody, TaskError, VectorQuery, default_layout, default_model, record_id_for_text,
 };
 
 /// Doc comments and paragraphs of this project, one a line.
@@ -25,20 +26,30 @@ const LABELS: [&str; 8] = [
 ];
 
 /// The kinds of work, in the order of [`sections`].
-pub(crate) const SECTIONS: [&str; 4] =
-    ["embedding", "semantic_match", "vector_insert", "vector_search"];
+pub(crate) const SECTIONS: [&str; 5] =
+    ["embedding", "semantic_match", "vector_insert", "vector_search", "compression"];
 
 /// One digest for each of [`SECTIONS`], over all results of the kind.
-pub(crate) fn sections() -> Result<[Digest; 4], TaskError> {
+pub(crate) fn sections() -> Result<[Digest; 5], TaskError> {
     let executor = Executor::new();
     let texts: Vec<&str> = PASSAGES.lines().collect();
     let mut hashers = SECTIONS.map(Hasher::new);
     let vectors = embed(&executor, &texts, &mut hashers[0])?;
-    for text in texts.iter().step_by(5) {
-        let labels = LABELS.map(str::to_owned).to_vec();
-        let payload = MatchPayload { model: default_model(), text: (*text).to_owned(), labels };
+    let owned: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+    let labelled = owned.iter().zip(0..);
+    let labelled = labelled.map(|(text, n)| Example { label: n % 8, text: text.clone() });
+    let labelled: Vec<Example> = labelled.collect();
+    for examples in [0, 7, 200] {
+        let texts: Vec<String> = owned.iter().step_by(5).cloned().collect();
+        let (model, labels) = (default_model(), LABELS.map(str::to_owned).to_vec());
+        let payload =
+            MatchPayload { model, texts, labels, examples: labelled[..examples].to_vec() };
         let result = run(&executor, TaskKind::SemanticMatch, payload.encode())?;
         hashers[1].update_framed(&result);
+        let result = MatchResult::decode(&result)?;
+        for row in result.rows() {
+            hashers[1].update(&codec::encode(&result.scores(row)));
+        }
     }
     let shard = ShardId(Digest::of(b"passages"));
     append(&executor, shard, &texts, &vectors, &mut hashers[2])?;
@@ -49,7 +60,17 @@ pub(crate) fn sections() -> Result<[Digest; 4], TaskError> {
         let answer = executor.execute(&Work::Search { payload: codec::encode(&search).into() })?;
         hashers[3].update_framed(&answer);
     }
+    for data in [PASSAGES.as_bytes(), texts[7].as_bytes(), b""] {
+        let less = compressed(&executor, CompressionPayload::compress(data.to_vec()))?;
+        hashers[4].update_framed(&less);
+        let back = compressed(&executor, CompressionPayload::decompress(less, None))?;
+        hashers[4].update_framed(&back);
+    }
     Ok(hashers.map(Hasher::finish))
+}
+
+fn compressed(executor: &Executor, payload: CompressionPayload) -> Result<Vec<u8>, TaskError> {
+    run(executor, TaskKind::Compression, payload.encode())
 }
 
 fn run(executor: &Executor, kind: TaskKind, payload: Vec<u8>) -> Result<Vec<u8>, TaskError> {

@@ -1,0 +1,128 @@
+//! `compress` and `decompress`.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use edge_tasks::compression::COMPRESSED_BYTES_MAX;
+use serde_json::{Value, json};
+
+use super::{Context, ask, counted};
+use crate::{
+    args::{Compress, Decompress},
+    failure::{Exit, Failure, Outcome},
+};
+
+/// What is appended to a file's name.
+const SUFFIX: &str = "zst";
+
+pub(super) fn compress(context: &Context, compress: &Compress) -> Outcome {
+    let beside = || {
+        let mut name = compress.file.clone().into_os_string();
+        name.push(".");
+        name.push(SUFFIX);
+        Ok(PathBuf::from(name))
+    };
+    let body = json!({ "operation": "compress" });
+    run(context, compress, body, beside)
+}
+
+pub(super) fn decompress(context: &Context, decompress: &Decompress) -> Outcome {
+    let compress = &decompress.both;
+    let beside = || {
+        if compress.file.extension().is_some_and(|extension| extension == SUFFIX) {
+            return Ok(compress.file.with_extension(""));
+        }
+        let why = format!("{} does not end in .{SUFFIX}", compress.file.display());
+        let next = "name it with --output FILE";
+        Err(Failure::new(Exit::Usage, "where should the result go?", why, next))
+    };
+    let mut body = json!({ "operation": "decompress" });
+    if let Some(most) = decompress.max_bytes {
+        body["max_bytes"] = most.into();
+    }
+    run(context, compress, body, beside)
+}
+
+fn run(
+    context: &Context,
+    compress: &Compress,
+    mut body: Value,
+    beside: impl FnOnce() -> Outcome<PathBuf>,
+) -> Outcome {
+    let (data, dash) = (read(&compress.file)?, Path::new("-"));
+    let target = match &compress.output {
+        Some(path) => path.clone(),
+        None if compress.file == dash => dash.to_owned(),
+        None => beside()?,
+    };
+    if target != dash && !compress.force && target.exists() {
+        let what = format!("{} was not written", target.display());
+        let next = "name another file with --output, or overwrite it with --force";
+        return Err(Failure::new(Exit::Usage, what, "it exists", next));
+    }
+    body["data"] = BASE64_STANDARD.encode(&data).into();
+    body["priority"] = compress.priority.name().into();
+    let mut answer = context.client()?.post("/api/v1/compression", &body)?;
+    let result = BASE64_STANDARD
+        .decode(answer["data"].as_str().unwrap_or_default())
+        .map_err(|error| Failure::failed("the answer is not base64", error, "check --api"))?;
+    if target == dash && !context.global.json {
+        let written = io::stdout().lock().write_all(&result);
+        return written.map_err(|error| unwritten(&target, &error));
+    }
+    if target != dash {
+        write(&target, &result, compress.force)?;
+        answer["file"] = target.to_string_lossy().into();
+        if let Some(answer) = answer.as_object_mut() {
+            answer.remove("data");
+        }
+    }
+    answer["bytes_read"] = data.len().into();
+    context.show(&answer, |output, answer| {
+        let (from, to) = (counted(data.len(), "byte"), counted(result.len(), "byte"));
+        output.line(format!("{}: {from} -> {to}", target.display()));
+        ask::tasks(output, answer);
+    });
+    Ok(())
+}
+
+/// A file or standard input, one byte more than the limit at most.
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    let limit = COMPRESSED_BYTES_MAX as u64 + 1;
+    let mut data = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(limit).read_to_end(&mut data)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut data))
+    };
+    read.map_err(|error| {
+        let what = format!("{} cannot be read", path.display());
+        Failure::new(Exit::Usage, what, error, "check its path and permissions")
+    })?;
+    if data.len() > COMPRESSED_BYTES_MAX {
+        let why = format!("it is over the limit of {COMPRESSED_BYTES_MAX} bytes");
+        return Err(Failure::new(Exit::Usage, "too much at once", why, "split it"));
+    }
+    Ok(data)
+}
+
+fn write(path: &Path, data: &[u8], force: bool) -> Outcome {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if force {
+        options.create(true).truncate(true);
+    } else {
+        options.create_new(true);
+    }
+    let written = options.open(path).and_then(|mut file| file.write_all(data));
+    written.map_err(|error| unwritten(path, &error))
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    let what = format!("{} could not be written", path.display());
+    Failure::failed(what, error, "check the folder, its permissions and the room in it")
+}
