@@ -235,6 +235,19 @@ async fn the_main_job_by_http() {
         let found = client.post("/api/v1/collections/docs/search", filtered);
         assert_eq!(found["hits"].as_array().unwrap().len(), 1);
 
+        let checked = client.post("/api/v1/collections/docs/check", json!({"k": 2}));
+        assert_eq!(
+            (&checked["schema"], &checked["holds"]),
+            (&json!("edge-net.check/1"), &json!(true))
+        );
+        assert_eq!((&checked["recall"], &checked["unreachable"]), (&json!(1.0), &json!(0)));
+        let copy = &checked["shards"][0]["copy"];
+        assert_eq!((&copy["sampled"], &copy["rows"]), (&json!(3), &json!(3)), "{checked}");
+        assert_eq!(copy["root"], client.get("/api/v1/collections/docs")["shards"][0]["root"]);
+        let (status, said) =
+            client.refused("POST", "/api/v1/collections/docs/check", br#"{"sample": 0}"#);
+        assert!(status == 400 && said.contains("sample is 1 to 1000, not 0"), "{status} {said}");
+
         assert_eq!(client.get("/api/v1/collections/docs")["rows"], 3);
         assert_eq!(client.json("DELETE", "/api/v1/collections/docs", &Value::Null).0, 200);
         assert_eq!(client.get("/api/v1/collections")["collections"], json!([]));

@@ -326,6 +326,16 @@ Examples:
 Example:
   edge-net collection ls")]
     Ls,
+    /// Measure recall and look for damage in this node's copies
+    #[command(after_help = "\
+Hashes every record of this node's copies again, compares the roots with those that were signed, and
+looks for the neighbours of a sample once as a search does and once by comparing with every row. The
+exit code is 1 when a root is another one or a row cannot be found.
+
+Examples:
+  edge-net collection check notes
+  edge-net collection check notes --sample 1000 --ef 32")]
+    Check(Check),
     /// Remove a collection, everywhere
     #[command(after_help = "\
 Example:
@@ -334,6 +344,22 @@ Example:
         /// Its name
         name: String,
     },
+}
+
+/// `collection check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The collection
+    pub(crate) name: String,
+    /// How many records of each shard; at most 1000
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) sample: usize,
+    /// How many neighbours
+    #[arg(short, value_name = "N", default_value_t = 10)]
+    pub(crate) k: u32,
+    /// Search effort: candidates kept [default: the collection's]
+    #[arg(long, value_name = "N")]
+    pub(crate) ef: Option<u32>,
 }
 
 /// `collection import`.

@@ -164,6 +164,10 @@ fn a_node_alone() {
     assert_eq!((again["stored"].as_u64(), again["known"].as_u64()), (Some(0), Some(stored)));
     let collections = node.ask(&["collection", "ls"]);
     assert_eq!(collections["collections"][0]["rows"], stored);
+    let checked = node.ask(&["collection", "check", "notes", "--sample", "7"]);
+    assert_eq!((&checked["holds"], &checked["recall"]), (&true.into(), &1.0.into()), "{checked}");
+    let table = node.run(&["collection", "check", "notes"]);
+    assert!(String::from_utf8_lossy(&table.stdout).contains("holds"));
 
     let output = node.run(&["search", "x", "-c", "elsewhere"]);
     assert_eq!(output.status.code(), Some(4));

@@ -4,6 +4,7 @@
 //! decides about trust or money; a job splits work into tasks of good size, checks what a caller
 //! gave before anybody is paid for it, and decodes what comes back.
 
+mod check;
 mod compress;
 mod import;
 mod matching;
@@ -21,6 +22,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::runtime::NodeHandle;
 
+pub use check::{CheckOptions, CheckedShard, SAMPLE_MAX};
 pub use compress::Compressed;
 pub use import::{ImportError, ImportOptions, ImportReport, Progress, Record, RecordError};
 pub use matching::{LabelledText, MatchQuestion, Matched, MatchedText};

@@ -16,14 +16,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edge_base::{Digest, NodeId, Timestamp};
+use edge_base::{Digest, NodeId, ShardId, Timestamp};
 use edge_swarm::{Answer, Command, Event, Input, Refusal};
+use edge_tasks::{ShardCheck, TaskError};
 use edge_transport::{TransportHandle, TransportStats};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     config::Config,
     events::{EventLog, Sequenced, Subscription},
+    execute::TaskExecutor,
     folder::{ApiNote, Folder, FolderError},
     store::{Store, StoreStats},
     workers::{CpuShare, WorkerStats},
@@ -55,6 +57,7 @@ struct Inner {
     transport: TransportHandle,
     store: Arc<Store>,
     workers: Arc<WorkerStats>,
+    executor: Arc<TaskExecutor>,
     share: Arc<CpuShare>,
     folder: Arc<Folder>,
     gauges: Arc<Gauges>,
@@ -151,6 +154,18 @@ impl NodeHandle {
     /// Counters of the workers.
     pub fn worker_stats(&self) -> &WorkerStats {
         &self.0.workers
+    }
+
+    /// Examines a copy that this node holds: see [`edge_tasks::Executor::check_shard`]. It takes as
+    /// many exact scans as `sample` says, on the caller's thread.
+    pub fn check_shard(
+        &self,
+        shard: &ShardId,
+        sample: usize,
+        k: usize,
+        ef: Option<usize>,
+    ) -> Option<Result<ShardCheck, TaskError>> {
+        self.0.executor.check_shard(shard, sample, k, ef)
     }
 
     /// The CPU share that holds now.

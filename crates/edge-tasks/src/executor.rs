@@ -8,7 +8,7 @@ use edge_base::{ShardId, TaskKind, Work, codec};
 use edge_embed::Registry;
 
 use crate::query::Search;
-use crate::shard::{Checked, Shard};
+use crate::shard::{Checked, Shard, ShardCheck};
 use crate::{TaskError, check, compression, matching, pin, replay, text};
 
 /// The most shards of one executor.
@@ -102,6 +102,23 @@ impl Executor {
     /// [`TaskError::Broken`].
     pub fn shard_rows(&self, shard: &ShardId) -> Option<u64> {
         self.slot(shard)?.state(shard).ok().map(|state| state.rows())
+    }
+
+    /// Examines the copy of a shard that is held here: its records are hashed again, and the
+    /// neighbours of up to `sample` of them are looked for by a search and by comparing with every
+    /// row. `None` when it is not held.
+    ///
+    /// # Errors
+    /// [`TaskError::Broken`].
+    pub fn check_shard(
+        &self,
+        shard: &ShardId,
+        sample: usize,
+        k: usize,
+        ef: Option<usize>,
+    ) -> Option<Result<ShardCheck, TaskError>> {
+        let slot = self.slot(shard)?;
+        Some(slot.state(shard).map(|state| state.check(sample, k, ef)))
     }
 
     fn run(&self, kind: TaskKind, payload: &[u8]) -> Result<Vec<u8>, TaskError> {

@@ -76,8 +76,9 @@ mod shard;
 mod text;
 mod units;
 
-/// How vectors compare: `edge-index`'s, here because a [`Layout`] and a [`VectorQuery`] name it.
-pub use edge_index::Metric;
+/// How vectors compare, how searches look and how well they find: `edge-index`'s, here because a
+/// [`Layout`], a [`VectorQuery`] and a [`ShardCheck`] name them.
+pub use edge_index::{Metric, Mode, RecallCheck};
 
 pub use error::TaskError;
 pub use executor::{Executor, SHARDS_MAX};
@@ -91,5 +92,6 @@ pub use pin::{
 pub use query::{ANSWER_BYTES_MAX, EF_MAX, VectorQuery, score_from_key};
 pub use record::{RecordBody, normalised, record_id_for_key, record_id_for_text};
 pub use replay::HISTORY_BYTES_MAX;
+pub use shard::ShardCheck;
 pub use text::{EmbeddingPayload, EmbeddingResult, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX, TEXTS_MAX};
 pub use units::{append_units, compression_units, embedding_units, match_units, search_units};

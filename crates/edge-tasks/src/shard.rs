@@ -4,7 +4,7 @@ use edge_base::shard::{
     AppendResult, BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, LogBatch, ShardAnswer, ShardHit, score_key,
 };
 use edge_base::{Digest, codec};
-use edge_index::{Index, IndexError, Mode, Op, ROWS_MAX, Record, record_hash};
+use edge_index::{Index, IndexError, Mode, Op, ROWS_MAX, RecallCheck, Record, record_hash};
 
 use crate::query::Search;
 use crate::{LAYOUT_BYTES_MAX, Layout, RecordBody, TaskError, bounded};
@@ -61,6 +61,21 @@ fn accept(layout: &Layout, record: Record, expected: Digest) -> Result<Record, T
         return Err(TaskError::VectorForm);
     }
     Ok(canonical)
+}
+
+/// What [`crate::Executor::check_shard`] finds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ShardCheck {
+    /// The position in the log.
+    pub seq: u64,
+    /// Live records.
+    pub rows: u64,
+    /// The root over the records as they are in memory now.
+    pub root: Digest,
+    /// Whether that is the root that was signed after the last batch.
+    pub intact: bool,
+    /// How well searches find.
+    pub recall: RecallCheck,
 }
 
 /// One shard at one position of its log.
@@ -128,6 +143,21 @@ impl Shard {
         let limit = self.layout.exact_below as usize / if self.graph { 2 } else { 1 };
         self.graph = self.index.len() >= limit;
         Ok(AppendResult { seq: self.seq, root: self.index.root() })
+    }
+
+    /// Hashes the records again and measures recall on up to `sample` of them.
+    pub(crate) fn check(&self, sample: usize, k: usize, ef: Option<usize>) -> ShardCheck {
+        let manifest: Vec<_> =
+            self.index.records().map(|record| (record.id, record_hash(&record))).collect();
+        let root = edge_index::root_of(&manifest);
+        let ef = ef.or(Some(self.layout.ef as usize));
+        ShardCheck {
+            seq: self.seq,
+            rows: self.rows(),
+            root,
+            intact: root == self.index.root(),
+            recall: self.index.check_recall(sample, k, ef, self.seq),
+        }
     }
 
     /// Answers a search, with records and proofs.

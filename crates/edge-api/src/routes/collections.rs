@@ -1,13 +1,15 @@
 //! Collections: making, filling, searching, removing.
 
 use axum::extract::{Path, State};
-use edge_base::{CollectionId, Digest, NodeId, RecordId};
-use edge_node::jobs::{ImportOptions, Progress, Record, RecordError, SearchOptions};
+use edge_base::{CollectionId, Digest, NodeId, RecordId, ShardId};
+use edge_node::jobs::{
+    CheckOptions, CheckedShard, ImportOptions, Progress, Record, RecordError, SearchOptions,
+};
 use edge_swarm::{
     Command,
     command::{CollectionView, ShardSearchView, ShardView},
 };
-use edge_tasks::{Layout, Metric};
+use edge_tasks::{Layout, Metric, Mode, RecallCheck};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -249,4 +251,100 @@ pub(crate) async fn search(
         task: found.task.map(Checked::from),
     };
     tagged("edge-net.search/1", answer)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Check {
+    sample: Option<usize>,
+    k: Option<usize>,
+    ef: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct CheckAnswer {
+    collection: String,
+    node: NodeId,
+    holds: bool,
+    /// Of all records sampled.
+    recall: f64,
+    unreachable: usize,
+    shards: Vec<ShardChecked>,
+}
+
+#[derive(Serialize)]
+struct ShardChecked {
+    shard: ShardId,
+    rows: u64,
+    seq: u64,
+    holds: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy: Option<Copy>,
+}
+
+/// This node's copy of a shard.
+#[derive(Serialize)]
+struct Copy {
+    seq: u64,
+    rows: u64,
+    root: Digest,
+    intact: bool,
+    mode: &'static str,
+    #[serde(flatten)]
+    recall: Recall,
+}
+
+#[derive(Serialize)]
+struct Recall {
+    sampled: usize,
+    recall: f64,
+    recall_min: f64,
+    unreachable: usize,
+}
+
+impl From<CheckedShard> for ShardChecked {
+    fn from(checked: CheckedShard) -> Self {
+        let holds = checked.holds();
+        let copy = checked.copy.map(|copy| {
+            let RecallCheck { sampled, mode, recall, recall_min, unreachable } = copy.recall;
+            Copy {
+                seq: copy.seq,
+                rows: copy.rows,
+                root: copy.root,
+                intact: copy.intact,
+                mode: if mode == Mode::Exact { "exact" } else { "ann" },
+                recall: Recall { sampled, recall, recall_min, unreachable },
+            }
+        });
+        let view = checked.view;
+        ShardChecked { shard: view.shard, rows: view.rows, seq: view.seq, holds, copy }
+    }
+}
+
+/// `POST /api/v1/collections/{name}/check`: the copies that this node holds.
+pub(crate) async fn check(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(body): Body<Check>,
+) -> Outcome {
+    let defaults = CheckOptions::default();
+    let options = CheckOptions {
+        sample: body.sample.unwrap_or(defaults.sample),
+        k: body.k.unwrap_or(defaults.k),
+        ef: body.ef,
+    };
+    let checked = app.jobs.check_collection(&name, options).await?;
+    let of = |checked: &CheckedShard| checked.copy.map(|copy| copy.recall);
+    let copies: Vec<RecallCheck> = checked.iter().filter_map(of).collect();
+    let sampled: usize = copies.iter().map(|copy| copy.sampled).sum();
+    let found: f64 = copies.iter().map(|copy| copy.recall * copy.sampled as f64).sum();
+    let answer = CheckAnswer {
+        collection: name,
+        node: app.node.node(),
+        holds: checked.iter().all(CheckedShard::holds),
+        recall: if sampled == 0 { 1.0 } else { found / sampled as f64 },
+        unreachable: copies.iter().map(|copy| copy.unreachable).sum(),
+        shards: checked.into_iter().map(ShardChecked::from).collect(),
+    };
+    tagged("edge-net.check/1", answer)
 }

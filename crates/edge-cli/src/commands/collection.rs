@@ -1,4 +1,4 @@
-//! `collection`: create, import, list, remove.
+//! `collection`: create, import, list, check, remove.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, counted, list, node_name, text};
 use crate::{
-    args::{Collection, Import},
+    args::{Check, Collection, Import},
     client::{Client, escaped},
     failure::{Exit, Failure, Outcome},
     interrupt,
@@ -43,6 +43,7 @@ pub(super) fn run(context: &Context, command: Collection) -> Outcome {
                 }
             });
         }
+        Collection::Check(check) => return run_check(context, &check),
         Collection::Rm { name } => {
             let path = format!("/api/v1/collections/{}", escaped(&name));
             let answer = context.client()?.delete(&path)?;
@@ -55,6 +56,53 @@ pub(super) fn run(context: &Context, command: Collection) -> Outcome {
         }
     }
     Ok(())
+}
+
+fn run_check(context: &Context, check: &Check) -> Outcome {
+    let path = format!("/api/v1/collections/{}/check", escaped(&check.name));
+    let body = json!({ "sample": check.sample, "k": check.k, "ef": check.ef });
+    let answer = context.client()?.post(&path, &body)?;
+    context.show(&answer, |output, answer| {
+        let rows: Vec<Vec<String>> = list(answer, "shards").iter().map(checked_row).collect();
+        output.table(&["SHARD", "ROWS", "MODE", "RECALL", "WORST", "UNREACHABLE", "COPY"], &rows);
+    });
+    if answer["holds"] == true {
+        return Ok(());
+    }
+    let damaged = |shard: &&Value| shard["holds"] != true;
+    let shards: Vec<String> =
+        list(&answer, "shards").iter().filter(damaged).map(|shard| text(shard, "shard")).collect();
+    Err(Failure::new(
+        Exit::Failed,
+        format!("this node's copy of {} is damaged", check.name),
+        format!("shards {}", shards.join(", ")),
+        "restart the node: it builds its copies again from the log",
+    ))
+}
+
+fn checked_row(shard: &Value) -> Vec<String> {
+    let copy = &shard["copy"];
+    let name: String = text(shard, "shard").chars().take(8).collect();
+    if copy.is_null() {
+        let nothing = || String::from("-");
+        let other = String::from("held by others only");
+        return vec![name, text(shard, "rows"), nothing(), nothing(), nothing(), nothing(), other];
+    }
+    let share = |field: &str| copy[field].as_f64().map_or_else(String::new, |x| format!("{x:.4}"));
+    let state = match (shard["holds"] == true, copy["seq"] == shard["seq"]) {
+        (true, true) => String::from("holds"),
+        (true, false) => format!("at {} of {}", text(copy, "seq"), text(shard, "seq")),
+        (false, _) => String::from("DAMAGED"),
+    };
+    vec![
+        name,
+        text(copy, "rows"),
+        text(copy, "mode"),
+        share("recall"),
+        share("recall_min"),
+        text(copy, "unreachable"),
+        state,
+    ]
 }
 
 fn row(view: &Value) -> Vec<String> {

@@ -243,10 +243,11 @@ impl Parts {
             Bounds { threads: config.workers, pieces: WORK_QUEUE, bytes: config.memory.0 / 4 };
         let executor = Arc::new(TaskExecutor::new(options.lie));
         let results = completed.clone();
-        let workers = Workers::start(bounds, Arc::clone(&share), executor, move |work, outcome| {
-            // The peer's thread stops the workers before it goes: a result after that is unwanted.
-            let _ = results.send(Input::Executed { work, outcome });
-        });
+        let workers =
+            Workers::start(bounds, Arc::clone(&share), executor.clone(), move |work, outcome| {
+                // The peer's thread stops the workers before it goes: a result after that is unwanted.
+                let _ = results.send(Input::Executed { work, outcome });
+            });
 
         let sink = Sink {
             transport: transport.clone(),
@@ -272,6 +273,7 @@ impl Parts {
             transport: transport.clone(),
             store,
             workers: Arc::clone(workers.stats()),
+            executor,
             share: Arc::clone(&share),
             folder: Arc::clone(&folder),
             gauges: Arc::clone(&gauges),

@@ -289,6 +289,7 @@ fn searches_go_on_while_batches_arrive() {
     let (executor, mut log, _) = filled(layout, 150);
     let payload = ask(&log, &query(Metric::Cosine, 1), 5);
     let mut rng = edge_base::Rng::derive(3, "meanwhile");
+    let mut last = Digest::default();
     std::thread::scope(|scope| {
         let searcher = || {
             let mut last = 0;
@@ -305,10 +306,17 @@ fn searches_go_on_while_batches_arrive() {
                 .map(|n| (id(1_000 + batch * 30 + n), Some(body(&layout, &mut rng, 1))))
                 .collect();
             let batch = log.next(&changes);
-            root(&executor, &append(&batch)).unwrap();
+            last = root(&executor, &append(&batch)).unwrap().root;
             log.push(&batch);
         }
         searchers.into_iter().for_each(|searcher| searcher.join().unwrap());
     });
     assert_eq!(executor.shard_rows(&log.shard), Some(450));
+    // What was written in the midst of searches is whole, and all of it can be found.
+    let found = executor.check_shard(&log.shard, 450, 10, None).unwrap().unwrap();
+    assert_eq!((found.rows, found.intact, found.recall.sampled), (450, true, 450));
+    assert_eq!(found.root, last);
+    assert_eq!(found.recall.unreachable, 0);
+    assert!(found.recall.recall >= 0.95 && found.recall.recall_min <= found.recall.recall);
+    assert!(executor.check_shard(&edge_base::ShardId(Digest::of(b"?")), 1, 1, None).is_none());
 }
