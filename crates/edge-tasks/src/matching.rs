@@ -218,6 +218,9 @@ impl Labels {
     fn new(model: &dyn Model, labels: &[String], examples: &[Example]) -> Result<Self, TaskError> {
         let dim = model.dim();
         let mut points = embed(model, labels, "label")?;
+        if examples.is_empty() {
+            return Ok(Labels { dim, points, sums: Vec::new(), examples: Vec::new() });
+        }
         let mut sums = vec![0.0; points.len()];
         canon::add_scaled(&mut sums, &points, LABEL_WEIGHT);
         let texts: Vec<&str> = examples.iter().map(|example| example.text.as_str()).collect();
