@@ -45,6 +45,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/collections", get(collections::list).post(collections::create))
         .route("/api/v1/collections/{name}", get(collections::show).delete(collections::remove))
         .route("/api/v1/collections/{name}/records", post(collections::import))
+        .route("/api/v1/collections/{name}/records/delete", post(collections::delete))
         .route("/api/v1/collections/{name}/check", post(collections::check))
         .route("/api/v1/collections/{name}/search", post(collections::search))
         .route("/api/v1/ledger/balance", get(ledger::balance))

@@ -249,6 +249,25 @@ async fn the_main_job_by_http() {
         assert!(status == 400 && said.contains("sample is 1 to 1000, not 0"), "{status} {said}");
 
         assert_eq!(client.get("/api/v1/collections/docs")["rows"], 3);
+        let numbered = json!([{"text": "a numbered record", "id": 7}]);
+        assert_eq!(client.post("/api/v1/collections/docs/records", numbered)["stored"], 1);
+        let hash = found["hits"][0]["id"].clone();
+        let gone = client.post(
+            "/api/v1/collections/docs/records/delete",
+            json!({"ids": ["b", 7, "nobody", hash, "b"]}),
+        );
+        assert_eq!((&gone["deleted"], &gone["missing"]), (&json!(3), &json!(["nobody"])), "{gone}");
+        let again = client.post("/api/v1/collections/docs/records/delete", json!({"ids": ["b"]}));
+        assert_eq!((&again["deleted"], &again["missing"]), (&json!(0), &json!(["b"])));
+        assert_eq!(client.get("/api/v1/collections/docs")["rows"], 1);
+        let search = json!({"text": "bake bread", "k": 10});
+        let found = client.post("/api/v1/collections/docs/search", search);
+        assert_eq!(found["hits"].as_array().unwrap().len(), 1);
+        assert_eq!(found["hits"][0]["payload"]["text"], "draw a triangle");
+        // What was deleted can be stored again.
+        let again = client
+            .post("/api/v1/collections/docs/records", json!([{"text": "bake bread", "id": "b"}]));
+        assert_eq!(again["stored"], 1);
         assert_eq!(client.json("DELETE", "/api/v1/collections/docs", &Value::Null).0, 200);
         assert_eq!(client.get("/api/v1/collections")["collections"], json!([]));
 

@@ -326,6 +326,21 @@ Examples:
 Example:
   edge-net collection ls")]
     Ls,
+    /// Delete records by their ids
+    #[command(after_help = "\
+By the ids that a search answers with. Ids that no record has are named and are no error, so that a
+deletion can be repeated.
+
+Examples:
+  edge-net collection delete tickets 4711 4712
+  edge-net search spam -c notes -k 50 --json | jq -r '.hits[].id' | edge-net collection delete notes -")]
+    Delete {
+        /// The collection
+        name: String,
+        /// The ids, or `-` for one a line from standard input
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
     /// Measure recall and look for damage in this node's copies
     #[command(after_help = "\
 Hashes every record of this node's copies again, compares the roots with those that were signed, and

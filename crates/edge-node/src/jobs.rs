@@ -6,6 +6,7 @@
 
 mod check;
 mod compress;
+mod delete;
 mod import;
 mod matching;
 
@@ -24,7 +25,10 @@ use crate::runtime::NodeHandle;
 
 pub use check::{CheckOptions, CheckedShard, SAMPLE_MAX};
 pub use compress::Compressed;
-pub use import::{ImportError, ImportOptions, ImportReport, Progress, Record, RecordError};
+pub use delete::Deleted;
+pub use import::{
+    ImportError, ImportOptions, ImportReport, Progress, Record, RecordError, RecordKey,
+};
 pub use matching::{LabelledText, MatchQuestion, Matched, MatchedText};
 
 /// Texts one embedding task takes.

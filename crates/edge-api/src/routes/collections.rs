@@ -3,7 +3,8 @@
 use axum::extract::{Path, State};
 use edge_base::{CollectionId, Digest, NodeId, RecordId, ShardId};
 use edge_node::jobs::{
-    CheckOptions, CheckedShard, ImportOptions, Progress, Record, RecordError, SearchOptions,
+    CheckOptions, CheckedShard, Deleted, ImportOptions, Progress, Record, RecordError, RecordKey,
+    SearchOptions,
 };
 use edge_swarm::{
     Command,
@@ -162,6 +163,33 @@ fn read_records(text: &str) -> Result<Vec<Result<Record, String>>, Failure> {
     }
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     Ok(lines.map(|line| serde_json::from_str(line).map_err(|e| e.to_string())).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Delete {
+    ids: Vec<RecordKey>,
+}
+
+#[derive(Serialize)]
+struct DeleteAnswer {
+    deleted: u64,
+    missing: Vec<String>,
+    replicas: Option<usize>,
+}
+
+/// `POST /api/v1/collections/{name}/records/delete`.
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Body(body): Body<Delete>,
+) -> Outcome {
+    if body.ids.is_empty() {
+        return Err(Failure::invalid("`ids` is empty: name the records that are to go"));
+    }
+    let ids: Vec<String> = body.ids.into_iter().map(String::from).collect();
+    let Deleted { deleted, missing, replicas } = app.jobs.delete(&name, &ids).await?;
+    tagged("edge-net.deleted/1", DeleteAnswer { deleted, missing, replicas })
 }
 
 #[derive(Deserialize)]

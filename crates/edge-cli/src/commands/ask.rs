@@ -46,7 +46,7 @@ pub(super) fn embed(context: &Context, embed: &Embed) -> Outcome {
     Ok(())
 }
 
-fn lines() -> Outcome<Vec<String>> {
+pub(super) fn lines() -> Outcome<Vec<String>> {
     let mut out = Vec::new();
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| {

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, counted, list, node_name, text};
+use super::{Context, ask::lines, counted, list, node_name, plain, text};
 use crate::{
     args::{Check, Collection, Import},
     client::{Client, escaped},
@@ -22,6 +22,8 @@ use crate::{
 
 /// Records of one request.
 const BATCH: usize = 128;
+/// Ids of one request.
+const DELETE_BATCH: usize = 1_000;
 /// Requests in flight.
 const IN_FLIGHT: usize = 4;
 
@@ -43,6 +45,7 @@ pub(super) fn run(context: &Context, command: Collection) -> Outcome {
                 }
             });
         }
+        Collection::Delete { name, ids } => return run_delete(context, &name, &ids),
         Collection::Check(check) => return run_check(context, &check),
         Collection::Rm { name } => {
             let path = format!("/api/v1/collections/{}", escaped(&name));
@@ -55,6 +58,33 @@ pub(super) fn run(context: &Context, command: Collection) -> Outcome {
             context.show(&answer, |output, _| output.line(format!("removed {name}")));
         }
     }
+    Ok(())
+}
+
+fn run_delete(context: &Context, name: &str, ids: &[String]) -> Outcome {
+    let ids = match ids {
+        [dash] if dash == "-" => lines()?,
+        ids => ids.to_vec(),
+    };
+    if ids.is_empty() {
+        let next = "give an id, or one a line on standard input";
+        return Err(Failure::new(Exit::Usage, "nothing to delete", "no id was given", next));
+    }
+    let client = context.client()?;
+    let path = format!("/api/v1/collections/{}/records/delete", escaped(name));
+    let (mut deleted, mut missing) = (0, Vec::new());
+    for ids in ids.chunks(DELETE_BATCH) {
+        let answer = client.post(&path, &json!({ "ids": ids }))?;
+        deleted += answer["deleted"].as_u64().unwrap_or(0);
+        missing.extend(list(&answer, "missing").iter().cloned());
+    }
+    let answer = json!({ "schema": "edge-net.deleted/1", "deleted": deleted, "missing": missing });
+    context.show(&answer, |output, _| {
+        output.line(format!("deleted {}", counted(deleted as usize, "record")));
+        for id in &missing {
+            output.line(format!("no record has the id {}", plain(id)));
+        }
+    });
     Ok(())
 }
 

@@ -59,22 +59,31 @@ pub struct Record {
     pub payload: serde_json::Map<String, serde_json::Value>,
 }
 
+/// An id as callers write it: a text, or a number that stands for its digits.
+#[derive(Clone, PartialEq, Debug, serde::Deserialize)]
+#[serde(untagged, expecting = "`id` is a string or a number")]
+pub enum RecordKey {
+    /// Itself.
+    Text(String),
+    /// Its digits.
+    Number(serde_json::Number),
+}
+
+impl From<RecordKey> for String {
+    fn from(key: RecordKey) -> Self {
+        match key {
+            RecordKey::Text(text) => text,
+            RecordKey::Number(number) => number.to_string(),
+        }
+    }
+}
+
 fn text_or_number<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
 where
     D: serde::Deserializer<'de>,
 {
-    #[derive(serde::Deserialize)]
-    #[serde(untagged, expecting = "`id` is a string or a number")]
-    enum Id {
-        Text(String),
-        Number(serde_json::Number),
-    }
-
-    let id: Option<Id> = serde::Deserialize::deserialize(deserializer)?;
-    Ok(id.map(|id| match id {
-        Id::Text(text) => text,
-        Id::Number(number) => number.to_string(),
-    }))
+    let key: Option<RecordKey> = serde::Deserialize::deserialize(deserializer)?;
+    Ok(key.map(String::from))
 }
 
 /// How an import goes about it.
@@ -349,7 +358,12 @@ impl Jobs {
         }
     }
 
-    async fn append(&self, collection: &str, changes: Vec<Change>) -> Result<Appended, Refusal> {
+    /// Appends one batch; a try that was too late is made again.
+    pub(super) async fn append(
+        &self,
+        collection: &str,
+        changes: Vec<Change>,
+    ) -> Result<Appended, Refusal> {
         let all = changes.len() as u64;
         let units = edge_tasks::append_units(all);
         let mut tries = 0;
@@ -374,11 +388,11 @@ impl Jobs {
 }
 
 /// What became of one log batch.
-struct Appended {
-    stored: u64,
+pub(super) struct Appended {
+    pub(super) stored: u64,
     /// Stored by another import since this one looked.
     known: u64,
-    replicas: usize,
+    pub(super) replicas: usize,
 }
 
 impl ImportReport {
