@@ -91,12 +91,14 @@ pub enum Command {
         /// Cost units of the whole batch.
         units: u64,
     },
-    /// Which of these records the collection holds with these very contents.
+    /// Which of these records the collection holds, and with which contents.
     Known {
         /// The collection's name.
         collection: String,
         /// The ids.
         ids: Vec<RecordId>,
+        /// Whether records count whose last change still waits for replicas.
+        pending: bool,
     },
     /// Search every shard of a collection.
     Search {

@@ -547,7 +547,7 @@ fn a_collection_is_replicated_searched_repaired_and_survives_restarts() {
     net.start(0);
     net.run(Micros::from_secs(5));
     let ids = (0..100).map(|i| RecordId(Digest([i; 32]))).collect();
-    let known = net.ask(0, Command::Known { collection: "docs".into(), ids });
+    let known = net.ask(0, Command::Known { collection: "docs".into(), ids, pending: false });
     assert!(matches!(known, Ok(Answer::Known(list)) if list.len() == 100));
     assert_eq!(net.search().hits.len(), 5);
     assert!(net.append(100, 110).is_ok());

@@ -45,6 +45,8 @@ impl Jobs {
         let command = Command::Known {
             collection: collection.to_owned(),
             ids: candidates.iter().flatten().copied().collect(),
+            // A record whose replacement waits for replicas is there; the deletion comes after both.
+            pending: true,
         };
         let known: std::collections::BTreeSet<RecordId> = match self.node.call(command).await? {
             Answer::Known(entries) => entries.into_iter().map(|entry| entry.id).collect(),

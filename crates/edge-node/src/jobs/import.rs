@@ -289,7 +289,7 @@ impl Jobs {
             return Ok(BTreeMap::new());
         }
         let ids = rows.iter().map(|row| row.id).collect();
-        let command = Command::Known { collection: collection.to_owned(), ids };
+        let command = Command::Known { collection: collection.to_owned(), ids, pending: false };
         match self.node.call(command).await? {
             Answer::Known(entries) => {
                 Ok(entries.into_iter().map(|LogEntry { id, record }| (id, record)).collect())

@@ -401,8 +401,11 @@ impl World {
             }
             for chunk in ids.chunks(256) {
                 let ids = Arc::new(chunk.to_vec());
-                let command =
-                    Command::Known { collection: name_of(collection), ids: chunk.to_vec() };
+                let command = Command::Known {
+                    collection: name_of(collection),
+                    ids: chunk.to_vec(),
+                    pending: false,
+                };
                 self.probe(owner, Probe::Known { collection, ids }, command);
             }
         }

@@ -1167,14 +1167,23 @@ impl Peer {
         self.shards.waiting.push_back((call, command));
     }
 
-    pub(super) fn known_records(&mut self, call: CallId, name: String, ids: Vec<RecordId>) {
+    pub(super) fn known_records(
+        &mut self,
+        call: CallId,
+        name: String,
+        ids: Vec<RecordId>,
+        pending: bool,
+    ) {
         if !self.shards.recalling.is_empty() {
-            return self.wait_for_recall(call, Command::Known { collection: name, ids });
+            return self.wait_for_recall(call, Command::Known { collection: name, ids, pending });
         }
         let answer = self.own_collection(&name).map(|id| {
             let live = self.shards.collections.get(&id).map(|c| &c.live);
             let entry = |id: &RecordId| {
                 let (index, record) = live?.get(id)?;
+                if pending {
+                    return Some(LogEntry { id: *id, record: Some(*record) });
+                }
                 // Only what was accepted counts as stored.
                 let shard =
                     self.shards.collections.get(&self.find_own(&name)?)?.shards.get(index)?;

@@ -54,7 +54,9 @@ impl Peer {
             Command::Append { collection, changes, units } => {
                 self.append(call, collection, changes, units);
             }
-            Command::Known { collection, ids } => self.known_records(call, collection, ids),
+            Command::Known { collection, ids, pending } => {
+                self.known_records(call, collection, ids, pending);
+            }
             Command::Search { collection, k, query, units, remaining } => {
                 self.search(call, &collection, k, query, units, remaining);
             }
