@@ -1,5 +1,5 @@
-//! Texts to vectors: the tokenizer, the embedding model that is compiled in, and the registry of
-//! models by content hash.
+//! Texts to vectors: the tokenizer, the embedding model that is compiled in, encoders that are loaded,
+//! and the registry of models by content hash.
 //!
 //! **What it is not.** It holds no index, no task format and no training: the table in `model/` was
 //! fitted by `oracles/distill/` and is data here. It reads no clock, file or environment and starts no
@@ -8,7 +8,8 @@
 //! **The model.** A [`Tokenizer`] cuts a text into WordPiece ids exactly as BERT uncased does, by rules
 //! pinned in a table, so that the compiler's Unicode version does not matter. A [`Model`] turns a batch of
 //! texts into unit vectors; [`StaticModel`] does it by adding up one 8-bit row per token in canonical
-//! arithmetic (`edge_kernels::canon`). Everything an embedding depends on is hashed into
+//! arithmetic (`edge_kernels::canon`); an [`Encoder`] is a BERT of a sentence-transformers folder, whose
+//! files the caller reads. Everything an embedding depends on is hashed into
 //! [`Model::id`], and a [`Registry`] finds models by that hash or by name.
 //!
 //! ```
@@ -32,11 +33,13 @@
 //! - No text makes anything here panic, take more than linear time, or read more than the first 512
 //!   tokens for an embedding.
 
+mod encoder;
 mod model;
 mod registry;
 mod static_model;
 mod tokenizer;
 
+pub use encoder::{Encoder, EncoderFiles, LoadError};
 pub use model::{EmbedError, Model};
 pub use registry::{Registry, RegistryError};
 pub use static_model::StaticModel;

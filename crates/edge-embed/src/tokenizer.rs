@@ -68,7 +68,7 @@ pub struct UnknownToken {
 #[derive(Debug)]
 pub struct Tokenizer {
     tokens: Vec<String>,
-    rules: Rules,
+    rules: &'static Rules,
     ascii: [Ascii; 128],
     words: Words,
     trie: Trie,
@@ -101,11 +101,19 @@ impl Tokenizer {
     /// # Errors
     /// [`VocabularyError`] for an empty or repeated line, or when `[UNK]` is missing.
     pub fn new(vocabulary: &str) -> Result<Self, VocabularyError> {
-        let keys: Vec<&str> = vocabulary.lines().collect();
+        Tokenizer::from_tokens(&vocabulary.lines().collect::<Vec<_>>())
+    }
+
+    /// A tokenizer over tokens by id.
+    ///
+    /// # Errors
+    /// [`VocabularyError`] for an empty or repeated token, or when `[UNK]` is missing; a token's id is
+    /// called its line.
+    pub fn from_tokens(keys: &[&str]) -> Result<Self, VocabularyError> {
         if let Some(line) = keys.iter().position(|key| key.is_empty()) {
             return Err(VocabularyError::EmptyToken { line });
         }
-        let mut sorted = keys.clone();
+        let mut sorted = keys.to_vec();
         sorted.sort_unstable();
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(VocabularyError::Duplicate { token: pair[0].to_owned() });
@@ -113,17 +121,17 @@ impl Tokenizer {
         let unknown =
             keys.iter().position(|key| *key == UNKNOWN).ok_or(VocabularyError::NoUnknown)? as u32;
         let rules = Rules::builtin();
-        let ascii = std::array::from_fn(|byte| ascii_fate(&rules, byte as u8));
-        let words = Words::new(&keys);
-        let trie = Trie::new(&keys);
+        let ascii = std::array::from_fn(|byte| ascii_fate(rules, byte as u8));
+        let words = Words::new(keys);
+        let trie = Trie::new(keys);
         let (start, inside) = (trie.root(""), trie.root(CONTINUATION));
         let mut hasher = Hasher::new("edge-embed/wordpiece/1");
         hasher.update_framed(rules::SOURCE.as_bytes());
-        for key in &keys {
+        for key in keys {
             hasher.update_framed(key.as_bytes());
         }
         let id = hasher.finish();
-        let tokens = keys.into_iter().map(str::to_owned).collect();
+        let tokens = keys.iter().map(|key| (*key).to_owned()).collect();
         Ok(Tokenizer { tokens, rules, ascii, words, trie, start, inside, unknown, id })
     }
 

@@ -3,6 +3,8 @@
 //! The table answers for the reference's own Unicode version, whatever the compiler's is: two nodes
 //! built by different compilers must give one text the same ids.
 
+use std::sync::OnceLock;
+
 /// The answers, as ranges of scalar values; made by `oracles/tokenizer.py rules`.
 pub(super) const SOURCE: &str = include_str!("rules.txt");
 
@@ -56,9 +58,12 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// The table compiled in.
-    pub(super) fn builtin() -> Self {
-        Rules::parse(SOURCE).expect("invariant: the table compiled in is well formed")
+    /// The table compiled in, shared by all tokenizers.
+    pub(super) fn builtin() -> &'static Self {
+        static BUILTIN: OnceLock<Rules> = OnceLock::new();
+        BUILTIN.get_or_init(|| {
+            Rules::parse(SOURCE).expect("invariant: the table compiled in is well formed")
+        })
     }
 
     fn parse(source: &str) -> Option<Self> {
