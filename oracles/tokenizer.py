@@ -5,6 +5,7 @@
     VENV/bin/python oracles/tokenizer.py rules      # src/tokenizer/rules.txt
     VENV/bin/python oracles/tokenizer.py golden     # tests/golden/tokenizer*.txt|jsonl
     VENV/bin/python oracles/tokenizer.py compare FILE...   # any text files, line by line
+    VENV/bin/python oracles/tokenizer.py fuzz COUNT [SEED] # random strings, none kept unless it differs
 
 The reference is BertNormalizer (clean text, CJK spacing, strip accents, lower case), BertPreTokenizer
 and WordPiece with the vocabulary of crates/edge-embed/model, without special tokens: text is text,
@@ -140,10 +141,21 @@ def piece(rng, words):
     return out
 
 
-def fuzz_lines():
-    rng = random.Random(20261121)
+def vocabulary_words():
     vocab = (CRATE / "model/vocab.txt").read_text(encoding="utf8").split("\n")
-    words = [t.removeprefix("##") for t in vocab if t and not t.startswith("[")]
+    return [t.removeprefix("##") for t in vocab if t and not t.startswith("[")]
+
+
+def random_line(rng, words):
+    seps = rng.choice([["", " "], [" "], [" ", "  ", "\t", "\u00a0", "\u3000", "\n"]])
+    line = ""
+    for _ in range(rng.randrange(1, 10)):
+        line += piece(rng, words) + rng.choice(seps)
+    return line
+
+
+def fuzz_lines():
+    rng, words = random.Random(20261121), vocabulary_words()
     yield from [
         "", " ", "\t\r\n", "\u200b\ufeff", "\u0301", "a" * 100, "a" * 101, "\u00e9" * 100,
         "e\u0301" * 101, "command line tool to compress files", "\u4f60\u597d\uff0cworld",
@@ -152,11 +164,28 @@ def fuzz_lines():
         "\u037e\u1fef\u0387", "\U0002b81f\U0002b820\U0002b91f\U0002b920", "x" * 5000,
     ]
     for _ in range(3000):
-        seps = rng.choice([["", " "], [" "], [" ", "  ", "\t", "\u00a0", "\u3000", "\n"]])
-        line = ""
-        for _ in range(rng.randrange(1, 10)):
-            line += piece(rng, words) + rng.choice(seps)
-        yield line
+        yield random_line(rng, words)
+
+
+def fuzz(count, seed):
+    """Strings of the golden corpus's kind; a line feed in one becomes a carriage return."""
+    binary = ["cargo", "run", "-q", "--release", "-p", "edge-embed", "--example", "tokenize"]
+    rng, words, tok = random.Random(seed), vocabulary_words(), reference()
+    wrong = done = 0
+    while done < count:
+        lines = [random_line(rng, words).replace("\n", "\r") for _ in range(min(50_000, count - done))]
+        run = subprocess.run(
+            binary, input="\n".join(lines).encode(), capture_output=True, check=True, cwd=ROOT
+        )
+        ours = run.stdout.decode().split("\n")
+        wants = tok.encode_batch_fast(lines, add_special_tokens=False)
+        for line, got, want in zip(lines, ours, wants, strict=False):
+            if " ".join(map(str, want.ids)) != got:
+                wrong += 1
+                print("differs:", repr(line)[:200], "\n  want", want.ids, "\n  got ", got)
+        done += len(lines)
+        print(f"{done} strings, {wrong} differ", flush=True)
+    sys.exit(1 if wrong else 0)
 
 
 def golden():
@@ -199,6 +228,8 @@ if __name__ == "__main__":
             rules()
         case ["golden"]:
             golden()
+        case ["fuzz", count, *seed]:
+            fuzz(int(count), int(seed[0]) if seed else 1)
         case ["compare", *files]:
             compare(files)
         case _:

