@@ -5,8 +5,7 @@
     embed.py serve FOLDER TEXTS       # then a word a line on standard input, CPU seconds a line back
 
 `onnx`: onnxruntime, one thread, with its fused transformer operators, all texts once, sorted by length in
-batches of 32 padded to their longest (batch sizes 8 to 128 were tried; 32 is its best); tokenising not
-counted. `onnx_with_tokenizer`: with it. `onnx_one`: one text at a time, the first fifty. `tokenize`: `tokenizers`,
+batches of 32 padded to their longest; tokenising not counted. `onnx_with_tokenizer`: with it. `onnx_one`: one text at a time, the first fifty. `tokenize`: `tokenizers`,
 one text after the other; `tokenize_batch`: its encode_batch.
 """
 

@@ -1,17 +1,22 @@
 //! A BERT encoder that is loaded, not compiled in.
 
+use std::fmt;
+use std::sync::Arc;
+
 use edge_base::Digest;
 use edge_kernels::canon::{Kernels, NormalizeError};
 
 use crate::model::{EmbedError, Model};
 use crate::tokenizer::Tokenizer;
 
+mod bounded;
 mod download;
 mod error;
 mod folder;
 mod forward;
 mod parts;
 mod safetensors;
+mod word_piece;
 
 pub use error::LoadError;
 pub use folder::EncoderFiles;
@@ -27,11 +32,31 @@ use parts::Parts;
 /// are read. [`Model::embed`] is canonical: every operation is one of `edge_kernels::canon`, in the order
 /// that `docs/canon.md` section 9 and `encoder/forward.rs` say, so the bits are the same on every machine
 /// and in any batch. [`Encoder::embed_fast`] means the same up to rounding, for results that nobody compares.
-#[derive(Debug)]
+///
+/// Weights are laid out at loading for the back end of [`Kernels::active`], which canonical results are then
+/// computed on; [`Encoder::on`] gives the same model on another. Memory is about four bytes for each weight.
+///
+/// ```no_run
+/// use edge_embed::{Encoder, EncoderFiles, Model};
+///
+/// # fn read(path: std::path::PathBuf) -> Option<Vec<u8>> { std::fs::read(path).ok() }
+/// # let folder = std::path::Path::new("all-MiniLM-L6-v2");
+/// let contents = EncoderFiles::NAMES.map(|name| read(folder.join(name)));
+/// let files = EncoderFiles::from_contents(&contents);
+/// let encoder = Encoder::from_files("minilm", &files)?;
+/// let mut rows = Vec::new();
+/// encoder.embed_fast(&["one text", "another"], &mut rows).expect("no text is empty");
+/// assert_eq!(rows.len(), 2 * encoder.dim());
+/// // A quarter of the size, for other machines; it is a model of its own, with an id of its own.
+/// let download = Encoder::download(&files)?;
+/// assert_ne!(Encoder::from_download("minilm-i8", &download)?.id(), encoder.id());
+/// # Ok::<(), edge_embed::LoadError>(())
+/// ```
+#[derive(Clone)]
 pub struct Encoder {
     name: String,
     id: Digest,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     /// The ids of `[CLS]` and `[SEP]`.
     frame: [u32; 2],
     tokens_max: usize,
@@ -78,10 +103,10 @@ impl Encoder {
         Ok(Encoder {
             name: name.to_owned(),
             id: parts.id(tokenizer.id()),
-            tokenizer,
+            tokenizer: Arc::new(tokenizer),
             frame,
             tokens_max: parts.shape.tokens_max as usize,
-            network: Network::new(parts),
+            network: Network::new(Kernels::active(), parts),
         })
     }
 
@@ -90,17 +115,22 @@ impl Encoder {
         &self.tokenizer
     }
 
-    /// [`Model::embed`] on a named back end of the kernels. The bits are the same on all of them.
-    ///
-    /// # Errors
-    /// As [`Model::embed`]; of an empty text and another error the empty text is named.
-    pub fn embed_on(
-        &self,
-        kernels: Kernels,
-        texts: &[&str],
-        out: &mut Vec<f32>,
-    ) -> Result<(), EmbedError> {
-        self.run(Arithmetic::Canonical(kernels), texts, out)
+    /// The same model, name and id, with its weights laid out for `kernels`: for comparing back ends, whose
+    /// bits are the same. Tables and tokenizer are shared.
+    pub fn on(&self, kernels: Kernels) -> Encoder {
+        Encoder {
+            name: self.name.clone(),
+            id: self.id,
+            tokenizer: Arc::clone(&self.tokenizer),
+            frame: self.frame,
+            tokens_max: self.tokens_max,
+            network: self.network.on(kernels),
+        }
+    }
+
+    /// The back end that canonical results are computed on.
+    pub fn kernels(&self) -> Kernels {
+        self.network.kernels()
     }
 
     /// The same embeddings up to rounding, as fast as this machine can: for one's own use, never for a
@@ -140,6 +170,18 @@ impl Encoder {
     }
 }
 
+impl fmt::Debug for Encoder {
+    /// Without the weights, which are millions.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder")
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .field("dim", &self.dim())
+            .field("kernels", &self.kernels())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Model for Encoder {
     fn id(&self) -> Digest {
         self.id
@@ -167,6 +209,6 @@ impl Model for Encoder {
     }
 
     fn embed(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError> {
-        self.embed_on(Kernels::active(), texts, out)
+        self.run(Arithmetic::Canonical, texts, out)
     }
 }

@@ -30,8 +30,8 @@
 //! **Invariants.**
 //! - Equal model ids and equal texts give equal bits, on every back end of the kernels and in any batch.
 //! - An embedding has length 1 and no NaN, infinity or -0.
-//! - No text makes anything here panic, take more than linear time, or read more than the first 512
-//!   tokens for an embedding.
+//! - No text makes anything here panic, take more than linear time, or read more than the first
+//!   [`Model::max_tokens`] tokens for an embedding.
 
 mod encoder;
 mod model;

@@ -18,6 +18,8 @@ const VOCABULARY: &str = include_str!("../model/vocab.txt");
 
 /// A word of more characters than this becomes one `[UNK]`.
 const MAX_WORD_CHARS: usize = 100;
+/// A token longer than this is no part of any word that is cut.
+const MAX_TOKEN_BYTES: usize = 1024;
 const CONTINUATION: &str = "##";
 const UNKNOWN: &str = "[UNK]";
 /// Tokens that stand for no text; [`Tokenizer::decode`] leaves them out.
@@ -32,6 +34,14 @@ pub enum VocabularyError {
     EmptyToken {
         /// The line, from 0.
         line: usize,
+    },
+    /// A token is longer than any word: 1,024 bytes.
+    #[error("vocabulary line {line} has {bytes} bytes, more than a token may have")]
+    LongToken {
+        /// The line, from 0.
+        line: usize,
+        /// Its length.
+        bytes: usize,
     },
     /// Two lines hold the same token.
     #[error("vocabulary has {token:?} twice")]
@@ -99,7 +109,7 @@ impl Tokenizer {
     /// A tokenizer over a vocabulary of one token a line; the line number, from 0, is the id.
     ///
     /// # Errors
-    /// [`VocabularyError`] for an empty or repeated line, or when `[UNK]` is missing.
+    /// [`VocabularyError`] for an empty, overlong or repeated line, or when `[UNK]` is missing.
     pub fn new(vocabulary: &str) -> Result<Self, VocabularyError> {
         Tokenizer::from_tokens(&vocabulary.lines().collect::<Vec<_>>())
     }
@@ -107,11 +117,14 @@ impl Tokenizer {
     /// A tokenizer over tokens by id.
     ///
     /// # Errors
-    /// [`VocabularyError`] for an empty or repeated token, or when `[UNK]` is missing; a token's id is
-    /// called its line.
+    /// [`VocabularyError`] for an empty, overlong or repeated token, or when `[UNK]` is missing; a token's
+    /// id is called its line.
     pub fn from_tokens(keys: &[&str]) -> Result<Self, VocabularyError> {
         if let Some(line) = keys.iter().position(|key| key.is_empty()) {
             return Err(VocabularyError::EmptyToken { line });
+        }
+        if let Some(line) = keys.iter().position(|key| key.len() > MAX_TOKEN_BYTES) {
+            return Err(VocabularyError::LongToken { line, bytes: keys[line].len() });
         }
         let mut sorted = keys.to_vec();
         sorted.sort_unstable();
@@ -437,6 +450,8 @@ mod tests {
         let error = |text: &str| Tokenizer::new(text).unwrap_err().to_string();
         assert_eq!(error("[UNK]\n\na"), "vocabulary line 1 is empty");
         assert_eq!(error("[UNK]\na\na"), "vocabulary has \"a\" twice");
+        let long = format!("[UNK]\n{}", "a".repeat(1025));
+        assert_eq!(error(&long), "vocabulary line 1 has 1025 bytes, more than a token may have");
         assert_eq!(error("a\nb"), "vocabulary has no [UNK]");
         assert_eq!(error(""), "vocabulary has no [UNK]");
     }

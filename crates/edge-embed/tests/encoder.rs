@@ -83,12 +83,12 @@ fn canonical_bits_are_the_same_on_every_back_end_and_in_any_batch() {
     let mut all = Vec::new();
     encoder.embed(&texts, &mut all).unwrap();
     for simd in simd::available() {
-        let kernels = Kernels::on(simd).unwrap();
+        let encoder = encoder.on(Kernels::on(simd).unwrap());
         for size in [1, 3, 20] {
             let mut joined = Vec::new();
             for batch in texts.chunks(size) {
                 let mut out = Vec::new();
-                encoder.embed_on(kernels, batch, &mut out).unwrap();
+                encoder.embed(batch, &mut out).unwrap();
                 joined.extend(out);
             }
             assert_eq!(bits(&joined), bits(&all), "{simd}, batches of {size}");
@@ -106,6 +106,15 @@ fn vocab_txt_and_tokenizer_json_are_the_same_model_and_each_setting_another() {
     assert_eq!(Encoder::from_files("other", &tiny::FILES).unwrap().id(), base.id());
     let longer = EncoderFiles { sentence: None, ..tiny::FILES };
     assert_eq!(load(&longer).max_tokens(), 46);
+    for (settings, most) in [
+        (r#"{"do_lower_case":true,"model_max_length":20,"strip_accents":null}"#, 18),
+        (r#"{"model_max_length":1000000000000000019884624838656}"#, 46),
+        (r#"{"tokenizer_class":"BertTokenizer"}"#, 46),
+    ] {
+        let tokenizer_settings = Some(settings.as_bytes());
+        assert_eq!(load(&EncoderFiles { tokenizer_settings, ..longer }).max_tokens(), most);
+        assert_eq!(load(&EncoderFiles { tokenizer_settings, ..tiny::FILES }).id(), base.id());
+    }
     let projected = EncoderFiles { projection: Some(tiny::PROJECTION), ..tiny::FILES };
     let mut weights = tiny::FILES.tensors.unwrap().to_vec();
     *weights.last_mut().unwrap() ^= 1;
@@ -231,6 +240,7 @@ fn what_is_not_such_an_encoder_is_named() {
     for (from, to, why) in configs {
         check(EncoderFiles { config: Some(&config(from, to)), ..f }, why);
     }
+    let added = r#"{"content":"a","id":1},"#.repeat(5000);
     let tokenizers = [
         (
             "\"WordPiece\",\"unk",
@@ -250,6 +260,11 @@ fn what_is_not_such_an_encoder_is_named() {
         ("\"max_input_chars_per_word\":100", "\"max_input_chars_per_word\":50", "word is 50"),
         ("\"TemplateProcessing\"", "\"RobertaProcessing\"", "post_processor is"),
         ("\"hello\":", "\"hello2\":100,\"hello\":", "tokenizer.json is malformed"),
+        ("\"hello\":", "\"hello\":1,\"hello\":", "token \"hello\" occurs twice"),
+        ("\"vocab\":{", "\"vocab\":[[\"a\",0.5]],\"x\":{", "no model.vocab"),
+        ("\"added_tokens\":[", &format!("\"added_tokens\":[{}", added), "more than 4096"),
+        ("\"single\":[", &format!("\"single\":[{}", "{},".repeat(20)), "more than 16"),
+        ("\"lowercase\":true", "\"lowercase\":[true]", "lowercase is []"),
         ("\"[CLS]\":2", "\"[XLS]\":2", "added_tokens is \"[CLS]\""),
     ];
     for (from, to, why) in tokenizers {
@@ -273,10 +288,113 @@ fn what_is_not_such_an_encoder_is_named() {
     check(lines, "vocabulary has no [SEP]");
     let short = edited(f.sentence, "40", "2");
     check(EncoderFiles { sentence: Some(&short), ..f }, "max_seq_length is 2, not in 3..=48");
+    let long = edited(f.sentence, "40", "49");
+    check(EncoderFiles { sentence: Some(&long), ..f }, "max_seq_length is 49, not in 3..=48");
+    let settings = [
+        (r#"{"do_lower_case":false}"#, "tokenizer_config.json: do_lower_case is false"),
+        (r#"{"strip_accents":false}"#, "strip_accents is false"),
+        (r#"{"tokenize_chinese_chars":false}"#, "tokenize_chinese_chars is false"),
+        (r#"{"truncation_side":"left"}"#, "truncation_side is \"left\"; supported: right"),
+        (r#"{"do_lower_case":[1,[2]]}"#, "do_lower_case is []"),
+        ("1", "tokenizer_config.json is malformed"),
+    ];
+    for (text, why) in settings {
+        check(EncoderFiles { tokenizer_settings: Some(text.as_bytes()), ..f }, why);
+    }
+    let class = Some(&br#"{"tokenizer_class":"BertJapaneseTokenizer"}"#[..]);
+    let lines = EncoderFiles { tokenizer: None, vocabulary: Some(tiny::VOCABULARY), ..f };
+    check(EncoderFiles { tokenizer_settings: class, ..lines }, "BertJapaneseTokenizer");
+    let prompts = [
+        (r#"{"default_prompt_name":"query"}"#, "default_prompt_name is \"query\""),
+        (r#"{"similarity_fn_name":"euclidean"}"#, "similarity_fn_name is \"euclidean\""),
+    ];
+    for (text, why) in prompts {
+        check(EncoderFiles { prompts: Some(text.as_bytes()), ..f }, why);
+    }
+    let dot = Some(&br#"{"similarity_fn_name":"dot","prompts":{"query":"q: "}}"#[..]);
+    load(&EncoderFiles { prompts: dot, ..f });
+    check(EncoderFiles { prompts: dot, modules: None, ..f }, "similarity_fn_name is \"dot\"");
     let nan = [f32::NAN; 32].map(f32::to_le_bytes).concat();
     check(EncoderFiles { projection: Some(&nan), ..f }, "not finite");
     for name in ["", "Upper", "with space", "a/b", &"a".repeat(65)] {
         assert!(Encoder::from_files(name, &f).unwrap_err().to_string().starts_with("model name"));
+    }
+}
+
+/// The tiny model's tensors as F32, each value changed by `change`, which is told the tensor's name.
+fn changed_tensors(change: impl Fn(&str, f32) -> f32) -> Vec<u8> {
+    let bytes = tiny::FILES.tensors.unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let mut tensors: Vec<(&String, &mut Value)> = header
+        .as_object_mut()
+        .unwrap()
+        .iter_mut()
+        .filter(|(name, _)| *name != "__metadata__")
+        .collect();
+    tensors.sort_by_key(|(_, entry)| entry["data_offsets"][0].as_u64());
+    let (mut data, mut at) = (Vec::new(), 8 + length);
+    for (name, entry) in tensors {
+        let count: u64 =
+            entry["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).product();
+        let start = data.len();
+        for half in bytes[at..].chunks(2).take(count as usize) {
+            let half = u16::from_le_bytes([half[0], half[1]]);
+            // Of a number that is not subnormal in binary16.
+            let bits =
+                u32::from(half & 0x8000) << 16 | (u32::from(half & 0x7fff) << 13) + (112 << 23);
+            data.extend(change(name, f32::from_bits(bits)).to_le_bytes());
+        }
+        at += 2 * count as usize;
+        entry["dtype"] = "F32".into();
+        entry["data_offsets"] = serde_json::json!([start, data.len()]);
+    }
+    let header = header.to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat()
+}
+
+/// A model whose numbers grow beyond `f32` on the way has no embeddings, in either arithmetic.
+#[test]
+fn what_overflows_is_an_error_and_never_a_vector() {
+    let texts = ["hello world", "the quick fox"];
+    let tensors = changed_tensors(|_, value| value);
+    let same = load(&EncoderFiles { tensors: Some(&tensors), ..tiny::FILES });
+    let (mut out, mut want) = (Vec::new(), Vec::new());
+    same.embed_fast(&texts, &mut out).unwrap();
+    load(&tiny::FILES).embed_fast(&texts, &mut want).unwrap();
+    assert!(out.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-3));
+    for (part, factor) in [
+        ("layer.0.attention.self.query.weight", 1e37),
+        ("layer.1.attention.self.key.weight", 1e37),
+        ("layer.0.attention.self.value.weight", 1e38),
+        ("layer.1.intermediate.dense.weight", 3e38),
+        ("layer.1.output.dense.weight", 3e38),
+        ("embeddings.LayerNorm.weight", 1e37),
+    ] {
+        let change = |name: &str, value: f32| {
+            if name.ends_with(part) { (value * factor).clamp(f32::MIN, f32::MAX) } else { value }
+        };
+        let tensors = changed_tensors(change);
+        let encoder = load(&EncoderFiles { tensors: Some(&tensors), ..tiny::FILES });
+        for fast in [false, true] {
+            let result = if fast {
+                encoder.embed_fast(&texts, &mut out)
+            } else {
+                encoder.embed(&texts, &mut out)
+            };
+            match result {
+                Ok(()) => {
+                    assert!((canon::sum_squares(&out[..32]) - 1.0).abs() < 1e-5, "{part} {fast}");
+                    println!("{part} {fast}: a vector");
+                }
+                Err(error) => {
+                    assert!(
+                        matches!(error, EmbedError::NoDirection { index: 0, .. }),
+                        "{part} {fast}"
+                    )
+                }
+            }
+        }
     }
 }
 

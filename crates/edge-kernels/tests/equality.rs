@@ -216,6 +216,7 @@ fn check_matmul(m: usize, n: usize, k: usize, seed: u64) {
     let (a, b) = (random.values(m * k), random.values(k * n));
     let mut want = vec![f32::NAN; m * n];
     scalar::matmul(m, n, k, &a, &b, &mut want);
+    let elsewhere = PackedMatrix::new(Kernels::active(), k, n, &b);
     for kernels in back_ends() {
         let mut got = vec![f32::NAN; m * n];
         kernels.matmul(m, n, k, &a, &b, &mut got);
@@ -224,6 +225,7 @@ fn check_matmul(m: usize, n: usize, k: usize, seed: u64) {
         for packed in [
             PackedMatrix::new(kernels, k, n, &b),
             PackedMatrix::transposed(kernels, n, k, &transposed),
+            elsewhere.repacked(kernels),
         ] {
             got.fill(f32::NAN);
             packed.multiply(m, &a, &mut got);

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::path::Path;
 
-use edge_embed::{Encoder, EncoderFiles};
+use edge_embed::{Encoder, EncoderFiles, Model};
 use edge_kernels::canon::{self, Kernels};
 use edge_kernels::simd;
 use rustix::time::{ClockId, clock_gettime};
@@ -89,11 +89,11 @@ fn measure(rival: &mut Rival, folder: &Path, texts: &[&str]) {
         }
     });
     for simd in simd::available().into_iter().skip(1) {
-        let kernels = Kernels::on(simd).expect("invariant: listed as available");
+        let encoder = encoder.on(Kernels::on(simd).expect("invariant: listed as available"));
         let bench = format!("encoder_canonical_{simd}");
         beside(rival, count, [&bench, "texts"], "onnx_with_tokenizer", || {
             for batch in texts.chunks(BATCH) {
-                encoder.embed_on(kernels, black_box(batch), &mut out).expect("no text is empty");
+                encoder.embed(black_box(batch), &mut out).expect("no text is empty");
             }
         });
     }

@@ -11,8 +11,9 @@
 use edge_base::{Digest, codec};
 use edge_kernels::canon;
 
+use super::bounded::Few;
 use super::error::LoadError;
-use super::parts::{Parts, Shape};
+use super::parts::{Parts, Shape, VOCABULARY_MAX};
 
 const FILE: &str = "model file";
 const MAGIC: &[u8; 8] = b"edgenc8\n";
@@ -81,7 +82,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Parts, LoadError> {
         return Err(bad("its header is too long"));
     }
     let header = rest.take(length).ok_or_else(|| bad("it ends within its header"))?;
-    let (shape, tokens): (Shape, Vec<String>) =
+    let (shape, Few(tokens)): (Shape, Few<String, VOCABULARY_MAX>) =
         codec::decode(header).map_err(|error| LoadError::malformed(FILE, error))?;
     shape.check()?;
     if tokens.len() > shape.vocabulary as usize {

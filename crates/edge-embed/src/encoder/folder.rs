@@ -2,34 +2,36 @@
 
 use std::collections::BTreeMap;
 
+use edge_kernels::canon;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::bounded::Setting;
 use super::error::LoadError;
 use super::parts::{Parts, Shape};
 use super::safetensors::Tensors;
-use edge_kernels::canon;
+use super::word_piece::{TokenizerSettings, tokens_of_json, tokens_of_lines};
 
 const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const VOCABULARY: &str = "vocab.txt";
+const TENSORS: &str = "model.safetensors";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const VOCABULARY: &str = "vocab.txt";
+pub(super) const TOKENIZER_SETTINGS: &str = "tokenizer_config.json";
 const MODULES: &str = "modules.json";
 const POOLING: &str = "1_Pooling/config.json";
 const SENTENCE: &str = "sentence_bert_config.json";
+const PROMPTS: &str = "config_sentence_transformers.json";
 const PROJECTION: &str = "edge_projection_f32.bin";
-
-/// Where nothing says how many tokens of a text are read, and the most there may be.
-const TOKENS_MAX: u32 = 512;
-const JSON_BYTES_MAX: usize = 64 << 20;
-const TENSOR_BYTES_MAX: usize = 2_000_000_000;
 
 /// The contents of a sentence-transformers folder, read by the caller: the crate opens no file.
 ///
 /// Required are `config`, `tensors` and one of `tokenizer` and `vocabulary`. The model is BERT with
 /// absolute positions and the exact GELU, over an uncased WordPiece vocabulary; everything else is
 /// refused by name. Embeddings have length 1 whether or not the folder asks for it. `[CLS]` and `[SEP]`
-/// frame a text; a text of more than `max_seq_length` tokens (512 where nothing says so) is cut there.
+/// frame a text. As sentence-transformers does, a text of more tokens than `max_seq_length` of
+/// `sentence_bert_config.json` is cut at its end; where that is missing, the lesser of `model_max_length` of
+/// `tokenizer_config.json` and `max_position_embeddings` of `config.json` counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EncoderFiles<'a> {
     /// `config.json`.
@@ -40,12 +42,17 @@ pub struct EncoderFiles<'a> {
     pub tokenizer: Option<&'a [u8]>,
     /// `vocab.txt`: one token a line; taken to be uncased.
     pub vocabulary: Option<&'a [u8]>,
+    /// `tokenizer_config.json`, which must not contradict the tokenizer.
+    pub tokenizer_settings: Option<&'a [u8]>,
     /// `modules.json`: what follows the transformer.
     pub modules: Option<&'a [u8]>,
     /// `1_Pooling/config.json`; mean pooling where it is missing.
     pub pooling: Option<&'a [u8]>,
     /// `sentence_bert_config.json`: how many tokens are read.
     pub sentence: Option<&'a [u8]>,
+    /// `config_sentence_transformers.json`: that no prompt is put before texts, and vectors are compared by
+    /// cosine.
+    pub prompts: Option<&'a [u8]>,
     /// `edge_projection_f32.bin`, ours: `[hidden, columns]` little-endian f32, row-major. Embeddings are
     /// multiplied by it and brought to length 1 again, for example into the space of the static model.
     pub projection: Option<&'a [u8]>,
@@ -62,38 +69,67 @@ impl<'a> EncoderFiles<'a> {
     /// let files = EncoderFiles::from_contents(&contents);
     /// # assert!(files.config.is_none());
     /// ```
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 10] = [
         CONFIG,
-        "model.safetensors",
+        TENSORS,
         TOKENIZER,
         VOCABULARY,
+        TOKENIZER_SETTINGS,
         MODULES,
         POOLING,
         SENTENCE,
+        PROMPTS,
         PROJECTION,
     ];
 
+    /// The most bytes that a file of one of [`Self::NAMES`] may have: a caller need not read more.
+    pub fn bytes_max(name: &str) -> usize {
+        match name {
+            TENSORS => 2_000_000_000,
+            TOKENIZER | VOCABULARY => 32 << 20,
+            PROJECTION => 4096 * 4096 * 4,
+            _ => 1 << 20,
+        }
+    }
+
     /// The contents of the files of [`Self::NAMES`], in that order; `None` where there is no such file.
-    pub fn from_contents(contents: &'a [Option<Vec<u8>>; 8]) -> Self {
-        let [config, tensors, tokenizer, vocabulary, modules, pooling, sentence, projection] =
-            contents.each_ref().map(|content| content.as_deref());
+    pub fn from_contents(contents: &'a [Option<Vec<u8>>; 10]) -> Self {
+        let [
+            config,
+            tensors,
+            tokenizer,
+            vocabulary,
+            tokenizer_settings,
+            modules,
+            pooling,
+            sentence,
+            prompts,
+            projection,
+        ] = contents.each_ref().map(|content| content.as_deref());
         EncoderFiles {
             config,
             tensors,
             tokenizer,
             vocabulary,
+            tokenizer_settings,
             modules,
             pooling,
             sentence,
+            prompts,
             projection,
         }
     }
 
     pub(super) fn parts(&self) -> Result<Parts, LoadError> {
-        let mut shape = self.shape()?;
+        let settings = self
+            .tokenizer_settings
+            .map_or_else(|| Ok(TokenizerSettings::default()), TokenizerSettings::read)?;
+        settings.check(self.tokenizer.is_none())?;
+        let mut shape = self.shape(settings.tokens_max())?;
         shape.check()?;
         shape.pool_first = self.pools_first(shape.hidden)?;
-        self.check_modules()?;
+        let normalizes = self.check_modules()?;
+        self.check_prompts(normalizes)?;
         let tokens = match (self.tokenizer, self.vocabulary) {
             (Some(json), _) => tokens_of_json(json)?,
             (None, Some(lines)) => tokens_of_lines(lines)?,
@@ -106,9 +142,8 @@ impl<'a> EncoderFiles<'a> {
             let why = format!("{tokens} tokens, but vocab_size of {CONFIG} is {rows}");
             return Err(LoadError::malformed(TOKENIZER, why));
         }
-        let file = "model.safetensors";
-        let bytes = self.tensors.ok_or(LoadError::MissingFile { file })?;
-        limit(file, bytes, TENSOR_BYTES_MAX)?;
+        let bytes = self.tensors.ok_or(LoadError::MissingFile { file: TENSORS })?;
+        limit(TENSORS, bytes)?;
         let file = Tensors::read(bytes)?;
         // Files of models with a head on top name the encoder in it.
         let prefix = if file.has("bert.embeddings.word_embeddings.weight") { "bert." } else { "" };
@@ -120,7 +155,8 @@ impl<'a> EncoderFiles<'a> {
         Ok(Parts { shape, tokens, tensors, projection })
     }
 
-    fn shape(&self) -> Result<Shape, LoadError> {
+    /// The sizes; `settings_max` is what the tokenizer's settings say of the most tokens.
+    fn shape(&self, settings_max: Option<u32>) -> Result<Shape, LoadError> {
         #[derive(Deserialize)]
         struct Config {
             model_type: Option<String>,
@@ -175,17 +211,18 @@ impl<'a> EncoderFiles<'a> {
         }
         let sentence: Sentence =
             self.sentence.map_or(Ok(Sentence::default()), |text| json(SENTENCE, text))?;
-        let most = TOKENS_MAX.min(config.max_position_embeddings);
+        let positions = config.max_position_embeddings;
+        let most = settings_max.map_or(positions, |most| most.min(positions));
         Ok(Shape {
             hidden: config.hidden_size,
             layers: config.num_hidden_layers,
             heads: config.num_attention_heads,
             inner: config.intermediate_size,
-            positions: config.max_position_embeddings,
+            positions,
             vocabulary: config.vocab_size,
             types: config.type_vocab_size.unwrap_or(2),
             epsilon_bits: (config.layer_norm_eps.unwrap_or(1e-12) as f32).to_bits(),
-            tokens_max: sentence.max_seq_length.unwrap_or(most).min(most),
+            tokens_max: sentence.max_seq_length.unwrap_or(most),
             pool_first: false,
             projected: 0,
         })
@@ -220,17 +257,19 @@ impl<'a> EncoderFiles<'a> {
         }
     }
 
-    fn check_modules(&self) -> Result<(), LoadError> {
+    /// Whether the modules bring vectors to length 1.
+    fn check_modules(&self) -> Result<bool, LoadError> {
         #[derive(Deserialize)]
         struct Module {
             r#type: String,
         }
-        let Some(text) = self.modules else { return Ok(()) };
+        let Some(text) = self.modules else { return Ok(false) };
         let modules: Vec<Module> = json(MODULES, text)?;
         let kinds: Vec<&str> =
             modules.iter().map(|m| m.r#type.rsplit('.').next().unwrap_or(&m.r#type)).collect();
         match kinds[..] {
-            ["Transformer", "Pooling"] | ["Transformer", "Pooling", "Normalize"] => Ok(()),
+            ["Transformer", "Pooling"] => Ok(false),
+            ["Transformer", "Pooling", "Normalize"] => Ok(true),
             _ => Err(LoadError::Unsupported {
                 file: MODULES,
                 setting: "the sequence of modules",
@@ -240,9 +279,36 @@ impl<'a> EncoderFiles<'a> {
         }
     }
 
+    fn check_prompts(&self, normalizes: bool) -> Result<(), LoadError> {
+        #[derive(Deserialize)]
+        struct Settings {
+            #[serde(default)]
+            default_prompt_name: Setting,
+            #[serde(default)]
+            similarity_fn_name: Setting,
+        }
+        let Some(text) = self.prompts else { return Ok(()) };
+        let settings: Settings = json(PROMPTS, text)?;
+        let unsupported = |setting, value: &Setting, supported| {
+            let value = value.to_string();
+            Err(LoadError::Unsupported { file: PROMPTS, setting, value, supported })
+        };
+        let prompt = &settings.default_prompt_name;
+        if !prompt.is_null() {
+            return unsupported("default_prompt_name", prompt, "null");
+        }
+        let similarity = &settings.similarity_fn_name;
+        // Of vectors of length 1 the dot product is the cosine.
+        let cosine = *similarity == *"cosine" || (normalizes && *similarity == *"dot");
+        if cosine || similarity.is_null() {
+            return Ok(());
+        }
+        unsupported("similarity_fn_name", similarity, "cosine, or dot behind Normalize")
+    }
+
     fn projection(&self, shape: &mut Shape) -> Result<Vec<f32>, LoadError> {
         let Some(bytes) = self.projection else { return Ok(Vec::new()) };
-        limit(PROJECTION, bytes, 4096 * 4096 * 4)?;
+        limit(PROJECTION, bytes)?;
         let row = 4 * shape.hidden as usize;
         if bytes.is_empty() || row == 0 || !bytes.len().is_multiple_of(row) {
             let why = format!("{} bytes are no [{}, n] of f32", bytes.len(), shape.hidden);
@@ -257,113 +323,16 @@ impl<'a> EncoderFiles<'a> {
     }
 }
 
-fn limit(file: &'static str, bytes: &[u8], limit: usize) -> Result<(), LoadError> {
+/// Refuses a file of more than [`EncoderFiles::bytes_max`].
+pub(super) fn limit(file: &'static str, bytes: &[u8]) -> Result<(), LoadError> {
+    let limit = EncoderFiles::bytes_max(file);
     if bytes.len() <= limit {
         return Ok(());
     }
     Err(LoadError::TooLarge { file, bytes: bytes.len(), limit })
 }
 
-fn json<T: DeserializeOwned>(file: &'static str, text: &[u8]) -> Result<T, LoadError> {
-    limit(file, text, JSON_BYTES_MAX)?;
+pub(super) fn json<T: DeserializeOwned>(file: &'static str, text: &[u8]) -> Result<T, LoadError> {
+    limit(file, text)?;
     serde_json::from_slice(text).map_err(|error| LoadError::malformed(file, error))
-}
-
-/// The tokens by id, if the tokenizer is BERT uncased.
-fn tokens_of_json(text: &[u8]) -> Result<Vec<String>, LoadError> {
-    #[derive(Deserialize)]
-    struct File {
-        model: Value,
-        normalizer: Option<Value>,
-        pre_tokenizer: Option<Value>,
-        post_processor: Option<Value>,
-        #[serde(default)]
-        added_tokens: Vec<Added>,
-    }
-    #[derive(Deserialize)]
-    struct Added {
-        content: String,
-        id: u64,
-        #[serde(default)]
-        special: bool,
-    }
-    let file: File = json(TOKENIZER, text)?;
-    let expect = |setting: &'static str, value: &Value, fits: bool, supported: &'static str| {
-        if fits {
-            return Ok(());
-        }
-        let value = value.to_string().chars().take(80).collect();
-        Err(LoadError::Unsupported { file: TOKENIZER, setting, value, supported })
-    };
-    let kind = |setting, value: &Option<Value>, supported: &'static str| {
-        let name = value.as_ref().map_or(&Value::Null, |value| &value["type"]);
-        expect(setting, name, name == supported, supported)
-    };
-    let null = Value::Null;
-    let model = &file.model;
-    // Files of 2020 and before leave the type out.
-    let name = model.get("type").unwrap_or(&null);
-    let word_piece = name == "WordPiece" || (name.is_null() && model.get("merges").is_none());
-    expect("model.type", name, word_piece, "WordPiece")?;
-    let setting = |name: &str| model.get(name).unwrap_or(&null);
-    let unknown = setting("unk_token");
-    expect("model.unk_token", unknown, unknown == "[UNK]", "[UNK]")?;
-    let prefix = setting("continuing_subword_prefix");
-    expect("model.continuing_subword_prefix", prefix, prefix == "##", "##")?;
-    let longest = setting("max_input_chars_per_word");
-    expect("model.max_input_chars_per_word", longest, longest == 100, "100")?;
-    kind("normalizer.type", &file.normalizer, "BertNormalizer")?;
-    kind("pre_tokenizer.type", &file.pre_tokenizer, "BertPreTokenizer")?;
-    let normalizer = file.normalizer.as_ref().unwrap_or(&null);
-    for setting in ["lowercase", "clean_text", "handle_chinese_chars"] {
-        let value = &normalizer[setting];
-        expect(setting, value, *value == Value::Bool(true), "true (BERT uncased)")?;
-    }
-    let strip = &normalizer["strip_accents"];
-    let strips = strip.is_null() || *strip == Value::Bool(true);
-    expect("strip_accents", strip, strips, "true or null (BERT uncased)")?;
-    let post = file.post_processor.as_ref().unwrap_or(&null);
-    expect("post_processor", post, frames(post), "[CLS] text [SEP]")?;
-
-    let vocabulary = setting("vocab").as_object();
-    let vocabulary = vocabulary.ok_or_else(|| LoadError::malformed(TOKENIZER, "no model.vocab"))?;
-    let mut tokens = vec![None; vocabulary.len()];
-    for (token, id) in vocabulary {
-        let slot = id.as_u64().and_then(|id| tokens.get_mut(usize::try_from(id).ok()?));
-        match slot {
-            Some(slot @ None) => *slot = Some(token.clone()),
-            _ => {
-                let (token, count) = (token.chars().take(40).collect::<String>(), tokens.len());
-                let why = format!("{token:?} has the id {id}: not one of 0 to {count}, each once");
-                return Err(LoadError::malformed(TOKENIZER, why));
-            }
-        }
-    }
-    for added in &file.added_tokens {
-        let known = vocabulary.get(&added.content).and_then(Value::as_u64) == Some(added.id);
-        let value = Value::String(added.content.clone());
-        expect("added_tokens", &value, known && added.special, "special tokens of the vocabulary")?;
-    }
-    Ok(tokens.into_iter().flatten().collect())
-}
-
-/// Whether a post-processor puts `[CLS]` before a text and `[SEP]` behind it.
-fn frames(post: &Value) -> bool {
-    if post["type"] == "BertProcessing" {
-        return post["cls"][0] == "[CLS]" && post["sep"][0] == "[SEP]";
-    }
-    let Some(single) = post["single"].as_array() else { return false };
-    let special = |piece: &Value, name: &str| piece["SpecialToken"]["id"] == name;
-    post["type"] == "TemplateProcessing"
-        && single.len() == 3
-        && special(&single[0], "[CLS]")
-        && single[1]["Sequence"]["id"] == "A"
-        && special(&single[2], "[SEP]")
-}
-
-fn tokens_of_lines(text: &[u8]) -> Result<Vec<String>, LoadError> {
-    limit(VOCABULARY, text, JSON_BYTES_MAX)?;
-    let text =
-        std::str::from_utf8(text).map_err(|error| LoadError::malformed(VOCABULARY, error))?;
-    Ok(text.lines().map(str::to_owned).collect())
 }

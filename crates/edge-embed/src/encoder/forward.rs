@@ -13,57 +13,67 @@
 //! rows it has: so texts are put together to ragged batches without padding, of similar length since they
 //! are sorted, a few hundred tokens at a time, so that the vectors stay in the cache.
 
-use edge_kernels::canon::{Kernels, NormalizeError};
-use edge_kernels::fast;
+use std::sync::Arc;
+
+use edge_kernels::Rows;
+use edge_kernels::canon::{Kernels, NormalizeError, PackedMatrix};
+use edge_kernels::fast::{self, Heads};
 
 use super::parts::Parts;
 
-/// Tokens that go through the layers together, where no single text has more: enough for the products to
-/// run at full speed, and few enough that what lies between them (about 9 kB a token for MiniLM) stays in
-/// the second-level cache.
-const CHUNK_TOKENS: usize = 192;
+/// Tokens that go through the layers together, where no single text has more: the rows that a product
+/// packs at once with AVX-512, so that weights are read from memory as seldom as may be.
+const CHUNK_TOKENS: usize = 240;
 
-/// Which arithmetic the products use; the rest is canonical in both.
-#[derive(Clone, Copy, Debug)]
+/// The most queries whose scores are computed together in canonical attention: their rows stay in the
+/// second-level cache, however long the text is.
+const QUERIES_MAX: usize = 36;
+
+/// A product of two numbers below it, 4,096 times, is far from the greatest number.
+const FAST_VALUE_MAX: f32 = 1e15;
+
+/// Which arithmetic an embedding is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arithmetic {
-    Canonical(Kernels),
+    Canonical,
     Fast,
 }
 
-impl Arithmetic {
-    fn kernels(self) -> Kernels {
-        match self {
-            Arithmetic::Canonical(kernels) => kernels,
-            Arithmetic::Fast => Kernels::active(),
-        }
-    }
-
-    fn matmul(self, m: usize, n: usize, k: usize, a: &[f32], b: &[f32], c: &mut [f32]) {
-        match self {
-            Arithmetic::Canonical(kernels) => kernels.matmul(m, n, k, a, b, c),
-            Arithmetic::Fast => fast::matmul(m, n, k, a, b, c),
-        }
-    }
-
-    /// `c[r] = a[r] · W + b` for rows of `a`.
-    fn linear(self, layer: &Linear, a: &[f32], c: &mut [f32]) {
-        let [k, n] = layer.shape;
-        self.matmul(a.len() / k, n, k, a, &layer.weight, c);
-        for row in c.chunks_exact_mut(n) {
-            self.kernels().add_scaled(row, &layer.bias, 1.0);
-        }
-    }
-}
-
-/// `[in, out]`, the transpose of what files hold, with its bias.
-#[derive(Debug)]
+/// A linear layer: `[in, out]`, packed for one back end, with its bias.
+#[derive(Clone)]
 struct Linear {
-    shape: [usize; 2],
-    weight: Vec<f32>,
+    weight: PackedMatrix,
     bias: Vec<f32>,
 }
 
-#[derive(Debug)]
+impl Linear {
+    /// `weight` is `[out, in]`, as files hold it.
+    fn new(kernels: Kernels, inputs: usize, weight: &[f32], bias: Vec<f32>) -> Self {
+        Linear { weight: PackedMatrix::transposed(kernels, bias.len(), inputs, weight), bias }
+    }
+
+    fn on(&self, kernels: Kernels) -> Self {
+        Linear { weight: self.weight.repacked(kernels), bias: self.bias.clone() }
+    }
+
+    /// `c[r] = a[r] · W + b` for rows of `a`.
+    fn apply(&self, arithmetic: Arithmetic, kernels: Kernels, a: &[f32], c: &mut [f32]) {
+        product(arithmetic, &self.weight, a, c);
+        for row in c.chunks_exact_mut(self.bias.len()) {
+            kernels.add_scaled(row, &self.bias, 1.0);
+        }
+    }
+}
+
+fn product(arithmetic: Arithmetic, weight: &PackedMatrix, a: &[f32], c: &mut [f32]) {
+    let rows = a.len() / weight.k();
+    match arithmetic {
+        Arithmetic::Canonical => weight.multiply(rows, a, c),
+        Arithmetic::Fast => fast::matmul_packed(rows, a, weight, c),
+    }
+}
+
+#[derive(Clone)]
 struct Norm {
     gain: Vec<f32>,
     bias: Vec<f32>,
@@ -71,14 +81,20 @@ struct Norm {
 }
 
 impl Norm {
-    fn apply(&self, kernels: Kernels, rows: &mut [f32]) {
-        for row in rows.chunks_exact_mut(self.gain.len()) {
-            kernels.layer_norm(row, &self.gain, &self.bias, self.epsilon);
+    fn apply(&self, arithmetic: Arithmetic, kernels: Kernels, rows: &mut [f32]) {
+        let Norm { gain, bias, epsilon } = self;
+        match arithmetic {
+            Arithmetic::Fast => fast::layer_norm(rows, gain, bias, *epsilon),
+            Arithmetic::Canonical => {
+                for row in rows.chunks_exact_mut(gain.len()) {
+                    kernels.layer_norm(row, gain, bias, *epsilon);
+                }
+            }
         }
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone)]
 struct Layer {
     /// `[hidden, 3 hidden]`: queries, keys, values.
     qkv: Linear,
@@ -89,25 +105,25 @@ struct Layer {
     out_norm: Norm,
 }
 
-/// The weights, ready to be multiplied with.
-#[derive(Debug)]
+/// The weights, ready to be multiplied with on one back end.
+#[derive(Clone)]
 pub(super) struct Network {
+    kernels: Kernels,
     hidden: usize,
     heads: usize,
     inner: usize,
     pool_first: bool,
     /// `[vocabulary, hidden]`.
-    words: Vec<f32>,
+    words: Arc<[f32]>,
     /// `[positions, hidden]`, the first type's row added.
-    positions: Vec<f32>,
+    positions: Arc<[f32]>,
     norm: Norm,
     layers: Vec<Layer>,
-    /// `[hidden, projected]`, empty where there is none.
-    projection: Vec<f32>,
-    dim: usize,
+    /// `[hidden, projected]`.
+    projection: Option<PackedMatrix>,
 }
 
-/// What one chunk needs between layers.
+/// What one chunk needs between layers; kept from chunk to chunk.
 #[derive(Default)]
 struct Scratch {
     x: Vec<f32>,
@@ -118,7 +134,8 @@ struct Scratch {
     head: Head,
 }
 
-/// One head of one text: `[len, size]`, `[size, len]`, `[len, size]`, `[len, len]`, `[len, size]`.
+/// One head of one text in canonical attention: `[len, size]`, `[size, len]`, `[len, size]`, and
+/// `[queries, len]`, `[queries, size]` for some queries at a time.
 #[derive(Default)]
 struct Head {
     q: Vec<f32>,
@@ -130,14 +147,14 @@ struct Head {
 
 impl Network {
     /// `parts` are checked: every tensor has the size that the shape says.
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(kernels: Kernels, parts: Parts) -> Self {
         let shape = parts.shape;
         let size = |value: u32| value as usize;
         let (hidden, inner) = (size(shape.hidden), size(shape.inner));
         let epsilon = f32::from_bits(shape.epsilon_bits);
         let mut tensors = parts.tensors.into_iter();
         let mut next = || tensors.next().expect("invariant: a tensor for each line of the layout");
-        let words = next();
+        let words = next().into();
         let mut positions = next();
         let types = next();
         for row in positions.chunks_exact_mut(hidden) {
@@ -148,41 +165,65 @@ impl Network {
         let norm = Norm { gain: next(), bias: next(), epsilon };
         let layers = (0..shape.layers)
             .map(|_| {
-                let mut qkv = Linear {
-                    shape: [hidden, 3 * hidden],
-                    weight: vec![0.0; hidden * 3 * hidden],
-                    bias: Vec::with_capacity(3 * hidden),
-                };
-                for part in 0..3 {
-                    transpose(&next(), hidden, &mut qkv.weight[part * hidden..], 3 * hidden);
-                    qkv.bias.extend(next());
+                let (mut weight, mut bias) = (next(), next());
+                for _ in 0..2 {
+                    weight.extend(next());
+                    bias.extend(next());
                 }
-                let out = linear([hidden, hidden], &next(), next());
+                let qkv = Linear::new(kernels, hidden, &weight, bias);
+                let out = Linear::new(kernels, hidden, &next(), next());
                 let norm = Norm { gain: next(), bias: next(), epsilon };
-                let up = linear([hidden, inner], &next(), next());
-                let down = linear([inner, hidden], &next(), next());
+                let up = Linear::new(kernels, hidden, &next(), next());
+                let down = Linear::new(kernels, inner, &next(), next());
                 let out_norm = Norm { gain: next(), bias: next(), epsilon };
                 Layer { qkv, out, norm, up, down, out_norm }
             })
             .collect();
-        let dim = if shape.projected == 0 { hidden } else { size(shape.projected) };
+        let projection = (shape.projected > 0)
+            .then(|| PackedMatrix::new(kernels, hidden, size(shape.projected), &parts.projection));
         Network {
+            kernels,
             hidden,
             heads: size(shape.heads),
             inner,
             pool_first: shape.pool_first,
             words,
-            positions,
+            positions: positions.into(),
             norm,
             layers,
-            projection: parts.projection,
-            dim,
+            projection,
         }
+    }
+
+    /// The same network, packed for another back end.
+    pub(super) fn on(&self, kernels: Kernels) -> Self {
+        let layer = |layer: &Layer| Layer {
+            qkv: layer.qkv.on(kernels),
+            out: layer.out.on(kernels),
+            norm: layer.norm.clone(),
+            up: layer.up.on(kernels),
+            down: layer.down.on(kernels),
+            out_norm: layer.out_norm.clone(),
+        };
+        Network {
+            kernels,
+            words: Arc::clone(&self.words),
+            positions: Arc::clone(&self.positions),
+            norm: self.norm.clone(),
+            layers: self.layers.iter().map(layer).collect(),
+            projection: self.projection.as_ref().map(|matrix| matrix.repacked(kernels)),
+            ..*self
+        }
+    }
+
+    /// The back end that canonical results are computed on.
+    pub(super) fn kernels(&self) -> Kernels {
+        self.kernels
     }
 
     /// The length of an embedding.
     pub(super) fn dim(&self) -> usize {
-        self.dim
+        self.projection.as_ref().map_or(self.hidden, PackedMatrix::n)
     }
 
     /// Embeds texts of `lengths` tokens each, one behind the other in `ids`; `out` is `[texts, dim]`.
@@ -196,6 +237,7 @@ impl Network {
         lengths: &[usize],
         out: &mut [f32],
     ) -> Result<(), (usize, NormalizeError)> {
+        let dim = self.dim();
         let mut starts = Vec::with_capacity(lengths.len());
         let mut at = 0;
         for length in lengths {
@@ -225,7 +267,7 @@ impl Network {
             for (text, span) in chunk.iter().zip(spans) {
                 let x = &scratch.x[row * self.hidden..(row + span.len()) * self.hidden];
                 row += span.len();
-                let out = &mut out[text * self.dim..(text + 1) * self.dim];
+                let out = &mut out[text * dim..(text + 1) * dim];
                 if let Err(error) = self.pool(arithmetic, x, out)
                     && failed.is_none_or(|(first, _)| *text < first)
                 {
@@ -238,7 +280,7 @@ impl Network {
 
     /// `scratch.x` becomes the last layer's output for the tokens of all texts, one behind the other.
     fn layers(&self, arithmetic: Arithmetic, texts: &[&[u32]], scratch: &mut Scratch) {
-        let (kernels, hidden) = (arithmetic.kernels(), self.hidden);
+        let (kernels, hidden) = (self.kernels, self.hidden);
         let Scratch { x, qkv, context, inner, change, head } = scratch;
         x.clear();
         for text in texts {
@@ -247,43 +289,48 @@ impl Network {
                 x.extend(word.iter().zip(position).map(|(word, position)| word + position + 0.0));
             }
         }
-        self.norm.apply(kernels, x);
+        self.norm.apply(arithmetic, kernels, x);
         let tokens = x.len() / hidden;
         resize(qkv, tokens * 3 * hidden);
         resize(context, tokens * hidden);
         resize(change, tokens * hidden);
         resize(inner, tokens * self.inner);
         for layer in &self.layers {
-            arithmetic.linear(&layer.qkv, x, qkv);
+            layer.qkv.apply(arithmetic, kernels, x, qkv);
             let mut row = 0;
             for text in texts {
                 let (start, end) = (row, row + text.len());
                 row = end;
                 let qkv = &qkv[start * 3 * hidden..end * 3 * hidden];
                 let context = &mut context[start * hidden..end * hidden];
-                self.attend(arithmetic, qkv, context, head);
+                match arithmetic {
+                    Arithmetic::Canonical => self.attend(qkv, context, head),
+                    Arithmetic::Fast => self.attend_fast(qkv, context),
+                }
             }
-            arithmetic.linear(&layer.out, context, change);
+            layer.out.apply(arithmetic, kernels, context, change);
             kernels.add_scaled(x, change, 1.0);
-            layer.norm.apply(kernels, x);
-            arithmetic.linear(&layer.up, x, inner);
-            kernels.gelu(inner);
-            arithmetic.linear(&layer.down, inner, change);
+            layer.norm.apply(arithmetic, kernels, x);
+            layer.up.apply(arithmetic, kernels, x, inner);
+            match arithmetic {
+                Arithmetic::Canonical => kernels.gelu(inner),
+                Arithmetic::Fast => fast::gelu(inner),
+            }
+            layer.down.apply(arithmetic, kernels, inner, change);
             kernels.add_scaled(x, change, 1.0);
-            layer.out_norm.apply(kernels, x);
+            layer.out_norm.apply(arithmetic, kernels, x);
         }
     }
 
-    /// The attention of one text, all heads.
-    fn attend(&self, arithmetic: Arithmetic, qkv: &[f32], context: &mut [f32], head: &mut Head) {
-        let (hidden, size) = (self.hidden, self.hidden / self.heads);
+    /// The attention of one text, all heads; `qkv` is `[len, 3 hidden]`.
+    fn attend(&self, qkv: &[f32], context: &mut [f32], head: &mut Head) {
+        let (kernels, hidden, size) = (self.kernels, self.hidden, self.hidden / self.heads);
         let len = context.len() / hidden;
         let scale = 1.0 / (size as f32).sqrt();
         let Head { q, k, v, scores, out } = head;
-        for vectors in [&mut *q, &mut *k, &mut *v, &mut *out] {
+        for vectors in [&mut *q, &mut *k, &mut *v] {
             resize(vectors, len * size);
         }
-        resize(scores, len * len);
         for at in (0..hidden).step_by(size) {
             for (token, row) in qkv.chunks_exact(3 * hidden).enumerate() {
                 let span = token * size..(token + 1) * size;
@@ -295,17 +342,42 @@ impl Network {
                 }
                 v[span].copy_from_slice(&row[2 * hidden + at..][..size]);
             }
-            arithmetic.matmul(len, len, size, q, k, scores);
-            for row in scores.chunks_exact_mut(len) {
-                // Not finite: left as it is, which the end of the text finds, since a NaN or an infinity
-                // never turns finite on the way.
-                let _ = arithmetic.kernels().softmax(row);
-            }
-            arithmetic.matmul(len, size, len, scores, v, out);
-            for (to, from) in context.chunks_exact_mut(hidden).zip(out.chunks_exact(size)) {
-                to[at..at + size].copy_from_slice(from);
+            let queries = q.chunks(QUERIES_MAX * size);
+            for (q, context) in queries.zip(context.chunks_mut(QUERIES_MAX * hidden)) {
+                let count = q.len() / size;
+                resize(scores, count * len);
+                resize(out, count * size);
+                kernels.matmul(count, len, size, q, k, scores);
+                for row in scores.chunks_exact_mut(len) {
+                    // Not finite: left as it is, which the end of the text finds, since a NaN or an
+                    // infinity never turns finite on the way.
+                    let _ = kernels.softmax(row);
+                }
+                kernels.matmul(count, size, len, scores, v, out);
+                for (to, from) in context.chunks_exact_mut(hidden).zip(out.chunks_exact(size)) {
+                    to[at..at + size].copy_from_slice(from);
+                }
             }
         }
+    }
+
+    /// As [`Self::attend`], fast. Values of which a score could overflow make the text's vectors NaN, since
+    /// fast attention hides what is not finite.
+    fn attend_fast(&self, qkv: &[f32], context: &mut [f32]) {
+        let hidden = self.hidden;
+        let shape =
+            Heads { heads: self.heads, tokens: context.len() / hidden, dim: hidden / self.heads };
+        if !qkv.iter().fold(true, |fits, value| fits & (value.abs() < FAST_VALUE_MAX)) {
+            return context.fill(f32::NAN);
+        }
+        let rows = Rows { values: qkv, stride: 3 * hidden };
+        fast::attention(
+            shape,
+            rows,
+            rows.from_column(hidden),
+            rows.from_column(2 * hidden),
+            context,
+        );
     }
 
     /// One text's vector from those of its tokens, `[len, hidden]`; `out` is all +0.
@@ -315,18 +387,18 @@ impl Network {
         x: &[f32],
         out: &mut [f32],
     ) -> Result<(), NormalizeError> {
-        let kernels = arithmetic.kernels();
+        let kernels = self.kernels;
         let mut mean = vec![0f32; self.hidden];
         let counted = if self.pool_first { 1 } else { usize::MAX };
         for row in x.chunks_exact(self.hidden).take(counted) {
             kernels.add_scaled(&mut mean, row, 1.0);
         }
         kernels.normalize(&mut mean)?;
-        if self.projection.is_empty() {
+        let Some(projection) = &self.projection else {
             out.copy_from_slice(&mean);
             return Ok(());
-        }
-        arithmetic.matmul(1, self.dim, self.hidden, &mean, &self.projection, out);
+        };
+        product(arithmetic, projection, &mean, out);
         kernels.normalize(out)
     }
 }
@@ -334,20 +406,4 @@ impl Network {
 /// Keeps what is there: every element is written before it is read.
 fn resize(values: &mut Vec<f32>, len: usize) {
     values.resize(len, 0.0);
-}
-
-fn linear(shape: [usize; 2], weight: &[f32], bias: Vec<f32>) -> Linear {
-    let [k, n] = shape;
-    let mut turned = vec![0.0; k * n];
-    transpose(weight, k, &mut turned, n);
-    Linear { shape, weight: turned, bias }
-}
-
-/// `to[q, j] = from[j, q]` for `from` `[n, k]` and rows of `to` that are `stride` apart.
-fn transpose(from: &[f32], k: usize, to: &mut [f32], stride: usize) {
-    for (j, row) in from.chunks_exact(k).enumerate() {
-        for (q, value) in row.iter().enumerate() {
-            to[q * stride + j] = *value;
-        }
-    }
 }

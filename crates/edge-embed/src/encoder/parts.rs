@@ -31,6 +31,9 @@ pub(super) struct Shape {
     pub(super) projected: u32,
 }
 
+/// The most tokens of a vocabulary, and rows of their table.
+pub(super) const VOCABULARY_MAX: usize = 1 << 20;
+
 const CONFIG: &str = "config.json";
 
 impl Shape {
@@ -54,7 +57,7 @@ impl Shape {
         }
         within("intermediate_size", self.inner, 1, 16_384)?;
         within("max_position_embeddings", self.positions, 3, 8192)?;
-        within("vocab_size", self.vocabulary, 4, 1 << 20)?;
+        within("vocab_size", self.vocabulary, 4, VOCABULARY_MAX as u64)?;
         within("type_vocab_size", self.types, 1, 16)?;
         within("max_seq_length", self.tokens_max, 3, u64::from(self.positions))?;
         within("columns of the projection", self.projected, 0, 4096)?;
@@ -101,7 +104,6 @@ impl Shape {
 }
 
 /// Everything an encoder's results depend on.
-#[derive(Clone, Debug)]
 pub(super) struct Parts {
     pub(super) shape: Shape,
     /// The token of each id.

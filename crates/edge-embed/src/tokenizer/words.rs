@@ -4,6 +4,10 @@
 /// Longer tokens are left to the trie.
 pub(super) const MAX_BYTES: usize = 16;
 
+/// So are those that would lie further than this from where the search for them starts: a vocabulary may
+/// be made so that all of them start at one place.
+const PROBES_MAX: usize = 64;
+
 /// An open-addressing table, at most half full. A key is the word's bytes as a little-endian
 /// number, padded with zeros: words contain no zero byte, so distinct words have distinct keys.
 #[derive(Debug)]
@@ -34,10 +38,9 @@ impl Words {
             let Some(head) = bytes.get_mut(..text.len()) else { continue };
             head.copy_from_slice(text.as_bytes());
             let key = u128::from_le_bytes(bytes);
-            let mut slot = words.slot(key);
-            while words.keys[slot] != 0 {
-                slot = (slot + 1) % size;
-            }
+            let first = words.slot(key);
+            let free = (first..first + PROBES_MAX).map(|slot| slot % size);
+            let Some(slot) = free.into_iter().find(|slot| words.keys[*slot] == 0) else { continue };
             words.keys[slot] = key;
             words.tokens[slot] = token as u32;
         }
@@ -45,8 +48,7 @@ impl Words {
     }
 
     /// Where the search for a key starts: the top bits of a product (Fibonacci hashing; Knuth, The
-    /// Art of Computer Programming, volume 3, section 6.4). Nobody but the vocabulary puts keys in,
-    /// so a text cannot make chains long.
+    /// Art of Computer Programming, volume 3, section 6.4).
     fn slot(&self, key: u128) -> usize {
         let folded = (key as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
             ^ ((key >> 64) as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
@@ -56,13 +58,14 @@ impl Words {
     /// The token with this key.
     pub(super) fn get(&self, key: u128) -> Option<u32> {
         let mut slot = self.slot(key);
-        loop {
+        for _ in 0..PROBES_MAX {
             match self.keys[slot] {
                 0 => return None,
                 found if found == key => return Some(self.tokens[slot]),
                 _ => slot = (slot + 1) % self.keys.len(),
             }
         }
+        None
     }
 }
 
@@ -89,6 +92,29 @@ mod tests {
         assert_eq!(look(&Words::new(&["seventeen bytes .."]), "seventeen bytes"), None);
         assert_eq!(look(&Words::new(&["a\0"]), "a"), None);
         assert_eq!(look(&Words::new(&[]), "a"), None);
+    }
+
+    /// Keys that all start at one place: the inverse of the hash, for a table of 2^k places, over words of
+    /// eight bytes.
+    #[test]
+    fn a_vocabulary_made_to_collide_costs_no_more() {
+        // Odd numbers have inverses modulo 2^64: five steps of Newton's.
+        let inverse =
+            |n: u64| (0..6).fold(n, |x, _| x.wrapping_mul(2u64.wrapping_sub(n.wrapping_mul(x))));
+        let factor = inverse(0x9e37_79b9_7f4a_7c15);
+        let texts: Vec<String> = (1u64..)
+            .map(|n| n.wrapping_mul(factor).wrapping_mul(factor).to_le_bytes())
+            .filter(|bytes| !bytes.contains(&0))
+            .filter_map(|bytes| String::from_utf8(bytes.to_vec()).ok())
+            .take(500)
+            .collect();
+        let tokens: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let words = Words::new(&tokens);
+        assert_eq!(words.keys.iter().filter(|key| **key != 0).count(), PROBES_MAX);
+        for (token, text) in tokens.iter().enumerate() {
+            let want = (token < PROBES_MAX).then_some(token as u32);
+            assert_eq!(look(&words, text), want, "{text}");
+        }
     }
 
     #[test]

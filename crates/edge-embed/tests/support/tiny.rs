@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "not every user needs every part")]
 
 use edge_base::Digest;
-use edge_embed::{Encoder, EncoderFiles};
+use edge_embed::{Encoder, EncoderFiles, Model};
 use edge_kernels::canon::Kernels;
 
 pub(crate) const FILES: EncoderFiles<'static> = EncoderFiles {
@@ -13,6 +13,8 @@ pub(crate) const FILES: EncoderFiles<'static> = EncoderFiles {
     modules: Some(include_bytes!("../golden/tiny-bert/modules.json")),
     pooling: Some(include_bytes!("../golden/tiny-bert/1_Pooling/config.json")),
     sentence: Some(include_bytes!("../golden/tiny-bert/sentence_bert_config.json")),
+    tokenizer_settings: None,
+    prompts: None,
     projection: None,
 };
 pub(crate) const VOCABULARY: &[u8] = include_bytes!("../golden/tiny-bert/vocab.txt");
@@ -34,8 +36,8 @@ pub(crate) fn digest(kernels: Kernels) -> String {
             [Encoder::from_files("tiny", &files), Encoder::from_download("tiny", &download)]
         {
             let mut out = Vec::new();
-            let encoder = encoder.expect("a valid folder");
-            encoder.embed_on(kernels, &texts, &mut out).expect("no text is empty");
+            let encoder = encoder.expect("a valid folder").on(kernels);
+            encoder.embed(&texts, &mut out).expect("no text is empty");
             out.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
         }
     }

@@ -9,7 +9,7 @@ use super::scalar;
     target_arch = "aarch64",
     all(target_arch = "wasm32", target_feature = "simd128")
 ))]
-use super::tiles::{Right, pack};
+use super::tiles::{Right, pack, packed_at};
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use super::wasm128;
 #[cfg(target_arch = "x86_64")]
@@ -21,6 +21,36 @@ use super::{avx2, avx512};
 ))]
 use crate::rows::Rows;
 use crate::simd::Simd;
+
+/// `body` with `$unit` as the module of `$simd`, or else the expression after it.
+macro_rules! on_unit {
+    ($simd:expr, $unit:ident => $body:expr, else $other:expr) => {
+        match $simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => {
+                use avx2 as $unit;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 => {
+                use avx512 as $unit;
+                $body
+            }
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon => {
+                use neon as $unit;
+                $body
+            }
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Simd::Wasm128 => {
+                use wasm128 as $unit;
+                $body
+            }
+            // The others are never available in this build.
+            _ => $other,
+        }
+    };
+}
 
 /// A matrix `[k, n]` laid out as [`crate::canon::matmul`] reads its right-hand side on one back end: for
 /// weights that many inputs are multiplied by. As large as the matrix, but for a padding of its width to
@@ -65,6 +95,21 @@ impl PackedMatrix {
         PackedMatrix { kernels, k, n, values }
     }
 
+    /// The same matrix, packed for another back end.
+    pub fn repacked(&self, kernels: Kernels) -> PackedMatrix {
+        let PackedMatrix { k, n, .. } = *self;
+        let values = lay_out(kernels.simd(), k, n, |q, j| self.element(q, j));
+        PackedMatrix { kernels, k, n, values }
+    }
+
+    fn element(&self, q: usize, j: usize) -> f32 {
+        let PackedMatrix { kernels, k, n, values } = self;
+        let at = on_unit!(kernels.simd(),
+            unit => packed_at([*k, *n], unit::PANEL.0, unit::PANEL.1, q, j),
+            else q * n + j);
+        values[at]
+    }
+
     /// Rows of the matrix.
     pub fn k(&self) -> usize {
         self.k
@@ -96,36 +141,6 @@ impl PackedMatrix {
     pub(crate) fn parts(&self) -> (Simd, &[f32]) {
         (self.kernels.simd(), &self.values)
     }
-}
-
-/// `body` with `$unit` as the module of `$simd`, or else the expression after it.
-macro_rules! on_unit {
-    ($simd:expr, $unit:ident => $body:expr, else $other:expr) => {
-        match $simd {
-            #[cfg(target_arch = "x86_64")]
-            Simd::Avx2 => {
-                use avx2 as $unit;
-                $body
-            }
-            #[cfg(target_arch = "x86_64")]
-            Simd::Avx512 => {
-                use avx512 as $unit;
-                $body
-            }
-            #[cfg(target_arch = "aarch64")]
-            Simd::Neon => {
-                use neon as $unit;
-                $body
-            }
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Simd::Wasm128 => {
-                use wasm128 as $unit;
-                $body
-            }
-            // The others are never available in this build.
-            _ => $other,
-        }
-    };
 }
 
 fn lay_out(simd: Simd, k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Vec<f32> {

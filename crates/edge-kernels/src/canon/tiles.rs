@@ -216,6 +216,21 @@ pub(crate) fn pack(
     packed
 }
 
+/// Where [`pack`] puts the element `(q, j)` of a `[k, n]`.
+pub(crate) fn packed_at(
+    [k, n]: [usize; 2],
+    lanes: usize,
+    registers: usize,
+    q: usize,
+    j: usize,
+) -> usize {
+    let start = q - q % MATMUL_BLOCK;
+    let depth = (k - start).min(MATMUL_BLOCK);
+    let first = j - j % (lanes * registers);
+    let width = if n - first <= lanes { lanes } else { lanes * registers };
+    start * padded(n, lanes, registers) + depth * first + (q - start) * width + (j - first)
+}
+
 /// Copies `depth` rows of `columns` out of `b`, whose rows are `stride` apart, to rows of `width`, filled
 /// with zeros that are computed with and never stored.
 #[inline(always)]
