@@ -342,7 +342,7 @@ fn changed_tensors(change: impl Fn(&str, f32) -> f32) -> Vec<u8> {
             let half = u16::from_le_bytes([half[0], half[1]]);
             // Of a number that is not subnormal in binary16.
             let bits =
-                u32::from(half & 0x8000) << 16 | (u32::from(half & 0x7fff) << 13) + (112 << 23);
+                u32::from(half & 0x8000) << 16 | ((u32::from(half & 0x7fff) << 13) + (112 << 23));
             data.extend(change(name, f32::from_bits(bits)).to_le_bytes());
         }
         at += 2 * count as usize;

@@ -7,7 +7,7 @@
 //!    q·s + 0: a = softmax of each row of q kᵀ; the head's part of c is a v. Then x = x + (c W + b),
 //!    layer norm; f = gelu(x W + b); x = x + (f W + b), layer norm.
 //! 3. e = x of the first token, or the sum over tokens in order from +0; normalise. With a projection:
-//!    e P, normalise.
+//!    e P, normalise. Where the sum of squares is less than 2^-100 there is no direction: an error.
 //!
 //! A text's tokens never meet those of another, and a canonical product's bits do not depend on how many
 //! rows it has: so texts are put together to ragged batches without padding, of similar length since they
@@ -31,6 +31,9 @@ const QUERIES_MAX: usize = 36;
 
 /// A product of two numbers below it, 4,096 times, is far from the greatest number.
 const FAST_VALUE_MAX: f32 = 1e15;
+
+/// The least sum of squares of a vector with a direction, 2^-100: far from where squares lose digits.
+const SQUARES_MIN: f32 = f32::from_bits((127 - 100) << 23);
 
 /// Which arithmetic an embedding is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -393,14 +396,22 @@ impl Network {
         for row in x.chunks_exact(self.hidden).take(counted) {
             kernels.add_scaled(&mut mean, row, 1.0);
         }
-        kernels.normalize(&mut mean)?;
+        unit(kernels, &mut mean)?;
         let Some(projection) = &self.projection else {
             out.copy_from_slice(&mean);
             return Ok(());
         };
         product(arithmetic, projection, &mean, out);
-        kernels.normalize(out)
+        unit(kernels, out)
     }
+}
+
+/// Brings a vector to length 1, if it is long enough for that to be exact up to rounding.
+fn unit(kernels: Kernels, vector: &mut [f32]) -> Result<(), NormalizeError> {
+    if kernels.sum_squares(vector) < SQUARES_MIN {
+        return Err(NormalizeError::ZeroVector);
+    }
+    kernels.normalize(vector)
 }
 
 /// Keeps what is there: every element is written before it is read.
