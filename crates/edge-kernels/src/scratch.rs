@@ -1,6 +1,7 @@
-//! Work space that vector units read without crossing cache lines.
+//! Space that vector units read without crossing cache lines.
 
 /// Zeros at an address divisible by 64, the size of a cache line.
+#[derive(Debug)]
 pub(crate) struct Scratch {
     values: Vec<f32>,
     offset: usize,
@@ -15,7 +16,26 @@ impl Scratch {
         Scratch { values, offset, len }
     }
 
+    /// The first `len` of `values`.
+    pub(crate) fn of(len: usize, values: impl Iterator<Item = f32>) -> Scratch {
+        let mut scratch = Scratch::new(len);
+        scratch.get().iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        scratch
+    }
+
     pub(crate) fn get(&mut self) -> &mut [f32] {
         &mut self.values[self.offset..][..self.len]
+    }
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values[self.offset..][..self.len]
+    }
+}
+
+impl Clone for Scratch {
+    /// Another allocation lies elsewhere: only its values are the same.
+    fn clone(&self) -> Scratch {
+        let mut other = Scratch::new(self.len);
+        other.get().copy_from_slice(self.values());
+        other
     }
 }

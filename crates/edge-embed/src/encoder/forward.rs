@@ -129,12 +129,28 @@ pub(super) struct Network {
 /// What one chunk needs between layers; kept from chunk to chunk.
 #[derive(Default)]
 struct Scratch {
-    x: Vec<f32>,
-    qkv: Vec<f32>,
-    context: Vec<f32>,
-    inner: Vec<f32>,
-    change: Vec<f32>,
+    x: Space,
+    qkv: Space,
+    context: Space,
+    inner: Space,
+    change: Space,
     head: Head,
+}
+
+/// Room that begins with a cache line, so that no register that is read or written crosses one.
+#[derive(Default)]
+struct Space(Vec<f32>);
+
+impl Space {
+    /// Room for `len`, with anything in it.
+    fn take(&mut self, len: usize) -> &mut [f32] {
+        if self.0.len() < len + 15 {
+            self.0.resize(len + 15, 0.0);
+        }
+        // A machine that cannot say may answer the greatest number: then it is only slower.
+        let offset = self.0.as_ptr().align_offset(64).min(15);
+        &mut self.0[offset..offset + len]
+    }
 }
 
 /// One head of one text in canonical attention: `[len, size]`, `[size, len]`, `[len, size]`, and
@@ -265,11 +281,10 @@ impl Network {
                 .iter()
                 .map(|text| &ids[starts[*text]..starts[*text] + lengths[*text]])
                 .collect();
-            self.layers(arithmetic, &spans, &mut scratch);
-            let mut row = 0;
+            let mut rest_of_x = self.layers(arithmetic, &spans, &mut scratch);
             for (text, span) in chunk.iter().zip(spans) {
-                let x = &scratch.x[row * self.hidden..(row + span.len()) * self.hidden];
-                row += span.len();
+                let (x, others) = rest_of_x.split_at(span.len() * self.hidden);
+                rest_of_x = others;
                 let out = &mut out[text * dim..(text + 1) * dim];
                 if let Err(error) = self.pool(arithmetic, x, out)
                     && failed.is_none_or(|(first, _)| *text < first)
@@ -281,23 +296,32 @@ impl Network {
         failed.map_or(Ok(()), Err)
     }
 
-    /// `scratch.x` becomes the last layer's output for the tokens of all texts, one behind the other.
-    fn layers(&self, arithmetic: Arithmetic, texts: &[&[u32]], scratch: &mut Scratch) {
+    /// The last layer's output for the tokens of all texts, one behind the other.
+    fn layers<'s>(
+        &self,
+        arithmetic: Arithmetic,
+        texts: &[&[u32]],
+        scratch: &'s mut Scratch,
+    ) -> &'s [f32] {
         let (kernels, hidden) = (self.kernels, self.hidden);
         let Scratch { x, qkv, context, inner, change, head } = scratch;
-        x.clear();
+        let tokens = texts.iter().fold(0, |all, text| all + text.len());
+        let x = x.take(tokens * hidden);
+        let mut rows = x.chunks_exact_mut(hidden);
         for text in texts {
             for (id, position) in text.iter().zip(self.positions.chunks_exact(hidden)) {
                 let word = &self.words[*id as usize * hidden..][..hidden];
-                x.extend(word.iter().zip(position).map(|(word, position)| word + position + 0.0));
+                let row = rows.next().expect("invariant: a row for each token");
+                for ((to, word), position) in row.iter_mut().zip(word).zip(position) {
+                    *to = word + position + 0.0;
+                }
             }
         }
         self.norm.apply(arithmetic, kernels, x);
-        let tokens = x.len() / hidden;
-        resize(qkv, tokens * 3 * hidden);
-        resize(context, tokens * hidden);
-        resize(change, tokens * hidden);
-        resize(inner, tokens * self.inner);
+        let qkv = qkv.take(tokens * 3 * hidden);
+        let context = context.take(tokens * hidden);
+        let change = change.take(tokens * hidden);
+        let inner = inner.take(tokens * self.inner);
         for layer in &self.layers {
             layer.qkv.apply(arithmetic, kernels, x, qkv);
             let mut row = 0;
@@ -323,6 +347,7 @@ impl Network {
             kernels.add_scaled(x, change, 1.0);
             layer.out_norm.apply(arithmetic, kernels, x);
         }
+        x
     }
 
     /// The attention of one text, all heads; `qkv` is `[len, 3 hidden]`.

@@ -106,7 +106,8 @@ pub(crate) const PANEL: (usize, usize) = (8, 2);
 
 tiles::vector! {
     Register(__m256), 8, _mm256_setzero_ps(), broadcast, _mm256_loadu_ps, _mm256_storeu_ps,
-    _mm256_add_ps, _mm256_mul_ps, prefetch super::avx512::prefetch
+    _mm256_add_ps, _mm256_mul_ps, prefetch super::avx512::prefetch,
+    super::avx512::prefetch_far
 }
 
 // Of 16 registers twelve sum, two hold columns, one a row's element, one a product.

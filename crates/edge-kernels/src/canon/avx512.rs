@@ -80,7 +80,7 @@ pub(crate) const PANEL: (usize, usize) = (16, 2);
 
 tiles::vector! {
     Register(__m512), 16, _mm512_setzero_ps(), broadcast, _mm512_loadu_ps, _mm512_storeu_ps,
-    _mm512_add_ps, _mm512_mul_ps, prefetch prefetch
+    _mm512_add_ps, _mm512_mul_ps, prefetch prefetch, prefetch_far
 }
 
 // Of 32 registers 24 sum, two hold columns, one a row's element.
@@ -100,6 +100,12 @@ unsafe fn broadcast(from: *const f32) -> __m512 {
 #[inline]
 pub(super) fn prefetch(at: *const f32) {
     _mm_prefetch::<_MM_HINT_T0>(at.cast());
+}
+
+#[target_feature(enable = "sse")]
+#[inline]
+pub(super) fn prefetch_far(at: *const f32) {
+    _mm_prefetch::<_MM_HINT_T1>(at.cast());
 }
 
 layers::entry_points! {

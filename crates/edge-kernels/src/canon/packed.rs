@@ -20,6 +20,7 @@ use super::{avx2, avx512};
     all(target_arch = "wasm32", target_feature = "simd128")
 ))]
 use crate::rows::Rows;
+use crate::scratch::Scratch;
 use crate::simd::Simd;
 
 /// `body` with `$unit` as the module of `$simd`, or else the expression after it.
@@ -70,7 +71,7 @@ pub struct PackedMatrix {
     kernels: Kernels,
     k: usize,
     n: usize,
-    values: Vec<f32>,
+    values: Scratch,
 }
 
 impl PackedMatrix {
@@ -107,7 +108,7 @@ impl PackedMatrix {
         let at = on_unit!(kernels.simd(),
             unit => packed_at([*k, *n], unit::PANEL.0, unit::PANEL.1, q, j),
             else q * n + j);
-        values[at]
+        values.values()[at]
     }
 
     /// Rows of the matrix.
@@ -129,7 +130,7 @@ impl PackedMatrix {
         let PackedMatrix { kernels, k, n, values } = self;
         assert_eq!(Some(a.len()), m.checked_mul(*k), "a is not [m, k]");
         assert_eq!(Some(c.len()), m.checked_mul(*n), "c is not [m, n]");
-        matmul_packed(kernels.simd(), [m, *n, *k], a, values, c);
+        matmul_packed(kernels.simd(), [m, *n, *k], a, values.values(), c);
     }
 
     #[cfg(any(
@@ -139,13 +140,13 @@ impl PackedMatrix {
     ))]
     /// The back end that the matrix is packed for, and its elements in that layout.
     pub(crate) fn parts(&self) -> (Simd, &[f32]) {
-        (self.kernels.simd(), &self.values)
+        (self.kernels.simd(), self.values.values())
     }
 }
 
-fn lay_out(simd: Simd, k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+fn lay_out(simd: Simd, k: usize, n: usize, at: impl Fn(usize, usize) -> f32) -> Scratch {
     on_unit!(simd, unit => pack(k, n, unit::PANEL.0, unit::PANEL.1, at),
-        else (0..k * n).map(|i| at(i / n, i % n)).collect())
+        else Scratch::of(k * n, (0..k * n).map(|i| at(i / n, i % n))))
 }
 
 /// The product of matrices of checked shapes `[m, n, k]`. `simd` is available.

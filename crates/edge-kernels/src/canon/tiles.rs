@@ -34,6 +34,9 @@ pub(crate) trait Vector: Copy {
     /// Asks for a cache line that is needed soon; any address will do.
     #[inline(always)]
     unsafe fn prefetch(_at: *const f32) {}
+    /// The same, into a cache further away.
+    #[inline(always)]
+    unsafe fn prefetch_far(_at: *const f32) {}
 }
 
 /// How a tile adds a product to a sum.
@@ -41,6 +44,10 @@ pub(crate) trait Vector: Copy {
 /// # Safety
 /// Of the method: the machine has the unit of `V`.
 pub(crate) trait AddProduct<V> {
+    /// How many `k` a tile walks along before it adds what it has to the output: divides
+    /// [`MATMUL_BLOCK`], and is that where the result is canonical.
+    const DEPTH: usize = MATMUL_BLOCK;
+
     unsafe fn add_product(sum: V, x: V, y: V) -> V;
 }
 
@@ -100,23 +107,26 @@ pub(crate) unsafe fn multiply<V: Vector, A: AddProduct<V>, const R: usize, const
     let width = V::WIDTH * C;
     let block_rows = m.min(R * TILES_MAX);
     // Not filled before it is written: a small product would take longer to do that.
-    let mut rows = Vec::<f32>::with_capacity(block_rows * MATMUL_BLOCK);
+    let mut rows = Vec::<f32>::with_capacity(block_rows * A::DEPTH);
     let rows = rows.as_mut_ptr();
     let needs_panel = matches!(b, Right::Rows(_)) && (m > R || !n.is_multiple_of(width));
-    let mut panel = Scratch::new(if needs_panel { k.min(MATMUL_BLOCK) * width } else { 0 });
+    let mut panel = Scratch::new(if needs_panel { k.min(A::DEPTH) * width } else { 0 });
     let panel = panel.get();
     // Where rows go that need not be kept: storing them anyway is cheaper than asking.
     let mut nowhere = Scratch::new(width);
     let nowhere = nowhere.get();
-    for start in (0..k).step_by(MATMUL_BLOCK) {
-        let depth = (k - start).min(MATMUL_BLOCK);
+    for start in (0..k).step_by(A::DEPTH) {
+        let depth = (k - start).min(A::DEPTH);
+        // Where the block begins that a packed matrix has it in, and how deep that is.
+        let block = start - start % MATMUL_BLOCK;
+        let block_depth = (k - block).min(MATMUL_BLOCK);
         for top in (0..m).step_by(block_rows) {
             let height = (m - top).min(block_rows);
             for i in 0..height {
                 let row = &a.values[(top + i) * a.stride + start..][..depth];
-                // SAFETY: i < block_rows and depth <= MATMUL_BLOCK, which is what there is room for.
+                // SAFETY: i < block_rows and depth <= DEPTH, which is what there is room for.
                 unsafe {
-                    let to = rows.add(i * MATMUL_BLOCK);
+                    let to = rows.add(i * A::DEPTH);
                     let mut q = 0;
                     while q + V::WIDTH <= depth {
                         V::load(row.as_ptr().add(q)).store(to.add(q));
@@ -133,7 +143,8 @@ pub(crate) unsafe fn multiply<V: Vector, A: AddProduct<V>, const R: usize, const
                 let panel_width = if narrow { V::WIDTH } else { width };
                 let (mut from, mut stride, mut keep) = match b {
                     Right::Packed(b) => {
-                        let at = start * padded(n, V::WIDTH, C) + depth * j;
+                        let at = block * padded(n, V::WIDTH, C) + block_depth * j;
+                        let at = at + (start - block) * panel_width;
                         (b[at..].as_ptr(), panel_width, false)
                     }
                     Right::Rows(b) if columns == panel_width => {
@@ -145,15 +156,33 @@ pub(crate) unsafe fn multiply<V: Vector, A: AddProduct<V>, const R: usize, const
                         (panel.as_ptr(), panel_width, false)
                     }
                 };
+                let packed = matches!(b, Right::Packed(_));
+                let next_panel = from.wrapping_add(block_depth * panel_width);
                 let mut first = 0;
                 for t in 0..tiles {
                     let next = first + height / tiles + usize::from(t < height % tiles);
                     let c = &mut c[(top + first) * c_stride + j..];
+                    let next_rows = rows.wrapping_add(next * A::DEPTH).cast_const();
+                    // While the first tiles walk along a packed panel, the next panel is on its way: each
+                    // fetches a cache line a row. Rows that lie apart are asked for just before they are read.
+                    let (far, far_stride) = match packed {
+                        true if t < C => (next_panel.wrapping_add(t * depth * V::WIDTH), V::WIDTH),
+                        true => (from, 0),
+                        false => (from.wrapping_add(PREFETCH_ROWS * stride), stride),
+                    };
+                    let near = if tiles == 1 && packed {
+                        next_panel.wrapping_add(depth * V::WIDTH)
+                    } else {
+                        next_rows
+                    };
                     let step = Step {
                         depth,
-                        rows: rows.wrapping_add(first * MATMUL_BLOCK),
+                        rows: rows.wrapping_add(first * A::DEPTH),
                         b: from,
                         b_stride: stride,
+                        near,
+                        far,
+                        far_stride,
                         keep: if keep { panel.as_mut_ptr() } else { nowhere.as_mut_ptr() },
                         keep_stride: if keep { panel_width } else { 0 },
                         overwrite: start == 0,
@@ -201,15 +230,17 @@ pub(crate) fn pack(
     lanes: usize,
     registers: usize,
     at: impl Fn(usize, usize) -> f32,
-) -> Vec<f32> {
-    let mut packed = Vec::with_capacity(k * padded(n, lanes, registers));
+) -> Scratch {
+    let mut packed = Scratch::new(k * padded(n, lanes, registers));
+    let mut rows = packed.get();
     for start in (0..k).step_by(MATMUL_BLOCK) {
         for j in (0..n).step_by(lanes * registers) {
             let columns = (n - j).min(lanes * registers);
             let width = if columns <= lanes { lanes } else { lanes * registers };
             for q in start..(start + MATMUL_BLOCK).min(k) {
-                packed.extend((j..j + columns).map(|j| at(q, j)));
-                packed.extend(std::iter::repeat_n(0.0, width - columns));
+                let (row, rest) = rows.split_at_mut(width);
+                rows = rest;
+                row.iter_mut().zip(j..j + columns).for_each(|(to, j)| *to = at(q, j));
             }
         }
     }
@@ -253,10 +284,15 @@ fn pack_panel(
 #[derive(Clone, Copy)]
 struct Step {
     depth: usize,
-    /// Rows of `a`, each [`MATMUL_BLOCK`] behind the one before.
+    /// Rows of `a`, each [`AddProduct::DEPTH`] behind the one before.
     rows: *const f32,
     b: *const f32,
     b_stride: usize,
+    /// What the next tile reads: a line a step is asked for.
+    near: *const f32,
+    /// What is read of `b` later, and how far apart its lines are.
+    far: *const f32,
+    far_stride: usize,
     /// Where a packed copy of what is read of `b` goes, and how far apart its rows are.
     keep: *mut f32,
     keep_stride: usize,
@@ -300,22 +336,29 @@ unsafe fn tile<V: Vector, A: AddProduct<V>, const R: usize, const C: usize>(
     step: Step,
     c: &mut [f32],
 ) {
-    let Step { depth, rows, b, b_stride, keep, keep_stride, overwrite, c_stride, columns } = step;
+    let Step { depth, rows, b, b_stride, near, far, far_stride, .. } = step;
+    let Step { keep, keep_stride, overwrite, c_stride, columns, .. } = step;
     assert!(c.len() >= (R - 1) * c_stride + columns, "invariant: the tile lies in c");
     // SAFETY: by the caller's contract; a prefetch may have any address, and writes stay within what was
     // asserted.
     unsafe {
+        for r in 0..R {
+            for h in 0..C {
+                V::prefetch(c.as_ptr().wrapping_add(r * c_stride + h * V::WIDTH));
+            }
+        }
         let mut partial = [[V::zero(); C]; R];
         for q in 0..depth {
             let row = b.add(q * b_stride);
+            V::prefetch(near.wrapping_add(q * V::WIDTH));
+            V::prefetch_far(far.wrapping_add(q * far_stride));
             let mut y = [V::zero(); C];
             for h in 0..C {
                 y[h] = V::load(row.add(h * V::WIDTH));
-                V::prefetch(row.wrapping_add(PREFETCH_ROWS * b_stride + h * V::WIDTH));
                 y[h].store(keep.add(q * keep_stride + h * V::WIDTH));
             }
             for r in 0..R {
-                let x = V::broadcast(rows.add(r * MATMUL_BLOCK + q));
+                let x = V::broadcast(rows.add(r * A::DEPTH + q));
                 for h in 0..C {
                     partial[r][h] = A::add_product(partial[r][h], x, y[h]);
                 }
@@ -358,7 +401,7 @@ fn add_edge(sums: &[f32; TILE_MAX], width: usize, step: &Step, rows: usize, c: &
 /// Writes a [`Vector`] of a unit: its type, its width, and the name of each operation.
 macro_rules! vector {
     ($name:ident($register:ty), $width:literal, $zero:expr, $broadcast:expr, $load:expr, $store:expr,
-     $add:expr, $mul:expr $(, prefetch $prefetch:expr)?) => {
+     $add:expr, $mul:expr $(, prefetch $prefetch:expr, $far:expr)?) => {
         /// One register.
         #[derive(Clone, Copy)]
         pub(crate) struct $name(pub(crate) $register);
@@ -372,7 +415,8 @@ macro_rules! vector {
                 fn store(self, to: *mut f32) { $store(to, self.0); }
                 fn add(self, other: Self) -> Self { $name($add(self.0, other.0)) }
                 fn mul(self, other: Self) -> Self { $name($mul(self.0, other.0)) }
-                $(fn prefetch(at: *const f32) { $prefetch(at); })?
+                $(fn prefetch(at: *const f32) { $prefetch(at); }
+                fn prefetch_far(at: *const f32) { $far(at); })?
             }
         }
     };

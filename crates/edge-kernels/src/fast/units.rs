@@ -34,6 +34,9 @@ macro_rules! unit {
     };
 }
 
+/// A panel of so many rows, a tile of `a` and the next one lie in a first-level cache together.
+const DEPTH: usize = 128;
+
 /// Whether the machine can fuse a multiplication and an addition of 256-bit registers.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn has_fma() -> bool {
@@ -68,6 +71,8 @@ pub(super) mod avx512 {
     }
 
     impl AddProduct<Register> for Fma {
+        const DEPTH: usize = super::DEPTH;
+
         #[inline(always)]
         unsafe fn add_product(sum: Register, x: Register, y: Register) -> Register {
             // SAFETY: the caller vouches for the unit.
@@ -98,6 +103,8 @@ pub(super) mod avx2 {
     }
 
     impl AddProduct<Register> for Fma {
+        const DEPTH: usize = super::DEPTH;
+
         #[inline(always)]
         unsafe fn add_product(sum: Register, x: Register, y: Register) -> Register {
             // SAFETY: the caller vouches for the unit and FMA.
@@ -134,6 +141,8 @@ pub(super) mod neon {
     }
 
     impl AddProduct<Register> for Fma {
+        const DEPTH: usize = super::DEPTH;
+
         #[inline(always)]
         unsafe fn add_product(sum: Register, x: Register, y: Register) -> Register {
             // SAFETY: the caller vouches for the unit.
@@ -167,6 +176,8 @@ pub(super) mod wasm128 {
     }
 
     impl AddProduct<Register> for Fma {
+        const DEPTH: usize = super::DEPTH;
+
         #[inline(always)]
         unsafe fn add_product(sum: Register, x: Register, y: Register) -> Register {
             // SAFETY: the caller vouches for the unit.
