@@ -50,16 +50,19 @@ fn run(command: &mut Command) -> Result<(), String> {
 
 /// A process that runs one of the tasks of `rivals/embed.py` when it is told.
 pub(crate) struct Rival {
+    /// Where it writes embeddings.
+    embeddings: PathBuf,
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Rival {
-    /// Starts it over these texts, none of which has a line break.
-    pub(crate) fn start(model: &Path, texts: &[&str]) -> Result<Self, String> {
+    /// Starts it over these texts, none of which has a line break; `name` is that of their file.
+    pub(crate) fn start(model: &Path, name: &str, texts: &[&str]) -> Result<Self, String> {
         let folder = folder()?;
-        let list = folder.join("texts.txt");
+        let list = folder.join(name).with_extension("txt");
+        let embeddings = list.with_extension("f32");
         std::fs::write(&list, texts.join("\n")).map_err(|error| error.to_string())?;
         let mut command = Command::new(folder.join("venv/bin/python"));
         command.args([SCRIPT, "serve"]).arg(model).arg(list);
@@ -70,7 +73,7 @@ impl Rival {
             .map_err(|error| error.to_string())?;
         let input = child.stdin.take().ok_or("no pipe")?;
         let output = BufReader::new(child.stdout.take().ok_or("no pipe")?);
-        let mut rival = Rival { child, input, output };
+        let mut rival = Rival { embeddings, child, input, output };
         match rival.line()?.as_str() {
             "ready" => Ok(rival),
             other => Err(format!("the rivals said {other:?}")),
@@ -81,6 +84,13 @@ impl Rival {
         let mut line = String::new();
         self.output.read_line(&mut line).map_err(|error| error.to_string())?;
         Ok(line.trim().to_owned())
+    }
+
+    /// The embeddings of onnxruntime, one behind the other.
+    pub(crate) fn embeddings(&mut self) -> Vec<f32> {
+        self.seconds("embeddings");
+        let bytes = std::fs::read(&self.embeddings).expect("the rivals wrote it");
+        bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
     }
 
     /// CPU seconds of one run of a task.
