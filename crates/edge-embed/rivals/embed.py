@@ -5,7 +5,7 @@
     embed.py serve FOLDER TEXTS       # then a word a line on standard input, CPU seconds a line back
 
 `onnx`: onnxruntime, one thread, with its fused transformer operators, all texts once, sorted by length in
-batches padded to their longest; of the batch sizes 8 to 128 that which is fastest at the start; tokenising not
+batches padded to their longest; of the batch sizes 1 to 128 that which is fastest at the start; tokenising not
 counted. `onnx_with_tokenizer`: with it. `onnx_one`: one text at a time, the first fifty. `tokenize`:
 `tokenizers`, one text after the other; `tokenize_batch`: all in one call, offsets not computed.
 `embeddings`: writes those of `onnx` as f32 beside TEXTS.
@@ -69,8 +69,8 @@ def serve(folder, texts):
 
     ids = ids_of()
     onnx(ids, 32)
-    sizes = [8, 16, 32, 64, 128]
-    size = min(sizes, key=lambda size: min(seconds(lambda: onnx(ids, size)) for _ in range(3)))
+    sizes = [1, 8, 16, 32, 64, 128]
+    size = min(sizes, key=lambda size: min(seconds(lambda: onnx(ids, size)) for _ in range(2)))
     print(f"onnxruntime in batches of {size}", file=sys.stderr)
     first = [([i], [[1] * len(i)]) for i in ids[:50]]
     tasks = {
