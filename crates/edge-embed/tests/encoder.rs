@@ -278,6 +278,9 @@ fn what_is_not_such_an_encoder_is_named() {
     check(EncoderFiles { pooling: Some(&max), ..f }, "max_tokens with mean_tokens");
     let dense = edited(f.modules, "models.Normalize", "models.Dense");
     check(EncoderFiles { modules: Some(&dense), ..f }, "Transformer, Pooling, Dense");
+    let elsewhere = edited(f.modules, "1_Pooling", "2_Pooling");
+    check(EncoderFiles { modules: Some(&elsewhere), ..f }, "path of a module is \"2_Pooling\"");
+    check(EncoderFiles { pooling: None, ..f }, "the folder has no 1_Pooling/config.json");
     check(EncoderFiles { config: None, ..f }, "the folder has no config.json");
     check(EncoderFiles { tensors: None, ..f }, "the folder has no model.safetensors");
     check(EncoderFiles { tokenizer: None, ..f }, "the folder has no tokenizer.json");

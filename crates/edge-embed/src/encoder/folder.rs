@@ -46,7 +46,7 @@ pub struct EncoderFiles<'a> {
     pub tokenizer_settings: Option<&'a [u8]>,
     /// `modules.json`: what follows the transformer.
     pub modules: Option<&'a [u8]>,
-    /// `1_Pooling/config.json`; mean pooling where it is missing.
+    /// `1_Pooling/config.json`; mean pooling where it and `modules.json` are missing.
     pub pooling: Option<&'a [u8]>,
     /// `sentence_bert_config.json`: how many tokens are read.
     pub sentence: Option<&'a [u8]>,
@@ -262,12 +262,28 @@ impl<'a> EncoderFiles<'a> {
         #[derive(Deserialize)]
         struct Module {
             r#type: String,
+            #[serde(default)]
+            path: Setting,
         }
         let Some(text) = self.modules else { return Ok(false) };
         let modules: Vec<Module> = json(MODULES, text)?;
+        // Their settings are read there and nowhere else.
+        for (module, place) in modules.iter().zip(["", "1_Pooling"]) {
+            if !module.path.is_null() && module.path != *place {
+                return Err(LoadError::Unsupported {
+                    file: MODULES,
+                    setting: "the path of a module",
+                    value: module.path.to_string(),
+                    supported: "\"\" for the first, \"1_Pooling\" for the second",
+                });
+            }
+        }
         let kinds: Vec<&str> =
             modules.iter().map(|m| m.r#type.rsplit('.').next().unwrap_or(&m.r#type)).collect();
         match kinds[..] {
+            ["Transformer", "Pooling", ..] if self.pooling.is_none() => {
+                Err(LoadError::MissingFile { file: POOLING })
+            }
             ["Transformer", "Pooling"] => Ok(false),
             ["Transformer", "Pooling", "Normalize"] => Ok(true),
             _ => Err(LoadError::Unsupported {
