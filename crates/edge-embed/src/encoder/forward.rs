@@ -9,6 +9,10 @@
 //! 3. e = x of the first token, or the sum over tokens in order from +0; normalise. With a projection:
 //!    e P, normalise. Where the sum of squares is less than 2^-100 there is no direction: an error.
 //!
+//! A row that goes into a layer norm with a sum of squares that is not below 2^100 becomes all NaN, since an
+//! infinite variance would make it the norm's bias, which looks like a result. Then its text has no direction,
+//! but for rows that the first token, where it alone counts, never meets.
+//!
 //! A text's tokens never meet those of another, and a canonical product's bits do not depend on how many
 //! rows it has: so texts are put together to ragged batches without padding, of similar length since they
 //! are sorted, a few hundred tokens at a time, so that the vectors stay in the cache.
@@ -29,8 +33,8 @@ const CHUNK_TOKENS: usize = 240;
 /// second-level cache, however long the text is.
 const QUERIES_MAX: usize = 36;
 
-/// A product of two numbers below it, 4,096 times, is far from the greatest number.
-const FAST_VALUE_MAX: f32 = 1e15;
+/// Of rows whose sum of squares is below it, 2^100, neither a variance nor a score overflows.
+const SQUARES_MAX: f32 = f32::from_bits((127 + 100) << 23);
 
 /// The least sum of squares of a vector with a direction, 2^-100: far from where squares lose digits.
 const SQUARES_MIN: f32 = f32::from_bits((127 - 100) << 23);
@@ -86,6 +90,11 @@ struct Norm {
 impl Norm {
     fn apply(&self, arithmetic: Arithmetic, kernels: Kernels, rows: &mut [f32]) {
         let Norm { gain, bias, epsilon } = self;
+        for row in rows.chunks_exact_mut(gain.len()) {
+            if !is_small(kernels, row) {
+                row.fill(f32::NAN);
+            }
+        }
         match arithmetic {
             Arithmetic::Fast => fast::layer_norm(rows, gain, bias, *epsilon),
             Arithmetic::Canonical => {
@@ -377,8 +386,7 @@ impl Network {
                 resize(out, count * size);
                 kernels.matmul(count, len, size, q, k, scores);
                 for row in scores.chunks_exact_mut(len) {
-                    // Not finite: left as it is, which the end of the text finds, since a NaN or an
-                    // infinity never turns finite on the way.
+                    // Not finite: left as it is, which the next layer norm finds.
                     let _ = kernels.softmax(row);
                 }
                 kernels.matmul(count, size, len, scores, v, out);
@@ -389,13 +397,13 @@ impl Network {
         }
     }
 
-    /// As [`Self::attend`], fast. Values of which a score could overflow make the text's vectors NaN, since
-    /// fast attention hides what is not finite.
+    /// As [`Self::attend`], fast. Where a score could overflow the text's vectors become NaN, since fast
+    /// attention hides what is not finite.
     fn attend_fast(&self, qkv: &[f32], context: &mut [f32]) {
         let hidden = self.hidden;
         let shape =
             Heads { heads: self.heads, tokens: context.len() / hidden, dim: hidden / self.heads };
-        if !qkv.iter().fold(true, |fits, value| fits & (value.abs() < FAST_VALUE_MAX)) {
+        if !qkv.chunks_exact(3 * hidden).all(|row| is_small(self.kernels, row)) {
             return context.fill(f32::NAN);
         }
         let rows = Rows { values: qkv, stride: 3 * hidden };
@@ -429,6 +437,11 @@ impl Network {
         product(arithmetic, projection, &mean, out);
         unit(kernels, out)
     }
+}
+
+/// Whether a row has no NaN, no infinity and nothing that would become one when it is squared.
+fn is_small(kernels: Kernels, row: &[f32]) -> bool {
+    kernels.sum_squares(row) < SQUARES_MAX
 }
 
 /// Brings a vector to length 1, if it is long enough for that to be exact up to rounding.
