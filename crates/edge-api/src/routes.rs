@@ -42,6 +42,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/embed", post(tasks::embed))
         .route("/api/v1/match", post(matching::match_labels))
         .route("/api/v1/compression", post(compression::compression))
+        .route("/api/v1/models", get(tasks::models))
         .route("/api/v1/collections", get(collections::list).post(collections::create))
         .route("/api/v1/collections/{name}", get(collections::show).delete(collections::remove))
         .route("/api/v1/collections/{name}/records", post(collections::import))

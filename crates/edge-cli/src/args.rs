@@ -105,11 +105,15 @@ Examples:
     /// Make, fill, list and remove collections
     #[command(subcommand, arg_required_else_help = true)]
     Collection(Collection),
+    /// Add, list and remove sentence encoders
+    #[command(subcommand, arg_required_else_help = true)]
+    Model(Model),
     /// Turn texts into vectors
     #[command(after_help = "\
 Examples:
   edge-net embed 'a text'
   edge-net embed 'one' 'another' --json
+  edge-net embed 'a text' --model all-minilm-l6-v2
   cat lines.txt | edge-net embed -         one text a line")]
     Embed(Embed),
     /// Find what is nearest to a text
@@ -302,12 +306,17 @@ pub(crate) enum Collection {
     /// Make an empty collection for texts
     #[command(after_help = "\
 An import makes its collection by itself. Every member of the pool sees a collection and its name.
+Texts are embedded by one model for good; who searches needs it, too (`edge-net help model add`).
 
-Example:
-  edge-net collection create notes")]
+Examples:
+  edge-net collection create notes
+  edge-net collection create notes --model all-minilm-l6-v2")]
     Create {
         /// Its name
         name: String,
+        /// The model that embeds its texts [default: the built-in one]
+        #[arg(long, value_name = "NAME")]
+        model: Option<String>,
     },
     /// Embed and index a folder or a file
     #[command(after_help = "\
@@ -415,6 +424,9 @@ pub(crate) struct Embed {
     /// The texts, or `-` for one a line from standard input
     #[arg(required = true, value_name = "TEXT")]
     pub(crate) texts: Vec<String>,
+    /// The model, one of `edge-net model ls` [default: the built-in one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
     /// High is served first, at twice the price
     #[arg(long, value_name = "HOW", default_value = "normal", hide_default_value = true)]
     pub(crate) priority: Priority,
@@ -481,6 +493,44 @@ pub(crate) struct Decompress {
     /// Refuse what would give more bytes
     #[arg(long, value_name = "N")]
     pub(crate) max_bytes: Option<u32>,
+}
+
+/// `model`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// Add a sentence encoder to this node
+    #[command(after_help = "\
+Takes a sentence-transformers folder of the BERT family (config.json, model.safetensors,
+tokenizer.json or vocab.txt), and keeps it in 8 bits, a quarter of the size. The file that this makes is
+the same model everywhere: give it to the other machines, so that they can embed with it and check each
+other. A running node has it after a restart.
+
+Examples:
+  edge-net model add ./all-MiniLM-L6-v2
+  edge-net model add ./all-minilm-l6-v2.encoder --name minilm      a file of another machine")]
+    Add {
+        /// A folder, or a file that this command made
+        #[arg(value_hint = ValueHint::AnyPath)]
+        path: PathBuf,
+        /// What to call it [default: the folder's name]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// List the models that were added to this node
+    #[command(after_help = "\
+Example:
+  edge-net model ls")]
+    Ls,
+    /// Remove a model from this node
+    #[command(after_help = "\
+Collections of texts that it embedded cannot be searched by text from here any more.
+
+Example:
+  edge-net model rm minilm")]
+    Rm {
+        /// Its name
+        name: String,
+    },
 }
 
 /// `task`.

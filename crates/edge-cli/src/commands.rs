@@ -6,6 +6,7 @@ mod compression;
 mod config;
 mod identity;
 mod ledger;
+mod model;
 pub(crate) mod node;
 mod task;
 
@@ -109,6 +110,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Status => node::status(context),
         Command::Identity(identity) => identity::run(context, identity),
         Command::Collection(collection) => collection::run(context, collection),
+        Command::Model(model) => model::run(context, model),
         Command::Embed(embed) => ask::embed(context, &embed),
         Command::Search(search) => ask::search(context, &search),
         Command::Match(question) => ask::match_labels(context, &question),

@@ -297,3 +297,46 @@ fn two_nodes() {
     };
     second.until(&["ledger", "balance"], owed);
 }
+
+/// A model that was added at one node and given to the other as a file: both embed with it and agree,
+/// and a collection of its own is filled and searched.
+#[test]
+fn two_nodes_share_a_model() {
+    let (first, second) = (Node::new(), Node::new());
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge-embed/tests/golden/tiny-bert");
+    let added = first.ask(&["model", "add", tiny.to_str().unwrap()]);
+    let file = added["file"].as_str().unwrap();
+    let shared = second.ask(&["model", "add", file, "--name", "shared"]);
+    assert_eq!((&shared["id"], &shared["restart"]), (&added["id"], &false.into()));
+    let taken = first.run(&["model", "add", file]);
+    assert_eq!(taken.status.code(), Some(2), "the name is taken");
+    let nothing = first.run(&["model", "add", "/nowhere/at/all"]);
+    assert_eq!(nothing.status.code(), Some(4));
+
+    first.start(&[]);
+    let ticket = first.ask(&["identity", "invite"]);
+    second.start(&["--join", ticket["ticket"].as_str().unwrap()]);
+    first.until(&["peer", "ls"], |peers| {
+        peers["peers"].as_array().unwrap().iter().any(|peer| peer["connected"] == true)
+    });
+    let text = "the quick brown fox";
+    let executed = |answer: &Value| answer["tasks"][0]["check"]["agreed"].as_array().unwrap().len();
+    let embedded =
+        first.until(&["embed", text, "--model", "tiny-bert"], |answer| executed(answer) > 0);
+    assert_eq!((&embedded["model"], &embedded["dim"]), (&added["id"], &added["dim"]));
+    let other = second.ask(&["embed", text, "--model", "shared"]);
+    assert_eq!(other["vectors"], embedded["vectors"], "the same bits at both");
+    let unknown = first.run(&["embed", text, "--model", "shared"]);
+    assert_eq!(unknown.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("tiny-bert"), "names those it has");
+
+    let made = first.ask(&["collection", "create", "own", "--model", "tiny-bert"]);
+    assert_eq!((&made["model"], &made["dim"]), (&added["id"], &added["dim"]));
+    first.ask(&["collection", "import", "own", &documents()]);
+    let found = second.until(&["search", text, "-c", "own", "-k", "3"], |found| {
+        found["hits"].as_array().is_some_and(|hits| hits.len() == 3)
+    });
+    assert_eq!(found["shards"][0]["mode"], "exact", "{found}");
+    first.ask(&["model", "rm", "tiny-bert"]);
+    assert_eq!(first.ask(&["model", "ls"])["models"], serde_json::json!([]));
+}

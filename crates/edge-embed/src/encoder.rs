@@ -208,6 +208,11 @@ impl Model for Encoder {
         self.tokenizer.count(text)
     }
 
+    /// The matrix products of the layers.
+    fn operations_per_token(&self) -> u64 {
+        self.network.operations_per_token()
+    }
+
     fn embed(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError> {
         self.run(Arithmetic::Canonical, texts, out)
     }

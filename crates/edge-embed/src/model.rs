@@ -57,6 +57,12 @@ pub trait Model: Send + Sync {
     /// How many tokens the whole text has, which may be more than [`max_tokens`](Model::max_tokens).
     fn count_tokens(&self, text: &str) -> usize;
 
+    /// Floating-point operations for each token read, beside looking it up: what the price of a task
+    /// follows. 0 for models that only look up.
+    fn operations_per_token(&self) -> u64 {
+        0
+    }
+
     /// Embeds a batch. `out` is cleared, then filled with `[texts, dim]`, row after row; the result
     /// does not depend on how texts are grouped into batches.
     ///
@@ -88,6 +94,10 @@ impl<M: Model + ?Sized> Model for &M {
 
     fn count_tokens(&self, text: &str) -> usize {
         (**self).count_tokens(text)
+    }
+
+    fn operations_per_token(&self) -> u64 {
+        (**self).operations_per_token()
     }
 
     fn embed(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError> {

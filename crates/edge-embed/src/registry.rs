@@ -1,6 +1,7 @@
 //! Which models this process can run, by content hash and by name.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use edge_base::Digest;
@@ -33,6 +34,12 @@ pub enum RegistryError {
 pub struct Registry {
     models: BTreeMap<Digest, Arc<dyn Model>>,
     names: BTreeMap<String, Digest>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.names()).finish()
+    }
 }
 
 impl Registry {

@@ -13,7 +13,7 @@ mod matching;
 use std::sync::{Arc, LazyLock};
 
 use edge_base::{Credits, Digest, Micros, RecordId, TaskId, TaskKind, shard::HITS_MAX};
-use edge_embed::{Registry, Tokenizer};
+use edge_embed::{Model, Registry, Tokenizer};
 use edge_swarm::{
     Answer, Command, Refusal,
     command::{Check, CollectionView, Priority, ShardSearchView, TaskRequest},
@@ -35,6 +35,8 @@ pub use matching::{LabelledText, MatchQuestion, Matched, MatchedText};
 pub const TEXTS_PER_TASK: usize = 64;
 /// Bytes of text one embedding task takes, unless a single text is larger.
 pub const TEXT_BYTES_PER_TASK: usize = 512 << 10;
+/// Cost units (microseconds of a core) that one embedding task takes, unless a single text costs more.
+pub const UNITS_PER_TASK: u64 = 500_000;
 /// The largest text that is taken.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Labels a match takes.
@@ -179,23 +181,21 @@ impl Jobs {
         if texts.is_empty() {
             return Err(Refusal::Invalid("no text to embed".into()));
         }
-        if MODELS.get(&model).is_none() {
-            let known: Vec<&str> = MODELS.names().map(|(name, _)| name).collect();
-            let known = known.join(", ");
-            let model = model.short();
-            return Err(Refusal::NotFound(format!(
-                "there is no model {model}; there are: {known}"
-            )));
-        }
+        let Some(loaded) = self.node.models().get(&model).cloned() else {
+            return Err(self.no_model(&model.short()));
+        };
         for (index, text) in texts.iter().enumerate() {
             check_text(text).map_err(|why| Refusal::Invalid(format!("text {index}: {why}")))?;
         }
         // Owned parts: a future that borrows the texts is not `Send` for every lifetime.
-        let groups: Vec<Vec<String>> = groups(texts).into_iter().map(<[String]>::to_vec).collect();
+        let cost = |text: &str| edge_tasks::model_units(&*loaded, &[text]);
+        let groups: Vec<Vec<String>> =
+            groups(texts, cost).into_iter().map(<[String]>::to_vec).collect();
         let results: Vec<(EmbeddingResult, TaskCheck)> = stream::iter(groups)
             .map(|group| {
                 let jobs = self.clone();
-                async move { jobs.embed_task(model, &group, options).await }
+                let model = loaded.clone();
+                async move { jobs.embed_task(&*model, &group, options).await }
             })
             .buffered(TASKS_IN_FLIGHT)
             .try_collect()
@@ -210,13 +210,29 @@ impl Jobs {
         Ok(embedded)
     }
 
+    fn no_model(&self, name: &str) -> Refusal {
+        let known: Vec<&str> = self.node.models().names().map(|(name, _)| name).collect();
+        let known = known.join(", ");
+        Refusal::NotFound(format!("there is no model {name} at this node; there are: {known}"))
+    }
+
+    /// A model of this node by its name; the default one without.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] names those there are.
+    pub fn model(&self, name: Option<&str>) -> Result<Arc<dyn Model>, Refusal> {
+        let name = name.unwrap_or("default");
+        self.node.models().by_name(name).cloned().ok_or_else(|| self.no_model(name))
+    }
+
     async fn embed_task(
         &self,
-        model: Digest,
+        model: &dyn Model,
         texts: &[String],
         options: TaskOptions,
     ) -> Result<(EmbeddingResult, TaskCheck), Refusal> {
-        let units = edge_tasks::embedding_units(&strs(texts));
+        let units = edge_tasks::model_units(model, &strs(texts));
+        let model = model.id();
         let payload = EmbeddingPayload { model, texts: texts.to_vec() }.encode();
         let pin = edge_tasks::pin_of(&model);
         let (bytes, task) = self.task(TaskKind::Embedding, pin, payload, units, options).await?;
@@ -418,17 +434,22 @@ fn check_vector(vector: &[f32], dim: u32) -> Result<(), String> {
     }
 }
 
-/// Slices of at most [`TEXTS_PER_TASK`] texts and [`TEXT_BYTES_PER_TASK`] bytes, at least one text.
-fn groups(texts: &[String]) -> Vec<&[String]> {
+/// Slices of at most [`TEXTS_PER_TASK`] texts, [`TEXT_BYTES_PER_TASK`] bytes and [`UNITS_PER_TASK`] by
+/// what each text costs, at least one text.
+fn groups(texts: &[String], cost: impl Fn(&str) -> u64) -> Vec<&[String]> {
     let mut groups = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
+    let (mut start, mut bytes, mut units) = (0, 0, 0);
     for (at, text) in texts.iter().enumerate() {
-        let full = at - start == TEXTS_PER_TASK || bytes + text.len() > TEXT_BYTES_PER_TASK;
+        let more = cost(text);
+        let full = at - start == TEXTS_PER_TASK
+            || bytes + text.len() > TEXT_BYTES_PER_TASK
+            || units + more > UNITS_PER_TASK;
         if at > start && full {
             groups.push(&texts[start..at]);
-            (start, bytes) = (at, 0);
+            (start, bytes, units) = (at, 0, 0);
         }
         bytes += text.len();
+        units += more;
     }
     if start < texts.len() {
         groups.push(&texts[start..]);
@@ -455,7 +476,9 @@ mod tests {
 
     #[test]
     fn groups_are_bounded_in_texts_and_bytes() {
-        let lengths = |texts: &[String]| groups(texts).iter().map(|g| g.len()).collect::<Vec<_>>();
+        let lengths = |texts: &[String]| {
+            groups(texts, |text| text.len() as u64 / 3).iter().map(|g| g.len()).collect::<Vec<_>>()
+        };
         let short = vec!["word".to_owned(); 130];
         assert_eq!(lengths(&short), [64, 64, 2]);
         assert_eq!(lengths(&short[..64]), [64]);
@@ -463,6 +486,8 @@ mod tests {
         let long = |bytes: usize| "x".repeat(bytes);
         let mixed = [long(10), long(TEXT_BYTES_PER_TASK), long(TEXT_BYTES_MAX), long(10), long(10)];
         assert_eq!(lengths(&mixed), [1, 1, 1, 2]);
+        let dear = groups(&short[..10], |_| UNITS_PER_TASK / 4 + 1);
+        assert_eq!(dear.iter().map(|g| g.len()).collect::<Vec<_>>(), [3, 3, 3, 1]);
     }
 
     #[test]

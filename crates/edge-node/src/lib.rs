@@ -37,6 +37,7 @@ pub mod folder;
 pub mod jobs;
 pub mod lifeline;
 pub mod logging;
+pub mod models;
 mod platform;
 mod runtime;
 pub mod store;

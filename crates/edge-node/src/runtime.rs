@@ -17,6 +17,7 @@ use std::{
 };
 
 use edge_base::{Digest, NodeId, ShardId, Timestamp};
+use edge_embed::Registry;
 use edge_swarm::{Answer, Command, Event, Input, Refusal};
 use edge_tasks::{ShardCheck, TaskError};
 use edge_transport::{TransportHandle, TransportStats};
@@ -58,6 +59,7 @@ struct Inner {
     store: Arc<Store>,
     workers: Arc<WorkerStats>,
     executor: Arc<TaskExecutor>,
+    models: Registry,
     share: Arc<CpuShare>,
     folder: Arc<Folder>,
     gauges: Arc<Gauges>,
@@ -154,6 +156,11 @@ impl NodeHandle {
     /// Counters of the workers.
     pub fn worker_stats(&self) -> &WorkerStats {
         &self.0.workers
+    }
+
+    /// The models that it can embed with.
+    pub fn models(&self) -> &Registry {
+        &self.0.models
     }
 
     /// Examines a copy that this node holds: see [`edge_tasks::Executor::check_shard`]. It takes as

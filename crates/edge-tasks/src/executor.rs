@@ -67,7 +67,12 @@ impl Default for Executor {
 impl Executor {
     /// An executor without shards, with the models that are compiled in.
     pub fn new() -> Self {
-        Executor { models: pin::builtin().clone(), shards: RwLock::default() }
+        Executor::with_models(pin::builtin().clone())
+    }
+
+    /// An executor without shards, with these models.
+    pub fn with_models(models: Registry) -> Self {
+        Executor { models, shards: RwLock::default() }
     }
 
     /// Does the work. Equal pure work gives equal bytes on every machine; see [`Work`] for what the

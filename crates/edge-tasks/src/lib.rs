@@ -87,11 +87,14 @@ pub use layout::{LAYOUT_BYTES_MAX, Layout};
 pub use lie::{Liar, Lie};
 pub use matching::{Example, MatchPayload, MatchResult};
 pub use pin::{
-    CANON, compression_pin, default_layout, default_model, match_pin, pin_of, pins, shard_pin,
+    CANON, compression_pin, default_layout, default_model, match_pin, pin_of, pins, pins_with,
+    shard_pin,
 };
 pub use query::{ANSWER_BYTES_MAX, EF_MAX, VectorQuery, score_from_key};
 pub use record::{RecordBody, normalised, record_id_for_key, record_id_for_text};
 pub use replay::HISTORY_BYTES_MAX;
 pub use shard::ShardCheck;
 pub use text::{EmbeddingPayload, EmbeddingResult, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX, TEXTS_MAX};
-pub use units::{append_units, compression_units, embedding_units, match_units, search_units};
+pub use units::{
+    append_units, compression_units, embedding_units, match_units, model_units, search_units,
+};

@@ -22,8 +22,8 @@ pub(crate) fn builtin() -> &'static Registry {
     BUILTIN.get_or_init(Registry::builtin)
 }
 
-/// The pin of work with a model: of its content hash, its tokenizer and [`CANON`]. A model that is not
-/// compiled in has a pin that no such build advertises.
+/// The pin of work with a model: of its content hash, its tokenizer and [`CANON`]. The id of a model
+/// that is not compiled in covers its tokenizer.
 pub fn pin_of(model: &Digest) -> Digest {
     let tokenizer = builtin().get(model).map(|model| model.tokenizer_id()).unwrap_or_default();
     let mut hasher = Hasher::new("tasks/pin/1");
@@ -52,9 +52,14 @@ pub fn compression_pin() -> Digest {
     hasher.finish()
 }
 
-/// All that this build can execute: embeddings and matches by its models, shards, compression.
+/// All that this build can execute without further models.
 pub fn pins() -> Vec<Digest> {
-    let models = builtin().list().flat_map(|model| [pin_of(&model.id()), match_pin(&model.id())]);
+    pins_with(builtin())
+}
+
+/// All that can be executed with these models: embeddings and matches by each, shards, compression.
+pub fn pins_with(models: &Registry) -> Vec<Digest> {
+    let models = models.list().flat_map(|model| [pin_of(&model.id()), match_pin(&model.id())]);
     models.chain([shard_pin(), compression_pin()]).collect()
 }
 

@@ -3,13 +3,29 @@
 //! core (`cargo run --release -p edge-tasks --example bench_units`); agreeing on them matters, their accuracy
 //! only makes prices fair.
 
+use edge_embed::Model;
+
 use crate::compression::{COMPRESSED_BYTES_MAX, CompressionPayload, Operation};
 use crate::{MatchPayload, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX};
+
+/// Floating-point operations of canonical products in a microsecond of a core (docs/benchmarks.md, the
+/// encoder: 60 to 80 GFLOP/s).
+const OPERATIONS_PER_UNIT: u64 = 60_000;
 
 /// One embedding: per text, and per byte of it (tokenizing dominates).
 pub fn embedding_units(texts: &[&str]) -> u64 {
     let bytes: u64 = texts.iter().map(|text| text.len().min(TEXT_BYTES_MAX) as u64).sum();
     1 + texts.len() as u64 + bytes.min(TEXT_BYTES_SUM_MAX as u64) / 32
+}
+
+/// One embedding by a model that calculates: what looking up costs, and the operations of the tokens
+/// that are read (two more frame each text).
+pub fn model_units(model: &dyn Model, texts: &[&str]) -> u64 {
+    let per_token = model.operations_per_token();
+    let read = |text: &&str| model.count_tokens(text).min(model.max_tokens()) as u64 + 2;
+    let tokens = if per_token == 0 { 0 } else { texts.iter().map(read).sum::<u64>() };
+    let operations = tokens.saturating_mul(per_token);
+    embedding_units(texts).saturating_add(operations / OPERATIONS_PER_UNIT)
 }
 
 /// One match: the embeddings, and dot products of texts and examples with labels.

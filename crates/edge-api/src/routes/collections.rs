@@ -90,13 +90,23 @@ pub(crate) struct Create {
     name: String,
     dim: Option<u32>,
     metric: Option<String>,
+    model: Option<String>,
 }
 
 /// `POST /api/v1/collections`.
 pub(crate) async fn create(State(app): State<App>, Body(body): Body<Create>) -> Outcome {
+    if body.dim.is_some() && body.model.is_some() {
+        return Err(Failure::invalid(
+            "give either `dim`, for plain vectors, or `model`, for texts",
+        ));
+    }
     let view = match (body.dim, body.metric) {
         (None, None) => {
-            app.jobs.create_collection(&body.name).await.map_err(Failure::advised(OTHER_NAME))?
+            let model = app.jobs.model(body.model.as_deref())?;
+            let dim = u32::try_from(model.dim()).unwrap_or(u32::MAX);
+            let layout = Layout::texts(dim, model.id());
+            let made = app.jobs.create_collection_with(&body.name, &layout).await;
+            made.map_err(Failure::advised(OTHER_NAME))?
         }
         (None, Some(_)) => {
             let text = "a collection of texts compares by cosine; give `dim` too for plain vectors";

@@ -91,6 +91,7 @@ pub(crate) async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Ou
 #[serde(deny_unknown_fields)]
 pub(crate) struct Embed {
     texts: Vec<String>,
+    model: Option<String>,
     #[serde(default)]
     priority: Priority,
     #[serde(default, deserialize_with = "amount_or_none")]
@@ -112,7 +113,8 @@ pub(crate) fn options(priority: Priority, price_max: Option<Credits>) -> TaskOpt
 /// `POST /api/v1/embed`.
 pub(crate) async fn embed(State(app): State<App>, Body(body): Body<Embed>) -> Outcome {
     let options = options(body.priority, body.max_credits);
-    let embedded = app.jobs.embed(&body.texts, options).await.map_err(|refusal| {
+    let model = app.jobs.model(body.model.as_deref())?.id();
+    let embedded = app.jobs.embed_with(model, &body.texts, options).await.map_err(|refusal| {
         // Which text it is stands before the colon.
         let named = match &refusal {
             Refusal::Invalid(why) => why.split_once(':').map(|(text, _)| text.to_owned()),
@@ -133,4 +135,36 @@ pub(crate) async fn embed(State(app): State<App>, Body(body): Body<Embed>) -> Ou
         tasks: embedded.tasks.into_iter().map(Checked::from).collect(),
     };
     tagged("edge-net.embedding/1", answer)
+}
+
+#[derive(Serialize)]
+struct Models {
+    models: Vec<ModelView>,
+}
+
+#[derive(Serialize)]
+struct ModelView {
+    id: Digest,
+    names: Vec<String>,
+    dim: usize,
+    max_tokens: usize,
+    /// Floating-point operations a token: what its price follows.
+    operations_per_token: u64,
+}
+
+/// `GET /api/v1/models`: those that this node has.
+pub(crate) async fn models(State(app): State<App>) -> Outcome {
+    let registry = app.node.models();
+    let views = registry.list().map(|model| {
+        let id = model.id();
+        let names = registry.names().filter(|(_, named)| *named == id);
+        ModelView {
+            id,
+            names: names.map(|(name, _)| name.to_owned()).collect(),
+            dim: model.dim(),
+            max_tokens: model.max_tokens(),
+            operations_per_token: model.operations_per_token(),
+        }
+    });
+    tagged("edge-net.models/1", Models { models: views.collect() })
 }

@@ -24,7 +24,10 @@ pub(super) fn embed(context: &Context, embed: &Embed) -> Outcome {
         let next = "give a text, or one a line on standard input: `edge-net embed - < FILE`";
         return Err(Failure::new(Exit::Usage, "nothing to embed", "no text was given", next));
     }
-    let body = json!({ "texts": texts, "priority": embed.priority.name() });
+    let mut body = json!({ "texts": texts, "priority": embed.priority.name() });
+    if let Some(model) = &embed.model {
+        body["model"] = json!(model);
+    }
     let answer = context.client()?.post("/api/v1/embed", &body)?;
     context.show(&answer, |output, answer| {
         for (text, vector) in texts.iter().zip(list(answer, "vectors")) {

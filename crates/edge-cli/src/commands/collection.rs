@@ -29,8 +29,9 @@ const IN_FLIGHT: usize = 4;
 
 pub(super) fn run(context: &Context, command: Collection) -> Outcome {
     match command {
-        Collection::Create { name } => {
-            let answer = context.client()?.post("/api/v1/collections", &json!({ "name": name }))?;
+        Collection::Create { name, model } => {
+            let body = json!({ "name": name, "model": model });
+            let answer = context.client()?.post("/api/v1/collections", &body)?;
             context.show(&answer, |output, _| output.line(format!("made {name}")));
         }
         Collection::Import(import) => return run_import(context, &import),

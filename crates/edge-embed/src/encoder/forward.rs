@@ -250,6 +250,13 @@ impl Network {
     }
 
     /// The length of an embedding.
+    /// Multiplications and additions of the linear layers: queries, keys, values and their output are
+    /// `[hidden, hidden]`, the second half of a layer goes to `inner` and back.
+    pub(super) fn operations_per_token(&self) -> u64 {
+        let (hidden, inner) = (self.hidden as u64, self.inner as u64);
+        2 * (4 * hidden * hidden + 2 * hidden * inner) * self.layers.len() as u64
+    }
+
     pub(super) fn dim(&self) -> usize {
         self.projection.as_ref().map_or(self.hidden, PackedMatrix::n)
     }

@@ -72,7 +72,7 @@ impl Jobs {
         options: TaskOptions,
     ) -> Result<Matched, Refusal> {
         let (labels, examples) = checked(&question).map_err(Refusal::Invalid)?;
-        let payloads: Vec<MatchPayload> = groups(&question.texts)
+        let payloads: Vec<MatchPayload> = groups(&question.texts, |_| 0)
             .into_iter()
             .map(|texts| MatchPayload {
                 model: default_model(),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use edge_base::{Credits, Digest, NetworkTag, SecretKey, Verifier};
+use edge_embed::Registry;
 use edge_ledger::{Genesis, GenesisError, Network};
 use edge_swarm::{Input, Peer, Settings, StartError, Stored, Ticket, Write};
 use edge_tasks::lie::Lie;
@@ -29,7 +30,7 @@ use crate::{
     events::EventLog,
     execute::TaskExecutor,
     folder::{Folder, FolderError, entropy, read_identity},
-    platform,
+    models, platform,
     store::{Commit as _, Finding, Opening, Owner, Pipeline, Store, StoreError},
     workers::{Bounds, CpuShare, Workers},
 };
@@ -194,6 +195,8 @@ pub(super) struct Parts {
     network: mpsc::Receiver<TransportEvent>,
     addresses: Vec<String>,
     peer: Peer,
+    /// And what is wrong with some.
+    models: (Registry, Vec<String>),
 }
 
 impl Parts {
@@ -209,10 +212,11 @@ impl Parts {
         folder.bind_identity(&key, &pool)?;
         let (transport, network) = start_transport(&config, &key, pool, folder.path())?;
         let addresses = transport.listen_addresses().await?;
+        let (models, problems) = models::load(folder.path());
         Ports::keep(folder.path(), &config.listen, &addresses);
         let settings = Settings {
             addresses: addresses.clone(),
-            pins: edge_tasks::pins(),
+            pins: edge_tasks::pins_with(&models),
             shard_pin: edge_tasks::shard_pin(),
             works: config.works,
             exposure_max: config.exposure,
@@ -224,11 +228,14 @@ impl Parts {
         if !store.may_vote() {
             peer.may_vote(false);
         }
-        Ok(Parts { config, pool, folder, store, transport, network, addresses, peer })
+        let models = (models, problems);
+        Ok(Parts { config, pool, folder, store, transport, network, addresses, peer, models })
     }
 
     pub(super) fn run(self, options: NodeOptions, findings: &[Finding]) -> NodeHandle {
-        let Parts { config, pool, folder, store, transport, network, addresses, peer } = self;
+        let Parts { config, pool, folder, store, transport, network, addresses, peer, models } =
+            self;
+        let (models, problems) = models;
         let (folder, store) = (Arc::new(folder), Arc::new(store));
         let (inputs, input_receiver) = mpsc::channel(INPUT_QUEUE);
         let (completed, completions) = mpsc::unbounded_channel();
@@ -241,7 +248,7 @@ impl Parts {
         let share = Arc::new(CpuShare::new(config.cpu, cores, Instant::now()));
         let bounds =
             Bounds { threads: config.workers, pieces: WORK_QUEUE, bytes: config.memory.0 / 4 };
-        let executor = Arc::new(TaskExecutor::new(options.lie));
+        let executor = Arc::new(TaskExecutor::new(models.clone(), options.lie));
         let results = completed.clone();
         let workers =
             Workers::start(bounds, Arc::clone(&share), executor.clone(), move |work, outcome| {
@@ -262,7 +269,12 @@ impl Parts {
         for finding in findings.iter().filter(|finding| **finding != Finding::Created) {
             events.push(edge_swarm::Event::Note { text: finding.to_string() });
         }
+        for text in problems {
+            tracing::warn!("{text}");
+            events.push(edge_swarm::Event::Note { text });
+        }
         let inner = Inner {
+            models,
             node: peer.node_id(),
             pool,
             addresses,

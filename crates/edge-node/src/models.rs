@@ -1,0 +1,266 @@
+//! Models that were added to a data folder: `models/NAME.encoder`, each an 8-bit download of an
+//! [`Encoder`]. The file is the same on every machine that is given it, and so is the model's id:
+//! nodes that have it execute and check each other's work with it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use edge_base::Digest;
+use edge_embed::{Encoder, EncoderFiles, LoadError, Model as _, Registry};
+
+use crate::folder::write_private;
+
+/// Models of a folder; a node advertises two pins for each.
+pub const MODELS_MAX: usize = 16;
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+const EXTENSION: &str = "encoder";
+
+/// Why a model cannot be added or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The environment's, or the caller's when there is no such file.
+    #[error("cannot use {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The caller's: not a model, or none of a kind that runs here.
+    #[error("{path} is no model that runs here: {source}")]
+    Load {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: LoadError,
+    },
+    /// The caller's: larger than any file of its kind.
+    #[error("{path} has {bytes} bytes, more than {most}")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// The caller's.
+    #[error("a model named {0} is there already")]
+    NameTaken(String),
+    /// The caller's.
+    #[error("there is no model {name}; there are: {known}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The caller's.
+    #[error("there are {MODELS_MAX} models already, the most there can be; remove one")]
+    TooMany,
+}
+
+/// A model in a folder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Added {
+    /// Its name.
+    pub name: String,
+    /// The content hash.
+    pub id: Digest,
+    /// Components of a vector.
+    pub dim: usize,
+    /// Where it is.
+    pub file: PathBuf,
+    /// How large that is.
+    pub bytes: u64,
+}
+
+/// The models compiled in and those of the folder, and what is wrong with files that are none.
+pub fn load(data_dir: &Path) -> (Registry, Vec<String>) {
+    let (mut registry, mut problems) = (Registry::builtin(), Vec::new());
+    for (name, path) in files(data_dir).into_iter().take(MODELS_MAX) {
+        let inserted = open(&path, &name)
+            .map_err(|error| error.to_string())
+            .and_then(|model| registry.insert(Arc::new(model)).map_err(|error| error.to_string()));
+        if let Err(why) = inserted {
+            problems.push(format!("the model {name} is left out: {why}"));
+        }
+    }
+    (registry, problems)
+}
+
+/// Adds a sentence-transformers folder, or a file that this made on another machine. Its name is
+/// that of the folder or file unless one is given.
+///
+/// # Errors
+/// [`ModelError`]; nothing changes then.
+pub fn add(data_dir: &Path, source: &Path, name: Option<&str>) -> Result<Added, ModelError> {
+    let name = name.map_or_else(|| name_of(source), str::to_owned);
+    let known = files(data_dir);
+    if known.len() >= MODELS_MAX {
+        return Err(ModelError::TooMany);
+    }
+    let taken = known.iter().any(|(other, _)| *other == name);
+    if taken || Registry::builtin().by_name(&name).is_some() {
+        return Err(ModelError::NameTaken(name));
+    }
+    let unfit = |error| ModelError::Load { path: source.to_owned(), source: error };
+    let bytes = if source.is_dir() {
+        let contents = folder_contents(source)?;
+        Encoder::download(&EncoderFiles::from_contents(&contents)).map_err(unfit)?
+    } else {
+        read(source, FILE_BYTES_MAX)?
+    };
+    // As it will be loaded: what cannot be is not stored.
+    let model = Encoder::from_download(&name, &bytes).map_err(unfit)?;
+    let file = path_of(data_dir, &name);
+    let folder = data_dir.join("models");
+    fs::create_dir_all(&folder).map_err(io_at(&folder))?;
+    let draft = file.with_extension("draft");
+    write_private(&draft, &bytes).map_err(io_at(&draft))?;
+    fs::rename(&draft, &file).map_err(io_at(&file))?;
+    let bytes = bytes.len() as u64;
+    Ok(Added { name, id: model.id(), dim: model.dim(), file, bytes })
+}
+
+/// Removes a model's file.
+///
+/// # Errors
+/// [`ModelError::Unknown`] and [`ModelError::Io`].
+pub fn remove(data_dir: &Path, name: &str) -> Result<(), ModelError> {
+    let known = files(data_dir);
+    let Some((_, path)) = known.iter().find(|(other, _)| other == name) else {
+        let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(ModelError::Unknown { name: name.to_owned(), known });
+    };
+    fs::remove_file(path).map_err(io_at(path))
+}
+
+/// The models in a folder, by name; loads each.
+///
+/// # Errors
+/// [`ModelError`] of the first that cannot be loaded.
+pub fn list(data_dir: &Path) -> Result<Vec<Added>, ModelError> {
+    let describe = |(name, file): (String, PathBuf)| {
+        let model = open(&file, &name)?;
+        let bytes = fs::metadata(&file).map_err(io_at(&file))?.len();
+        Ok(Added { name, id: model.id(), dim: model.dim(), file, bytes })
+    };
+    files(data_dir).into_iter().map(describe).collect()
+}
+
+fn open(path: &Path, name: &str) -> Result<Encoder, ModelError> {
+    let bytes = read(path, FILE_BYTES_MAX)?;
+    Encoder::from_download(name, &bytes)
+        .map_err(|source| ModelError::Load { path: path.to_owned(), source })
+}
+
+/// Names and files, by name.
+fn files(data_dir: &Path) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = fs::read_dir(data_dir.join("models")) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let fits = |path: &PathBuf| path.extension().is_some_and(|extension| extension == EXTENSION);
+    let mut found: Vec<(String, PathBuf)> =
+        paths.filter(fits).map(|path| (name_of(&path), path)).collect();
+    found.sort();
+    found
+}
+
+fn path_of(data_dir: &Path, name: &str) -> PathBuf {
+    data_dir.join("models").join(format!("{name}.{EXTENSION}"))
+}
+
+/// The last part of a path without our extension, as a name may be written.
+fn name_of(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
+    let name = name.unwrap_or_default();
+    name.strip_suffix(&format!(".{EXTENSION}")).unwrap_or(&name).to_owned()
+}
+
+fn folder_contents(folder: &Path) -> Result<[Option<Vec<u8>>; 10], ModelError> {
+    let mut contents = [const { None }; 10];
+    for (place, name) in contents.iter_mut().zip(EncoderFiles::NAMES) {
+        let most = EncoderFiles::bytes_max(name) as u64;
+        match read(&folder.join(name), most) {
+            Ok(bytes) => *place = Some(bytes),
+            Err(ModelError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(contents)
+}
+
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, ModelError> {
+    let bytes = fs::metadata(path).map_err(io_at(path))?.len();
+    if bytes > most {
+        return Err(ModelError::TooLarge { path: path.to_owned(), bytes, most });
+    }
+    fs::read(path).map_err(io_at(path))
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> ModelError {
+    let path = path.to_owned();
+    move |source| ModelError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge-embed/tests/golden/tiny-bert")
+    }
+
+    #[test]
+    fn a_folder_is_added_once_found_again_and_shared_as_a_file() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let added = add(here.path(), &tiny(), None).unwrap();
+        assert_eq!(added.name, "tiny-bert");
+        assert_eq!(list(here.path()).unwrap(), std::slice::from_ref(&added));
+        let (models, problems) = load(here.path());
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(models.by_name("tiny-bert").unwrap().id(), added.id);
+        assert!(matches!(add(here.path(), &tiny(), None), Err(ModelError::NameTaken(_))));
+        assert!(matches!(
+            add(here.path(), &tiny(), Some("default")),
+            Err(ModelError::NameTaken(_))
+        ));
+        // The file is the model on every machine, under whatever name.
+        let again = add(there.path(), &added.file, Some("other")).unwrap();
+        assert_eq!((again.id, again.dim), (added.id, added.dim));
+        remove(here.path(), "tiny-bert").unwrap();
+        assert!(list(here.path()).unwrap().is_empty());
+        let gone = remove(here.path(), "tiny-bert").unwrap_err().to_string();
+        assert_eq!(gone, "there is no model tiny-bert; there are: none");
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let file = folder.path().join("notes.txt");
+        fs::write(&file, "not a model").unwrap();
+        for (source, name) in
+            [(&file, None), (&folder.path().to_owned(), Some("x")), (&tiny(), Some("Bad Name"))]
+        {
+            let error = add(&data, source, name).unwrap_err();
+            assert!(matches!(error, ModelError::Load { .. }), "{error}");
+        }
+        let missing = add(&data, &folder.path().join("nowhere"), None).unwrap_err();
+        assert!(matches!(missing, ModelError::Io { .. }));
+        assert!(list(&data).unwrap().is_empty());
+        // A file that was damaged later is left out and named.
+        let added = add(&data, &tiny(), None).unwrap();
+        fs::write(&added.file, "damaged").unwrap();
+        let (models, problems) = load(&data);
+        assert!(models.by_name("tiny-bert").is_none());
+        assert!(problems[0].starts_with("the model tiny-bert is left out"), "{problems:?}");
+    }
+}
