@@ -104,11 +104,10 @@ impl PackedMatrix {
     }
 
     fn element(&self, q: usize, j: usize) -> f32 {
-        let PackedMatrix { kernels, k, n, values } = self;
-        let at = on_unit!(kernels.simd(),
-            unit => packed_at([*k, *n], unit::PANEL.0, unit::PANEL.1, q, j),
-            else q * n + j);
-        values.values()[at]
+        let at = on_unit!(self.kernels.simd(),
+            unit => packed_at([self.k, self.n], unit::PANEL.0, unit::PANEL.1, q, j),
+            else q * self.n + j);
+        self.values.values()[at]
     }
 
     /// Rows of the matrix.
