@@ -159,6 +159,16 @@ impl Graph {
         }
     }
 
+    /// One more row of links on the lowest level, none of which count. Grows by an eighth: a vector that
+    /// doubles holds up to twice what it needs.
+    fn add_base(&mut self) {
+        let more = self.base.len() + self.m0;
+        if more > self.base.capacity() {
+            self.base.reserve_exact((self.base.len() / 8).max(64 * self.m0));
+        }
+        self.base.resize(more, NONE);
+    }
+
     fn push_link(&mut self, row: u32, level: u8, to: u32) {
         let row = row as usize;
         match level {

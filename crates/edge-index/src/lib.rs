@@ -44,6 +44,7 @@
 //! - Applying what an index returned changes nothing.
 //! - No input panics: records, queries, filters, proofs and snapshots from anywhere are data.
 
+mod blocks;
 mod codes;
 mod config;
 mod error;

@@ -6,6 +6,7 @@ use edge_base::{Digest, RecordId};
 use edge_kernels::canon;
 use edge_kernels::codes::prefetch;
 
+use crate::blocks::Blocks;
 use crate::filter::Fields;
 use crate::graph::Near;
 use crate::record::hash_parts;
@@ -21,7 +22,7 @@ pub(crate) struct Rows {
     dim: usize,
     metric: Metric,
     ids: Vec<RecordId>,
-    vectors: Vec<f32>,
+    vectors: Blocks<f32>,
     payloads: Vec<Box<[u8]>>,
     fields: Vec<Fields>,
     positions: BTreeMap<RecordId, u32>,
@@ -33,7 +34,7 @@ impl Rows {
             dim,
             metric,
             ids: Vec::new(),
-            vectors: Vec::new(),
+            vectors: Blocks::new(dim),
             payloads: Vec::new(),
             fields: Vec::new(),
             positions: BTreeMap::new(),
@@ -53,12 +54,12 @@ impl Rows {
     }
 
     pub(crate) fn vector(&self, row: u32) -> &[f32] {
-        &self.vectors[row as usize * self.dim..][..self.dim]
+        self.vectors.row(row as usize)
     }
 
     /// Bytes that the vectors take.
     pub(crate) fn vector_bytes(&self) -> usize {
-        self.vectors.capacity() * size_of::<f32>()
+        self.vectors.bytes()
     }
 
     pub(crate) fn payload(&self, row: u32) -> &[u8] {
@@ -86,7 +87,7 @@ impl Rows {
     pub(crate) fn push(&mut self, record: Record) {
         self.positions.insert(record.id, self.ids.len() as u32);
         self.ids.push(record.id);
-        self.vectors.extend_from_slice(&record.vector);
+        self.vectors.push(&record.vector);
         self.fields.push(Fields::parse(&record.payload));
         self.payloads.push(record.payload.into_boxed_slice());
     }
@@ -104,9 +105,8 @@ impl Rows {
         self.positions.remove(&self.ids[at]);
         if at != last {
             self.positions.insert(self.ids[last], row);
-            self.vectors.copy_within(last * self.dim.., at * self.dim);
         }
-        self.vectors.truncate(last * self.dim);
+        self.vectors.swap_remove(at);
         self.ids.swap_remove(at);
         self.payloads.swap_remove(at);
         self.fields.swap_remove(at);
@@ -126,9 +126,13 @@ impl Rows {
     /// The best `k` of all rows.
     pub(crate) fn scan(&self, query: &[f32], k: usize) -> Vec<Hit> {
         let mut scores = vec![0f32; self.len()];
-        let chunks = self.vectors.chunks(SCAN_ROWS * self.dim);
-        for (rows, out) in chunks.zip(scores.chunks_mut(SCAN_ROWS)) {
-            self.metric.score_many_canonical(query, rows, self.dim, out);
+        let mut rest = scores.as_mut_slice();
+        for part in self.vectors.parts() {
+            for rows in part.chunks(SCAN_ROWS * self.dim) {
+                let (out, after) = rest.split_at_mut(rows.len() / self.dim);
+                self.metric.score_many_canonical(query, rows, self.dim, out);
+                rest = after;
+            }
         }
         best(scores.into_iter().zip(self.ids.iter().copied()), k)
     }

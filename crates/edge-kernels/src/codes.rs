@@ -88,6 +88,10 @@ impl CodeRows {
     /// If `code` is not as long as the rows are.
     pub fn push(&mut self, code: &[i8]) {
         assert_eq!(code.len(), self.dim, "a row of another length");
+        if self.lines.capacity() < self.lines.len() + self.stride {
+            // By an eighth: a vector that doubles holds up to twice what it needs.
+            self.lines.reserve_exact((self.lines.len() / 8).max(64 * self.stride));
+        }
         for part in code.chunks(LINE) {
             let mut line = Line([BIAS; LINE]);
             line.0.iter_mut().zip(part).for_each(|(byte, code)| *byte = *code as u8 ^ BIAS);

@@ -14,7 +14,7 @@ impl Graph {
         self.codes.ask(vector, &mut scratch.probe);
         self.codes.push(&scratch.probe);
         self.levels.push(level);
-        self.base.resize(self.base.len() + self.m0, NONE);
+        self.add_base();
         self.degrees.push(0);
         self.upper.push(vec![Vec::new(); usize::from(level)]);
         self.parents.push(NONE);

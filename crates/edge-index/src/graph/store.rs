@@ -40,7 +40,7 @@ impl Graph {
             graph.parents.push(parent);
             graph.degrees.push(0);
             graph.upper.push(vec![Vec::new(); usize::from(level)]);
-            graph.base.resize(graph.base.len() + graph.m0, NONE);
+            graph.add_base();
             for level in 0..=level {
                 let count = usize::from(reader.u16()?);
                 if count > graph.cap(level) {
