@@ -337,6 +337,7 @@ fn two_nodes_share_a_model() {
         found["hits"].as_array().is_some_and(|hits| hits.len() == 3)
     });
     assert_eq!(found["shards"][0]["mode"], "exact", "{found}");
+    assert!(found.get("task").is_none(), "a query of an encoder is embedded where it is asked");
     first.ask(&["model", "rm", "tiny-bert"]);
     assert_eq!(first.ask(&["model", "ls"])["models"], serde_json::json!([]));
 }

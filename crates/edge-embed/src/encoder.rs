@@ -31,7 +31,7 @@ use parts::Parts;
 /// A text is `[CLS]`, its tokens, `[SEP]`; of longer texts only the first [`Model::max_tokens`] tokens
 /// are read. [`Model::embed`] is canonical: every operation is one of `edge_kernels::canon`, in the order
 /// that `docs/canon.md` section 9 and `encoder/forward.rs` say, so the bits are the same on every machine
-/// and in any batch. [`Encoder::embed_fast`] means the same up to rounding, for results that nobody compares.
+/// and in any batch. [`Model::embed_fast`] means the same up to rounding, for results that nobody compares.
 ///
 /// Weights are laid out at loading for the back end of [`Kernels::active`], which canonical results are then
 /// computed on; [`Encoder::on`] gives the same model on another. Memory is about four bytes for each weight.
@@ -133,15 +133,6 @@ impl Encoder {
         self.network.kernels()
     }
 
-    /// The same embeddings up to rounding, as fast as this machine can: for one's own use, never for a
-    /// task, a digest or a comparison.
-    ///
-    /// # Errors
-    /// As [`Model::embed`].
-    pub fn embed_fast(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError> {
-        self.run(Arithmetic::Fast, texts, out)
-    }
-
     fn run(
         &self,
         arithmetic: Arithmetic,
@@ -215,5 +206,9 @@ impl Model for Encoder {
 
     fn embed(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError> {
         self.run(Arithmetic::Canonical, texts, out)
+    }
+
+    fn embed_fast(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError> {
+        self.run(Arithmetic::Fast, texts, out)
     }
 }

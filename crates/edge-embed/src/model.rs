@@ -69,6 +69,15 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// [`EmbedError`] for the first text that has no embedding; `out` is empty then.
     fn embed(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError>;
+
+    /// The same embeddings up to rounding, as fast as this machine can: for one's own use, never for a
+    /// task, a digest or a comparison.
+    ///
+    /// # Errors
+    /// As [`embed`](Model::embed).
+    fn embed_fast(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError> {
+        self.embed(texts, out)
+    }
 }
 
 impl<M: Model + ?Sized> Model for &M {
@@ -102,5 +111,9 @@ impl<M: Model + ?Sized> Model for &M {
 
     fn embed(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError> {
         (**self).embed(texts, out)
+    }
+
+    fn embed_fast(&self, texts: &[&str], out: &mut Vec<f32>) -> Result<(), EmbedError> {
+        (**self).embed_fast(texts, out)
     }
 }

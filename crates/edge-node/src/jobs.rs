@@ -340,6 +340,11 @@ impl Jobs {
                 "collection {collection:?} holds plain vectors: search it by a vector"
             )));
         }
+        if let Some(model) = self.node.models().get(&layout.model).filter(|m| calculates(&***m)) {
+            // Nobody compares a query's vector, and two strangers would calculate it for pay.
+            let vector = embed_here(model.clone(), text.to_owned()).await?;
+            return self.search(&view, &layout, vector, options).await;
+        }
         let task = TaskOptions { remaining: options.remaining, ..TaskOptions::default() };
         let embedded = self.embed_with(layout.model, &[text.to_owned()], task).await?;
         let task = embedded.tasks.into_iter().next();
@@ -455,6 +460,25 @@ fn groups(texts: &[String], cost: impl Fn(&str) -> u64) -> Vec<&[String]> {
         groups.push(&texts[start..]);
     }
     groups
+}
+
+/// Whether a model does more than look up.
+fn calculates(model: &dyn Model) -> bool {
+    model.operations_per_token() > 0
+}
+
+/// The vector of a text for this node's own use.
+async fn embed_here(model: Arc<dyn Model>, text: String) -> Result<Vec<f32>, Refusal> {
+    check_text(&text).map_err(|why| Refusal::Invalid(format!("the text: {why}")))?;
+    let embed = move || {
+        let mut vector = Vec::new();
+        model.embed_fast(&[&text], &mut vector).map(|()| vector)
+    };
+    match tokio::task::spawn_blocking(embed).await {
+        Ok(Ok(vector)) => Ok(vector),
+        Ok(Err(error)) => Err(Refusal::Invalid(error.to_string())),
+        Err(error) => Err(Refusal::Failed(error.to_string())),
+    }
 }
 
 fn strs(texts: &[String]) -> Vec<&str> {
