@@ -23,7 +23,7 @@ Options:
 
 Stages:
   build   compile everything once
-  test    all tests with EDGE_TEST_SCALE=20
+  test    all tests with EDGE_TEST_SCALE=20 and 1,000 kills of real nodes
   sim     200 seeds of mixed-faults
   peers   1,000 peers, 31 witnesses, 2,000 tasks, within 5 minutes (release)
   fuzz    10^6 executions of every fuzz target
@@ -34,6 +34,7 @@ Stages:
 
 const STAGES: &[&str] = &["build", "test", "sim", "peers", "fuzz", "netns", "bench", "against"];
 const TEST_SCALE: &str = "20";
+const KILLS: &str = "1000";
 const SIM_SEEDS: u64 = 200;
 const FUZZ_RUNS: u64 = 1_000_000;
 const PEERS_SCENARIO: &str = "thousand-peers";
@@ -111,7 +112,7 @@ fn stages_in_order(sections: &Sections) -> Vec<Stage> {
 /// The tests run in a process of their own, so that the scale reaches them alone.
 fn full_tests() -> Result<(Outcome, Vec<String>)> {
     let mut command = process::command(std::env::current_exe()?);
-    command.arg("test").env("EDGE_TEST_SCALE", TEST_SCALE);
+    command.arg("test").env("EDGE_TEST_SCALE", TEST_SCALE).env("EDGE_KILLS", KILLS);
     command.env("CARGO_MANIFEST_DIR", crate::workspace::root().join("xtask"));
     let mut counts = testing::Counts::default();
     let mut last = String::new();
