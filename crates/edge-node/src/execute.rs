@@ -5,11 +5,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use edge_base::{ShardId, Work};
+use edge_base::Work;
 use edge_embed::Registry;
 use edge_swarm::Urgency;
 use edge_tasks::{
-    Executor, ShardCheck, TaskError,
+    Executor,
     lie::{Liar, Lie},
 };
 
@@ -36,15 +36,9 @@ impl fmt::Debug for TaskExecutor {
 }
 
 impl TaskExecutor {
-    /// See [`Executor::check_shard`]. Nothing lies to its own node.
-    pub(crate) fn check_shard(
-        &self,
-        shard: &ShardId,
-        sample: usize,
-        k: usize,
-        ef: Option<usize>,
-    ) -> Option<Result<ShardCheck, TaskError>> {
-        self.executor.check_shard(shard, sample, k, ef)
+    /// What works for this node itself: nothing lies to its own node.
+    pub(crate) fn honest(&self) -> &Executor {
+        &self.executor
     }
 }
 

@@ -172,7 +172,7 @@ impl NodeHandle {
         k: usize,
         ef: Option<usize>,
     ) -> Option<Result<ShardCheck, TaskError>> {
-        self.0.executor.check_shard(shard, sample, k, ef)
+        self.0.executor.honest().check_shard(shard, sample, k, ef)
     }
 
     /// The CPU share that holds now.
