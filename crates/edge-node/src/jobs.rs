@@ -36,7 +36,7 @@ pub const TEXTS_PER_TASK: usize = 64;
 /// Bytes of text one embedding task takes, unless a single text is larger.
 pub const TEXT_BYTES_PER_TASK: usize = 512 << 10;
 /// Cost units (microseconds of a core) that one embedding task takes, unless a single text costs more.
-pub const UNITS_PER_TASK: u64 = 500_000;
+pub const UNITS_PER_TASK: u64 = 100_000;
 /// The largest text that is taken.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Labels a match takes.

@@ -20,7 +20,8 @@ use edge_tasks::{Layout, RecordBody};
 use futures::{Stream, StreamExt as _, stream, stream::FuturesUnordered};
 
 use super::{
-    Jobs, TEXT_BYTES_PER_TASK, TEXTS_PER_TASK, TaskOptions, check_text, check_vector, unexpected,
+    Jobs, TEXT_BYTES_PER_TASK, TEXTS_PER_TASK, TaskOptions, UNITS_PER_TASK, check_text,
+    check_vector, unexpected,
 };
 
 /// Records one log batch takes.
@@ -209,7 +210,10 @@ impl Jobs {
         progress(&report.counts);
         // Owned parts: futures that borrow them are not `Send` for every lifetime.
         let (jobs, name) = (self.clone(), collection.to_owned());
-        let groups = stream::iter(grouped(rows)).map(|group| {
+        let model = self.node.models().get(&layout.model).cloned();
+        let cost =
+            |text: &str| model.as_ref().map_or(0, |m| edge_tasks::model_units(&**m, &[text]));
+        let groups = stream::iter(grouped(rows, cost)).map(|group| {
             let (jobs, name) = (jobs.clone(), name.clone());
             async move { jobs.prepare(&name, &layout, group, options.tasks).await }
         });
@@ -449,18 +453,24 @@ fn sift(records: Vec<Result<Record, String>>, layout: &Layout) -> (Vec<Row>, Gro
 }
 
 /// Rows in groups that make one embedding task each.
-fn grouped(rows: Vec<Row>) -> Vec<Vec<Row>> {
+fn grouped(rows: Vec<Row>, cost: impl Fn(&str) -> u64) -> Vec<Vec<Row>> {
     let mut groups: Vec<Vec<Row>> = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut units) = (0, 0);
     for row in rows {
         let size = row.text.as_ref().map_or(0, String::len);
-        match groups.last_mut() {
-            Some(group) if group.len() < TEXTS_PER_TASK && bytes + size <= TEXT_BYTES_PER_TASK => {
-                bytes += size;
+        let more = row.text.as_ref().filter(|_| row.vector.is_none()).map_or(0, |text| cost(text));
+        let room = |group: &Vec<Row>| {
+            group.len() < TEXTS_PER_TASK
+                && bytes + size <= TEXT_BYTES_PER_TASK
+                && units + more <= UNITS_PER_TASK
+        };
+        match groups.last_mut().filter(|group| room(group)) {
+            Some(group) => {
+                (bytes, units) = (bytes + size, units + more);
                 group.push(row);
             }
-            _ => {
-                bytes = size;
+            None => {
+                (bytes, units) = (size, more);
                 groups.push(vec![row]);
             }
         }
@@ -551,14 +561,17 @@ mod tests {
     #[test]
     fn groups_are_numbered_and_bounded() {
         let sift = |texts: Vec<Record>| sift(texts.into_iter().map(Ok).collect(), &layout(true)).0;
-        let groups = grouped(sift((0..130).map(|n| text(&n.to_string())).collect()));
+        let groups = grouped(sift((0..130).map(|n| text(&n.to_string())).collect()), |_| 1);
         assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
         let indices: Vec<u64> = groups.iter().flatten().map(|row| row.index).collect();
         assert_eq!(indices, (0..130).collect::<Vec<_>>());
         let large: Vec<Record> =
             (0..20).map(|n| text(&format!("{n} {}", "x".repeat(40_000)))).collect();
-        let groups = grouped(sift(large));
+        let groups = grouped(sift(large), |_| 1);
         assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [13, 7]);
+        let dear = sift((0..9).map(|n| text(&n.to_string())).collect());
+        let groups = grouped(dear, |_| UNITS_PER_TASK / 4);
+        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 1]);
     }
 
     #[test]
