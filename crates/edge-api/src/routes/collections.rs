@@ -317,23 +317,17 @@ struct ShardChecked {
     seq: u64,
     holds: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    copy: Option<Copy>,
+    copy: Option<CopyView>,
 }
 
 /// This node's copy of a shard.
 #[derive(Serialize)]
-struct Copy {
+struct CopyView {
     seq: u64,
     rows: u64,
     root: Digest,
     intact: bool,
     mode: &'static str,
-    #[serde(flatten)]
-    recall: Recall,
-}
-
-#[derive(Serialize)]
-struct Recall {
     sampled: usize,
     recall: f64,
     recall_min: f64,
@@ -345,13 +339,16 @@ impl From<CheckedShard> for ShardChecked {
         let holds = checked.holds();
         let copy = checked.copy.map(|copy| {
             let RecallCheck { sampled, mode, recall, recall_min, unreachable } = copy.recall;
-            Copy {
+            CopyView {
                 seq: copy.seq,
                 rows: copy.rows,
                 root: copy.root,
                 intact: copy.intact,
                 mode: if mode == Mode::Exact { "exact" } else { "ann" },
-                recall: Recall { sampled, recall, recall_min, unreachable },
+                sampled,
+                recall,
+                recall_min,
+                unreachable,
             }
         });
         let view = checked.view;

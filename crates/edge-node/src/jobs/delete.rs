@@ -1,5 +1,7 @@
 //! Taking records out of a collection.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use edge_base::{RecordId, shard::LogEntry};
 use edge_swarm::{Answer, Command, Refusal, command::Change};
 use edge_tasks::record_id_for_key;
@@ -48,11 +50,11 @@ impl Jobs {
             // A record whose replacement waits for replicas is there; the deletion comes after both.
             pending: true,
         };
-        let known: std::collections::BTreeSet<RecordId> = match self.node.call(command).await? {
+        let known: BTreeSet<RecordId> = match self.node.call(command).await? {
             Answer::Known(entries) => entries.into_iter().map(|entry| entry.id).collect(),
             other => return Err(unexpected(&other)),
         };
-        let mut changes = std::collections::BTreeMap::new();
+        let mut changes = BTreeMap::new();
         for (id, candidates) in ids.iter().zip(candidates) {
             match candidates.into_iter().find(|candidate| known.contains(candidate)) {
                 Some(id) => {

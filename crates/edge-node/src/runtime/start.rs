@@ -210,9 +210,10 @@ impl Parts {
     ) -> Result<Parts, NodeError> {
         let pool = Peer::pool_of(&stored).ok_or(StartError::NoPool)?;
         folder.bind_identity(&key, &pool)?;
+        // Before others connect: it takes a while, and they are told what this node can execute.
+        let (models, problems) = models::load(folder.path());
         let (transport, network) = start_transport(&config, &key, pool, folder.path())?;
         let addresses = transport.listen_addresses().await?;
-        let (models, problems) = models::load(folder.path());
         Ports::keep(folder.path(), &config.listen, &addresses);
         let settings = Settings {
             addresses: addresses.clone(),
