@@ -45,7 +45,19 @@ pub enum Work {
         /// An encoded [`crate::shard::LogBatch`].
         payload: Arc<[u8]>,
     },
-    /// Forget a shard held here. Result: empty.
+    /// Make a shard what it was when a snapshot of it was taken, so that its log need not be applied from
+    /// the beginning. A shard that is held is forgotten. Result: an encoded
+    /// `Option<`[`crate::shard::AppendResult`]`>`: the position it is at now; `None` when there is no
+    /// snapshot that fits, and then the shard is not held and there is none.
+    Restore {
+        /// The shard.
+        shard: ShardId,
+        /// A snapshot of a later position does not fit ...
+        seq: u64,
+        /// ... nor one of this position whose log had another chain.
+        chain: Digest,
+    },
+    /// Forget a shard held here, and its snapshot. Result: empty.
     Drop {
         /// The shard.
         shard: ShardId,

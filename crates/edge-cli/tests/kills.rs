@@ -5,85 +5,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use edge_base::Rng;
 use serde_json::{Value, json};
 
+#[path = "support/node.rs"]
+mod node;
+
+use node::{Node, post, until};
+
 const COLLECTION: &str = "kept";
 /// One search answers with all records.
 const ROWS_MAX: usize = 160;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a record may be now: one of these versions, or away.
 type States = BTreeMap<String, BTreeSet<Option<u64>>>;
-
-struct Node {
-    folder: PathBuf,
-    child: Option<Child>,
-}
-
-impl Node {
-    fn new(folder: &Path) -> Node {
-        Node { folder: folder.to_owned(), child: None }
-    }
-
-    fn start(&mut self, more: &[&str]) {
-        let child = Command::new(env!("CARGO_BIN_EXE_edge-net"))
-            .arg("--data-dir")
-            .arg(&self.folder)
-            .args(["start", "--port", "0", "--no-mdns", "--cpu", "100%", "--log", "off"])
-            .args(["--listen", "/ip4/127.0.0.1/tcp/0"])
-            .args(more)
-            .env("XDG_CONFIG_HOME", &self.folder)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
-        until("the node is ready", || self.url().is_some());
-    }
-
-    /// Where it is, once it is a member. The note of a process that was killed is not its own.
-    fn url(&self) -> Option<String> {
-        let note = std::fs::read(self.folder.join("api.json")).ok()?;
-        let note: Value = serde_json::from_slice(&note).ok()?;
-        let own = note["pid"].as_u64() == self.child.as_ref().map(|child| u64::from(child.id()));
-        let url = note["url"].as_str()?.trim_end_matches('/').to_owned();
-        (own && ureq::get(format!("{url}/readyz")).call().is_ok()).then_some(url)
-    }
-
-    /// SIGKILL.
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn post(url: &str, path: &str, body: &Value) -> Result<Value, String> {
-    let answer = ureq::post(format!("{url}/api/v1/{path}")).send_json(body);
-    answer.and_then(|mut answer| answer.body_mut().read_json()).map_err(|e| e.to_string())
-}
 
 /// Stores, replaces and deletes until told to stop; ids are the writer's own.
 struct Writer {

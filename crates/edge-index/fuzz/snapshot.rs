@@ -4,7 +4,10 @@ use edge_base::{Digest, Hasher, RecordId};
 use edge_fuzz::{Reached, Target};
 use edge_index::{Index, IndexConfig, Metric, Op, Record, SnapshotError};
 
-const HEADER_BYTES: usize = 50;
+/// The head as far as it is repaired.
+const HEADER_BYTES: usize = 10;
+const LENGTH: usize = 8 + 2 + 25 + 32 + 4;
+const CHECKSUM_BYTES: usize = 32;
 
 fn seeds() -> Vec<Vec<u8>> {
     let shard = |rows: u8, metric, exact_below| {
@@ -22,13 +25,16 @@ fn seeds() -> Vec<Vec<u8>> {
     metrics.iter().flat_map(|m| sizes.map(|(rows, limit)| shard(rows, *m, limit))).collect()
 }
 
-/// Length and checksum of the body.
+/// Length and checksum.
 fn repair(bytes: &mut [u8]) {
-    let Some((header, body)) = bytes.split_at_mut_checked(HEADER_BYTES) else { return };
-    let mut hasher = Hasher::new("index/snapshot/1");
+    let length = (bytes.len() as u64).to_le_bytes();
+    let Some((body, sum)) = bytes.split_last_chunk_mut::<CHECKSUM_BYTES>() else { return };
+    if let Some(place) = body.get_mut(LENGTH..LENGTH + 8) {
+        place.copy_from_slice(&length);
+    }
+    let mut hasher = Hasher::new("index/snapshot/2");
     hasher.update(body);
-    header[10..18].copy_from_slice(&(body.len() as u64).to_le_bytes());
-    header[18..].copy_from_slice(hasher.finish().as_bytes());
+    sum.copy_from_slice(hasher.finish().as_bytes());
 }
 
 fn decode(bytes: &[u8]) -> Reached {

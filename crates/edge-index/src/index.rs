@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, Walk};
 use crate::merkle::{MerkleProof, MerkleTree};
+use crate::record::hash_parts;
 use crate::rows::Rows;
 use crate::scratches::Scratches;
-use crate::{Filter, IndexConfig, IndexError, Record, record_hash};
+use crate::{Filter, IndexConfig, IndexError, Record, SnapshotError, record_hash};
 
 /// The most records of a shard.
 pub const ROWS_MAX: usize = 1 << 24;
@@ -85,6 +86,8 @@ pub struct Memory {
     pub links: usize,
     /// The f32 rows that hits are scored by.
     pub vectors: usize,
+    /// Those of them that lie in a mapped snapshot: the system keeps in memory what is looked at.
+    pub mapped: usize,
 }
 
 /// The live records of one shard.
@@ -169,7 +172,8 @@ impl Index {
     /// How many bytes it holds for search.
     pub fn memory(&self) -> Memory {
         let (codes, links) = self.graph.as_ref().map_or((0, 0), Graph::bytes);
-        Memory { codes, links, vectors: self.rows.vector_bytes() }
+        let (vectors, mapped) = self.rows.vector_bytes();
+        Memory { codes, links, vectors, mapped }
     }
 
     /// Applies the next operation of the log. A record is brought into canonical form first, so applying
@@ -239,13 +243,19 @@ impl Index {
         }
     }
 
-    /// Appends a row of a snapshot, without graph; `false` when its id is there already.
-    pub(crate) fn restore(&mut self, record: Record) -> bool {
-        let new = self.merkle.insert(record.id, record_hash(&record)).is_none();
-        if new {
-            self.rows.push(record);
+    /// Gives the next of the vectors that came with a snapshot its record, without graph.
+    pub(crate) fn restore(&mut self, id: RecordId, payload: &[u8]) -> Result<(), SnapshotError> {
+        let vector = self.rows.vector(self.len() as u32);
+        let canonical = self.config.metric.canonical(vector).map_err(IndexError::from)?;
+        if canonical.iter().zip(vector).any(|(a, b)| a.to_bits() != b.to_bits()) {
+            return Err(SnapshotError::Inconsistent("a vector is not canonical"));
         }
-        new
+        let hash = hash_parts(&id, vector, payload);
+        if self.merkle.insert(id, hash).is_some() {
+            return Err(SnapshotError::Inconsistent("an id occurs twice"));
+        }
+        self.rows.name(id, payload);
+        Ok(())
     }
 
     /// Whether having or not having a graph fits the number of rows.

@@ -41,6 +41,12 @@ impl Rows {
         }
     }
 
+    /// Vectors whose records are to be named, one after the other.
+    pub(crate) fn over(metric: Metric, vectors: Blocks<f32>) -> Self {
+        let rows = Rows::new(vectors.width(), metric);
+        Rows { vectors, ..rows }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
@@ -57,9 +63,19 @@ impl Rows {
         self.vectors.row(row as usize)
     }
 
-    /// Bytes that the vectors take.
-    pub(crate) fn vector_bytes(&self) -> usize {
+    /// Bytes that the vectors take in the heap and in a mapping.
+    pub(crate) fn vector_bytes(&self) -> (usize, usize) {
         self.vectors.bytes()
+    }
+
+    /// Takes other vectors in place of the own ones, if they are the same.
+    pub(crate) fn share_vectors(&mut self, vectors: Blocks<f32>) -> bool {
+        // Canonical: no NaN and no -0, so equal numbers are equal bits.
+        let same = self.vectors.len() == vectors.len() && self.vectors.parts().eq(vectors.parts());
+        if same {
+            self.vectors = vectors;
+        }
+        same
     }
 
     pub(crate) fn payload(&self, row: u32) -> &[u8] {
@@ -85,11 +101,17 @@ impl Rows {
 
     /// Appends a record in canonical form whose id is new.
     pub(crate) fn push(&mut self, record: Record) {
-        self.positions.insert(record.id, self.ids.len() as u32);
-        self.ids.push(record.id);
         self.vectors.push(&record.vector);
-        self.fields.push(Fields::parse(&record.payload));
-        self.payloads.push(record.payload.into_boxed_slice());
+        self.name(record.id, record.payload);
+    }
+
+    /// Says which record the first vector without one is of.
+    pub(crate) fn name(&mut self, id: RecordId, payload: impl Into<Box<[u8]>>) {
+        let payload = payload.into();
+        self.positions.insert(id, self.ids.len() as u32);
+        self.ids.push(id);
+        self.fields.push(Fields::parse(&payload));
+        self.payloads.push(payload);
     }
 
     /// Replaces the payload of a row.

@@ -6,7 +6,6 @@ use std::{
 };
 
 use edge_base::Work;
-use edge_embed::Registry;
 use edge_swarm::Urgency;
 use edge_tasks::{
     Executor,
@@ -23,9 +22,9 @@ pub(crate) struct TaskExecutor {
 }
 
 impl TaskExecutor {
-    pub(crate) fn new(models: Registry, lie: Option<(Lie, u64)>) -> Self {
+    pub(crate) fn new(executor: Executor, lie: Option<(Lie, u64)>) -> Self {
         let liar = lie.map(|(lie, seed)| Mutex::new(Liar::new(lie, seed)));
-        TaskExecutor { executor: Executor::with_models(models), liar }
+        TaskExecutor { executor, liar }
     }
 }
 
@@ -71,9 +70,9 @@ mod tests {
 
     #[test]
     fn a_liar_lies_to_others_and_never_to_itself() {
-        let honest = TaskExecutor::new(Registry::builtin(), None);
+        let honest = TaskExecutor::new(Executor::new(), None);
         for lie in Lie::ALL {
-            let liar = TaskExecutor::new(Registry::builtin(), Some((lie, 7)));
+            let liar = TaskExecutor::new(Executor::new(), Some((lie, 7)));
             let (mut told, mut kept) = (0, 0);
             for n in 0..60 {
                 let work = embed(&format!("text {n}"));
@@ -92,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_executed_is_an_error_of_a_liar_too() {
-        let liar = TaskExecutor::new(Registry::builtin(), Some((Lie::FlipBit, 7)));
+        let liar = TaskExecutor::new(Executor::new(), Some((Lie::FlipBit, 7)));
         let payload = EmbeddingPayload { model: Digest::of(b"none"), texts: vec!["a".into()] };
         let work = Work::Run { kind: TaskKind::Embedding, payload: payload.encode().into() };
         assert!(liar.execute(&work, Urgency::High).is_err());

@@ -9,6 +9,7 @@
 //! | `pool.mirror`, `members.mirror` | copies of two of its tables, for when it is damaged |
 //! | `marker` | random bytes of the last start, also in the store: a restored store shows |
 //! | `ports.json` | the ports that the system chose, for the next start |
+//! | `shards/` | snapshots of shards, see `snapshots.rs`; may be deleted while no node runs |
 //! | `models/` | models that were added, see [`crate::models`] |
 //! | `api.json` | where the HTTP interface listens, while it does |
 

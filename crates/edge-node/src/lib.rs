@@ -40,6 +40,7 @@ pub mod logging;
 pub mod models;
 mod platform;
 mod runtime;
+mod snapshots;
 pub mod store;
 pub mod workers;
 

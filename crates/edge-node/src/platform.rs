@@ -11,8 +11,8 @@ mod other;
 use other as native;
 
 pub(crate) use native::{
-    die_with_parent, facts, input_idle, open_private, stop_signal, survive_file_size_limit,
-    sync_folder, thread_cpu,
+    die_with_parent, facts, free_bytes, input_idle, open_private, stop_signal,
+    survive_file_size_limit, sync_folder, thread_cpu,
 };
 
 /// What tells a file from a copy of it. Empty or zero: not known on this system.

@@ -37,6 +37,7 @@ mod outcome;
 mod pool;
 mod queue;
 mod scenario;
+mod snapshots;
 mod trace;
 mod workload;
 mod world;

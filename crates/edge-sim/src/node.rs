@@ -10,12 +10,17 @@ use edge_base::{Digest, Micros, NodeId, Rng, SecretKey, TaskKind, VerifierStats,
 use edge_swarm::{Answer, CallId, Counters, Peer, Refusal, Settings, Urgency, WorkId};
 use edge_tasks::{Executor, Liar, Lie};
 
-use crate::{clock::Clock, disk::Disk, queue::Instant};
+use crate::{clock::Clock, disk::Disk, queue::Instant, snapshots::MemorySnapshots};
 
 /// Executions that run at the same time on one node.
 const WORKERS: usize = 2;
 /// One piece of work in this many is taken from the least urgent that waits.
 const SHARE_OF_LOW: u64 = 8;
+
+/// A snapshot is taken after a batch one time in this many ...
+const SNAPSHOT_EVERY: u64 = 3;
+/// ... and one process in this many ends while files are written.
+const TORN_EVERY: u32 = 4;
 
 /// Something that leaves when everything persisted before it is durable.
 #[derive(Debug)]
@@ -76,6 +81,8 @@ pub(crate) struct Node {
     /// Its disk was lost.
     pub(crate) lost_disk: bool,
     executor: Executor,
+    snapshots: MemorySnapshots,
+    appends: u64,
     queues: [VecDeque<Waiting>; 3],
     running: BTreeMap<WorkId, Outcome>,
     taken: u64,
@@ -88,6 +95,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(key: SecretKey, settings: Settings, disk: Disk, rng: &mut Rng) -> Self {
+        let snapshots = MemorySnapshots::default();
         Node {
             id: key.node_id(),
             key,
@@ -102,7 +110,9 @@ impl Node {
             liar: None,
             second_lie: Liar::new(Lie::FlipBit, rng.next_u64()),
             lost_disk: false,
-            executor: Executor::new(),
+            executor: Executor::new().with_snapshots(snapshots.clone()),
+            snapshots,
+            appends: 0,
             queues: Default::default(),
             running: BTreeMap::new(),
             taken: 0,
@@ -121,7 +131,10 @@ impl Node {
         self.peer = None;
         self.wake = None;
         self.held.clear();
-        self.executor = Executor::new();
+        if self.life.is_multiple_of(TORN_EVERY) {
+            self.snapshots.tear();
+        }
+        self.executor = Executor::new().with_snapshots(self.snapshots.clone());
         self.queues = Default::default();
         self.running.clear();
     }
@@ -209,6 +222,17 @@ impl Node {
     }
 
     fn execute(&mut self, what: &Work, lies_told: &mut LiesTold) -> (Outcome, Option<LieTold>) {
+        if let Work::Append { payload } = what {
+            self.appends += 1;
+            if self.appends.is_multiple_of(SNAPSHOT_EVERY)
+                && let Ok(batch) = codec::decode::<LogBatch>(payload)
+            {
+                // Of the state before this batch; there is none of the first.
+                if let Ok(saved) = self.executor.save(&batch.shard) {
+                    self.executor.settle(&saved);
+                }
+            }
+        }
         let run = |work: &Work| self.executor.execute(work).map_err(|error| error.to_string());
         let Some(liar) = &mut self.liar else { return (run(what), None) };
         let plan = liar.plan(what);
@@ -238,7 +262,10 @@ fn payload_of(what: &Work) -> Option<&[u8]> {
         Work::Run { payload, .. } | Work::Append { payload } | Work::Search { payload } => {
             Some(payload)
         }
-        Work::CheckAnswer { .. } | Work::Replay { .. } | Work::Drop { .. } => None,
+        Work::CheckAnswer { .. }
+        | Work::Replay { .. }
+        | Work::Restore { .. }
+        | Work::Drop { .. } => None,
     }
 }
 
@@ -255,6 +282,6 @@ fn cost(what: &Work) -> u64 {
         Work::Search { .. } => 1_500,
         Work::CheckAnswer { .. } => 400,
         Work::Replay { history, .. } => 300 + history.len() as u64 / 64,
-        Work::Drop { .. } => 50,
+        Work::Restore { .. } | Work::Drop { .. } => 50,
     }
 }

@@ -109,6 +109,8 @@ pub(crate) enum Purpose {
     OwnTask(TaskId),
     /// A replica here applies a batch.
     Apply { shard: ShardId, seq: u64 },
+    /// A replica here begins with its snapshot, if there is one.
+    Restore { shard: ShardId },
     /// An own replica is searched.
     OwnSearch { search: u64, part: usize },
     /// Another node's answer is checked.
@@ -321,6 +323,7 @@ impl Peer {
             Purpose::Job(task) => self.on_job_executed(task, outcome),
             Purpose::OwnTask(task) => self.on_own_task_executed(task, outcome),
             Purpose::Apply { shard, seq } => self.on_applied(shard, seq, outcome),
+            Purpose::Restore { shard } => self.on_restored(shard, outcome),
             Purpose::OwnSearch { search, part } => self.on_own_search(search, part, outcome),
             Purpose::CheckAnswer { search, part, node } => {
                 self.on_answer_checked(search, part, node, outcome);

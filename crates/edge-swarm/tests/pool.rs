@@ -33,6 +33,11 @@ struct Node {
     key: SecretKey,
     disk: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>,
     shards: BTreeMap<edge_base::ShardId, (u64, Rows)>,
+    snapshots: BTreeMap<edge_base::ShardId, (u64, Rows)>,
+    /// Batches executed.
+    appends: usize,
+    /// A snapshot is of another log: the first batch after it does not continue it.
+    foreign_snapshot: bool,
     answers: BTreeMap<u64, Result<Answer, Refusal>>,
     events: Vec<Event>,
     lies: bool,
@@ -65,9 +70,11 @@ impl Node {
                 Ok(if self.lies { lie(truth) } else { truth })
             }
             Work::Append { payload } => {
+                self.appends += 1;
+                let foreign = std::mem::take(&mut self.foreign_snapshot);
                 let batch: LogBatch = codec::decode(payload).map_err(|e| e.to_string())?;
                 let (seq, rows) = self.shards.entry(batch.shard).or_default();
-                if batch.seq != *seq + 1 {
+                if batch.seq != *seq + 1 || foreign {
                     return Err(format!("batch {} after {seq}", batch.seq));
                 }
                 *seq = batch.seq;
@@ -113,6 +120,19 @@ impl Node {
                 history.iter().for_each(|entries| apply(&mut rows, entries));
                 apply(&mut rows, &batch.entries);
                 Ok(codec::encode(&AppendResult { seq: batch.seq, root: root(&rows) }))
+            }
+            Work::Restore { shard, seq, .. } => {
+                self.shards.remove(shard);
+                let found = self.snapshots.get(shard).filter(|(at, _)| at <= seq).cloned();
+                let result = found.map(|(seq, rows)| {
+                    let root = root(&rows);
+                    self.shards.insert(*shard, (seq, rows));
+                    AppendResult { seq, root }
+                });
+                if result.is_none() {
+                    self.snapshots.remove(shard);
+                }
+                Ok(codec::encode(&result))
             }
             Work::Drop { shard } => {
                 self.shards.remove(shard);
@@ -166,6 +186,9 @@ impl Net {
             key,
             disk,
             shards: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            appends: 0,
+            foreign_snapshot: false,
             answers: BTreeMap::new(),
             events: vec![],
             lies: false,
@@ -551,6 +574,53 @@ fn a_collection_is_replicated_searched_repaired_and_survives_restarts() {
     assert!(matches!(known, Ok(Answer::Known(list)) if list.len() == 100));
     assert_eq!(net.search().hits.len(), 5);
     assert!(net.append(100, 110).is_ok());
+}
+
+#[test]
+fn after_a_restart_a_copy_begins_with_its_snapshot_if_that_fits_the_log() {
+    let mut net = Net::new();
+    for _ in 0..3 {
+        net.join(false);
+    }
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    for start in 0..10 {
+        net.append(start, start + 1).unwrap();
+    }
+    net.run(Micros::from_secs(2));
+    let shard = *net.nodes[1].shards.keys().next().unwrap();
+    let (seq, rows) = net.nodes[1].shards[&shard].clone();
+    assert_eq!((seq, rows.len()), (10, 10));
+    let mut other = rows.clone();
+    other.insert(RecordId(Digest([99; 32])), Digest([1; 32]));
+    let shorter: Rows = rows.clone().into_iter().take(7).collect();
+    // The snapshot, and how many batches are then applied to it.
+    let cases = [
+        (None, 10, "none"),
+        (Some((10, rows.clone())), 0, "of now"),
+        (Some((7, shorter)), 3, "of an earlier position"),
+        (Some((11, other)), 10, "of a position that the log did not reach"),
+    ];
+    for (snapshot, appends, which) in cases {
+        net.kill(1);
+        let node = &mut net.nodes[1];
+        node.appends = 0;
+        node.snapshots.clear();
+        node.snapshots.extend(snapshot.map(|snapshot| (shard, snapshot)));
+        net.start(1);
+        net.run(Micros::from_secs(3));
+        assert_eq!(net.nodes[1].appends, appends, "{which}");
+        assert_eq!(net.nodes[1].shards[&shard], (10, rows.clone()), "{which}");
+        assert_eq!(net.search().hits.len(), 5);
+    }
+    net.kill(1);
+    net.nodes[1].appends = 0;
+    net.nodes[1].foreign_snapshot = true;
+    net.nodes[1].snapshots.insert(shard, (7, rows.clone().into_iter().take(5).collect()));
+    net.start(1);
+    net.run(Micros::from_secs(3));
+    assert_eq!(net.nodes[1].shards[&shard], (10, rows));
+    assert_eq!(net.nodes[1].appends, 11, "one is refused, then all ten");
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! From work to bytes.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use edge_base::shard::AppendResult;
-use edge_base::{ShardId, TaskKind, Work, codec};
+use edge_base::{Digest, ShardId, TaskKind, Work, codec};
 use edge_embed::Registry;
+use edge_index::{Mapping, Memory};
 
 use crate::query::Search;
 use crate::shard::{Checked, Shard, ShardCheck};
+use crate::snapshot::{NoSnapshots, Snapshots};
 use crate::{TaskError, check, compression, matching, pin, replay, text};
 
 /// The most shards of one executor.
@@ -18,7 +21,31 @@ pub const SHARDS_MAX: usize = 1 << 16;
 /// searches run side by side, batches of one shard one after the other.
 pub struct Executor {
     models: Registry,
+    snapshots: Box<dyn Snapshots>,
     shards: RwLock<BTreeMap<ShardId, Arc<Slot>>>,
+}
+
+/// What [`Executor::unsaved`] says of a shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unsaved {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its live records.
+    pub rows: u64,
+    /// Changes since the last snapshot.
+    pub changes: u64,
+}
+
+/// A snapshot that [`Executor::save`] took.
+pub struct Saved {
+    slot: Arc<Slot>,
+    mapping: Mapping,
+}
+
+impl std::fmt::Debug for Saved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Saved").field("mapping", &self.mapping).finish_non_exhaustive()
+    }
 }
 
 /// One shard. A batch that takes long (one that builds a graph takes seconds) is applied to a copy which
@@ -72,7 +99,12 @@ impl Executor {
 
     /// An executor without shards, with these models.
     pub fn with_models(models: Registry) -> Self {
-        Executor { models, shards: RwLock::default() }
+        Executor { models, snapshots: Box::new(NoSnapshots), shards: RwLock::default() }
+    }
+
+    /// With a place for snapshots, which [`Work::Restore`] looks into.
+    pub fn with_snapshots(self, snapshots: impl Snapshots + 'static) -> Self {
+        Executor { snapshots: Box::new(snapshots), ..self }
     }
 
     /// Does the work. Equal pure work gives equal bytes on every machine; see [`Work`] for what the
@@ -96,8 +128,12 @@ impl Executor {
             Work::Replay { history, payload } => {
                 Ok(codec::encode(&replay::replay(history, payload)?))
             }
+            Work::Restore { shard, seq, chain } => {
+                Ok(codec::encode(&self.restore(shard, *seq, chain)?))
+            }
             Work::Drop { shard } => {
-                self.shards.write().unwrap_or_else(PoisonError::into_inner).remove(shard);
+                self.forget(shard);
+                self.snapshots.remove(shard);
                 Ok(Vec::new())
             }
         }
@@ -107,6 +143,74 @@ impl Executor {
     /// [`TaskError::Broken`].
     pub fn shard_rows(&self, shard: &ShardId) -> Option<u64> {
         self.slot(shard)?.state(shard).ok().map(|state| state.rows())
+    }
+
+    /// The shards that changed since their snapshots, with the number of records and of changes.
+    pub fn unsaved(&self) -> Vec<Unsaved> {
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |(shard, slot): (&ShardId, &Arc<Slot>)| {
+            let state = slot.state(shard).ok()?;
+            let (rows, changes) = (state.rows(), state.changes());
+            (changes > 0).then_some(Unsaved { shard: *shard, rows, changes })
+        };
+        shards.iter().filter_map(of).collect()
+    }
+
+    /// Takes a snapshot of a shard, while it is searched and changed. [`Executor::settle`] is to follow.
+    ///
+    /// # Errors
+    /// Those of the place for snapshots; `NotFound` when the shard is not held, or
+    /// [`TaskError::Broken`].
+    pub fn save(&self, shard: &ShardId) -> io::Result<Saved> {
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let slot = self.slot(shard).ok_or_else(gone)?;
+        let state = slot.state(shard).map_err(|_| gone())?;
+        let mapping = self.snapshots.save(shard, &mut |out| state.write(shard, out))?;
+        drop(state);
+        if self.slot(shard).is_none_or(|now| !Arc::ptr_eq(&now, &slot)) {
+            // Forgotten meanwhile.
+            self.snapshots.remove(shard);
+        }
+        Ok(Saved { slot, mapping })
+    }
+
+    /// Notes what was saved. When the shard did not change since, its vectors stay in the snapshot from now
+    /// on, and out of the heap. `false` while a search reads them: to be tried again.
+    pub fn settle(&self, saved: &Saved) -> bool {
+        let Ok(mut state) = saved.slot.state.write() else { return true };
+        let Some(state) = Arc::get_mut(&mut *state) else { return false };
+        state.saved(&saved.mapping);
+        true
+    }
+
+    /// Bytes that a shard held here takes for search.
+    pub fn shard_memory(&self, shard: &ShardId) -> Option<Memory> {
+        self.slot(shard)?.state(shard).ok().map(|state| state.memory())
+    }
+
+    fn forget(&self, shard: &ShardId) -> bool {
+        self.shards.write().unwrap_or_else(PoisonError::into_inner).remove(shard).is_some()
+    }
+
+    fn restore(
+        &self,
+        id: &ShardId,
+        seq: u64,
+        chain: &Digest,
+    ) -> Result<Option<AppendResult>, TaskError> {
+        self.forget(id);
+        let shard = self.snapshots.load(id).and_then(|mapping| Shard::read(&mapping, id));
+        let fits = |shard: &Shard| {
+            let (at, its) = shard.position();
+            at < seq || (at == seq && its == *chain)
+        };
+        let Some(shard) = shard.filter(fits) else {
+            self.snapshots.remove(id);
+            return Ok(None);
+        };
+        let result = shard.result();
+        self.insert(*id, shard)?;
+        Ok(Some(result))
     }
 
     /// Examines the copy of a shard that is held here: its records are hashed again, and the
@@ -149,6 +253,11 @@ impl Executor {
         let id = batch.batch.shard;
         let mut shard = Shard::empty(&batch)?;
         let result = shard.apply(batch)?;
+        self.insert(id, shard)?;
+        Ok(codec::encode(&result))
+    }
+
+    fn insert(&self, id: ShardId, shard: Shard) -> Result<(), TaskError> {
         let mut shards = self.shards.write().unwrap_or_else(PoisonError::into_inner);
         if shards.contains_key(&id) {
             // Somebody else was faster with a first batch.
@@ -158,7 +267,7 @@ impl Executor {
             return Err(TaskError::TooManyShards(shards.len()));
         }
         shards.insert(id, Arc::new(Slot::new(shard)));
-        Ok(codec::encode(&result))
+        Ok(())
     }
 
     fn slot(&self, shard: &ShardId) -> Option<Arc<Slot>> {
@@ -168,7 +277,6 @@ impl Executor {
 
 #[cfg(test)]
 mod tests {
-    use edge_base::Digest;
     use edge_base::RecordId;
     use edge_base::shard::{LogBatch, LogEntry, ShardQuery};
 

@@ -73,15 +73,16 @@ mod query;
 mod record;
 mod replay;
 mod shard;
+mod snapshot;
 mod text;
 mod units;
 
 /// How vectors compare, how searches look and how well they find: `edge-index`'s, here because a
 /// [`Layout`], a [`VectorQuery`] and a [`ShardCheck`] name them.
-pub use edge_index::{Metric, Mode, RecallCheck};
+pub use edge_index::{Mapping, Memory, Metric, Mode, RecallCheck};
 
 pub use error::TaskError;
-pub use executor::{Executor, SHARDS_MAX};
+pub use executor::{Executor, SHARDS_MAX, Saved, Unsaved};
 pub use filter::{FILTER_BYTES_MAX, filter_from_json};
 pub use layout::{LAYOUT_BYTES_MAX, Layout};
 pub use lie::{Liar, Lie};
@@ -94,6 +95,7 @@ pub use query::{ANSWER_BYTES_MAX, EF_MAX, VectorQuery, score_from_key};
 pub use record::{RecordBody, normalised, record_id_for_key, record_id_for_text};
 pub use replay::HISTORY_BYTES_MAX;
 pub use shard::ShardCheck;
+pub use snapshot::Snapshots;
 pub use text::{EmbeddingPayload, EmbeddingResult, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX, TEXTS_MAX};
 pub use units::{
     append_units, compression_units, embedding_units, match_units, model_units, search_units,

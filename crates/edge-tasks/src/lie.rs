@@ -194,6 +194,7 @@ impl Liar {
             | Work::Append { .. }
             | Work::CheckAnswer { .. }
             | Work::Replay { .. }
+            | Work::Restore { .. }
             | Work::Drop { .. } => None,
         }
     }
@@ -268,9 +269,11 @@ fn flip(work: &Work, truth: &[u8], random: u64) -> Option<Vec<u8>> {
             hit.score ^= 1 << (random % 23);
             Some(codec::encode(&answer))
         }
-        Work::Run { .. } | Work::CheckAnswer { .. } | Work::Replay { .. } | Work::Drop { .. } => {
-            None
-        }
+        Work::Run { .. }
+        | Work::CheckAnswer { .. }
+        | Work::Replay { .. }
+        | Work::Restore { .. }
+        | Work::Drop { .. } => None,
     }
 }
 

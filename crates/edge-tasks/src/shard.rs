@@ -1,12 +1,17 @@
 //! The state that a shard's log leads to.
 
+use std::io::{self, Write};
+
 use edge_base::shard::{
     AppendResult, BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, LogBatch, ShardAnswer, ShardHit, score_key,
 };
-use edge_base::{Digest, codec};
-use edge_index::{Index, IndexError, Mode, Op, ROWS_MAX, RecallCheck, Record, record_hash};
+use edge_base::{Digest, ShardId, codec};
+use edge_index::{
+    Index, IndexError, Mapping, Memory, Mode, Op, ROWS_MAX, RecallCheck, Record, record_hash,
+};
 
 use crate::query::Search;
+use crate::snapshot::{self, Place};
 use crate::{LAYOUT_BYTES_MAX, Layout, RecordBody, TaskError, bounded};
 
 /// The most bytes of an encoded batch: bodies, lengths, entries, the rest.
@@ -87,13 +92,22 @@ pub(crate) struct Shard {
     index: Index,
     /// Whether the index keeps a graph, as far as can be told after a batch: only for [`Shard::is_slow`].
     graph: bool,
+    /// Changes since the last snapshot.
+    changes: u64,
 }
 
 impl Shard {
     /// The shard before its first batch.
     pub(crate) fn empty(first: &Checked) -> Result<Self, TaskError> {
         let index = Index::new(first.layout.config_of(&first.batch.shard))?;
-        Ok(Shard { layout: first.layout, seq: 0, chain: Digest::default(), index, graph: false })
+        Ok(Shard {
+            layout: first.layout,
+            seq: 0,
+            chain: Digest::default(),
+            index,
+            graph: false,
+            changes: 0,
+        })
     }
 
     pub(crate) fn rows(&self) -> u64 {
@@ -134,6 +148,7 @@ impl Shard {
     /// Applies the next batch. After an error the shard is to be thrown away: it may hold half of it.
     pub(crate) fn apply(&mut self, next: Checked) -> Result<AppendResult, TaskError> {
         self.expects(&next)?;
+        self.changes += next.ops.len() as u64;
         for op in next.ops {
             self.index.apply(op)?;
         }
@@ -142,7 +157,51 @@ impl Shard {
         // A graph is kept until there are fewer rows than half of what it takes to be built.
         let limit = self.layout.exact_below as usize / if self.graph { 2 } else { 1 };
         self.graph = self.index.len() >= limit;
-        Ok(AppendResult { seq: self.seq, root: self.index.root() })
+        Ok(self.result())
+    }
+
+    /// How many changes the last snapshot does not have.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The position in the log and the chain up to it.
+    pub(crate) fn position(&self) -> (u64, Digest) {
+        (self.seq, self.chain)
+    }
+
+    /// What the batch at the position of the shard returned.
+    pub(crate) fn result(&self) -> AppendResult {
+        AppendResult { seq: self.seq, root: self.index.root() }
+    }
+
+    /// Writes a snapshot.
+    pub(crate) fn write(&self, shard: &ShardId, out: &mut dyn Write) -> io::Result<()> {
+        let (layout, seq, chain) = (self.layout.encode(), self.seq, self.chain);
+        snapshot::write(&Place { shard: *shard, layout, seq, chain }, &self.index, out)
+    }
+
+    /// The shard in a snapshot, if it is whole and of this shard.
+    pub(crate) fn read(mapping: &Mapping, shard: &ShardId) -> Option<Shard> {
+        let (Place { seq, chain, .. }, layout, index) = snapshot::read(mapping, shard)?;
+        let graph = index.memory().links > 0;
+        Some(Shard { layout, seq, chain, index, graph, changes: 0 })
+    }
+
+    /// Notes that the snapshot in `mapping` has all changes, and leaves the vectors in it. `false`, and
+    /// nothing changed, when it is of another state.
+    pub(crate) fn saved(&mut self, mapping: &Mapping) -> bool {
+        let Some((bytes, place)) = snapshot::split(mapping) else { return false };
+        if place.seq != self.seq || self.index.move_into(&bytes).is_err() {
+            return false;
+        }
+        self.changes = 0;
+        true
+    }
+
+    /// How many bytes the shard holds for search.
+    pub(crate) fn memory(&self) -> Memory {
+        self.index.memory()
     }
 
     /// Hashes the records again and measures recall on up to `sample` of them.

@@ -29,11 +29,12 @@ pub(crate) fn pin_to_one_cpu() {
     }
 }
 
-/// Bytes of this process in memory; 0 where the system does not tell.
+/// Bytes of this process in memory that are not those of a file; 0 where the system does not tell.
 pub(crate) fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = text.split_whitespace().nth(1).and_then(|n| n.parse::<usize>().ok());
-    pages.unwrap_or(0) * 4096
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    kilobytes.unwrap_or(0) * 1024
 }
 
 pub(crate) struct Clock {

@@ -1,6 +1,8 @@
 //! The graph as bytes: root, entry, then for each row its parent and its links level by level. Codes,
 //! levels and children follow from the rows.
 
+use std::io::{self, Write};
+
 use super::{Graph, NONE};
 use crate::codes::Probe;
 use crate::rows::Rows;
@@ -8,17 +10,29 @@ use crate::snapshot::Reader;
 use crate::{IndexConfig, SnapshotError};
 
 impl Graph {
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.root.to_le_bytes());
-        out.extend_from_slice(&self.entry.to_le_bytes());
+    /// How many bytes [`Graph::write`] writes.
+    pub(crate) fn written_bytes(&self) -> usize {
+        let of_row = |row: u32| {
+            let levels = 0..=self.levels[row as usize];
+            4 + levels.map(|level| 2 + 4 * self.links(row, level).len()).sum::<usize>()
+        };
+        8 + (0..self.len() as u32).map(of_row).sum::<usize>()
+    }
+
+    pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&self.root.to_le_bytes())?;
+        out.write_all(&self.entry.to_le_bytes())?;
         for row in 0..self.len() as u32 {
-            out.extend_from_slice(&self.parents[row as usize].to_le_bytes());
+            out.write_all(&self.parents[row as usize].to_le_bytes())?;
             for level in 0..=self.levels[row as usize] {
                 let links = self.links(row, level);
-                out.extend_from_slice(&(links.len() as u16).to_le_bytes());
-                links.iter().for_each(|link| out.extend_from_slice(&link.to_le_bytes()));
+                out.write_all(&(links.len() as u16).to_le_bytes())?;
+                for link in links {
+                    out.write_all(&link.to_le_bytes())?;
+                }
             }
         }
+        Ok(())
     }
 
     /// Reads the graph over `rows`; checks every invariant.

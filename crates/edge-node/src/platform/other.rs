@@ -39,6 +39,11 @@ pub(crate) fn input_idle() -> InputIdle {
     InputIdle::Unknown
 }
 
+/// Not known.
+pub(crate) fn free_bytes(_path: &Path) -> Option<u64> {
+    None
+}
+
 /// Left to the watch on standard input.
 pub(crate) fn die_with_parent() -> bool {
     true

@@ -27,6 +27,12 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Bytes that this process may still write to the file system of a folder.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// What tells this file from a copy.
 pub(crate) fn facts(path: &Path) -> io::Result<Facts> {
     let meta = std::fs::metadata(path)?;

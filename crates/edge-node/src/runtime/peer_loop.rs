@@ -14,6 +14,7 @@ use super::{Ended, Gauges, calls::Calls, now};
 use crate::{
     events::EventLog,
     folder::Folder,
+    snapshots::SnapshotTaker,
     store::{Batch, Pipeline, Store, StoreError},
     workers::Workers,
 };
@@ -75,6 +76,7 @@ pub(super) struct PeerLoop {
     pub(super) stop: watch::Receiver<bool>,
     pub(super) pipeline: Pipeline<Effect>,
     pub(super) workers: Workers,
+    pub(super) snapshots: SnapshotTaker,
     pub(super) transport: TransportHandle,
     pub(super) calls: Arc<Calls>,
     pub(super) gauges: Arc<Gauges>,
@@ -169,10 +171,11 @@ impl PeerLoop {
 
     /// Ends workers, storage and network, in this order, so that what was decided still leaves.
     async fn end(self) -> Ended {
-        let PeerLoop { workers, pipeline, transport, calls, folder, inputs, .. } = self;
+        let PeerLoop { workers, snapshots, pipeline, transport, calls, folder, inputs, .. } = self;
         drop(inputs);
         // This is the peer's own thread: blocking it disturbs nobody.
         workers.stop();
+        snapshots.stop();
         let stored = pipeline.close();
         if let Err(error) = &stored {
             tracing::error!(%error, "storage failed: the node stops; nothing acknowledged is lost");

@@ -10,7 +10,7 @@ use edge_base::{Credits, Digest, NetworkTag, SecretKey, Verifier};
 use edge_embed::Registry;
 use edge_ledger::{Genesis, GenesisError, Network};
 use edge_swarm::{Input, Peer, Settings, StartError, Stored, Ticket, Write};
-use edge_tasks::lie::Lie;
+use edge_tasks::{Executor, lie::Lie};
 use edge_transport::{
     Limits, Transport, TransportConfig, TransportError, TransportEvent, TransportHandle,
 };
@@ -31,6 +31,7 @@ use crate::{
     execute::TaskExecutor,
     folder::{Folder, FolderError, entropy, read_identity},
     models, platform,
+    snapshots::{SnapshotFolder, SnapshotTaker},
     store::{Commit as _, Finding, Opening, Owner, Pipeline, Store, StoreError},
     workers::{Bounds, CpuShare, Workers},
 };
@@ -197,6 +198,7 @@ pub(super) struct Parts {
     peer: Peer,
     /// And what is wrong with some.
     models: (Registry, Vec<String>),
+    snapshots: SnapshotFolder,
 }
 
 impl Parts {
@@ -215,6 +217,7 @@ impl Parts {
         let (transport, network) = start_transport(&config, &key, pool, folder.path())?;
         let addresses = transport.listen_addresses().await?;
         Ports::keep(folder.path(), &config.listen, &addresses);
+        let snapshots = SnapshotFolder::open(folder.path(), &Peer::copies_in(&stored));
         let settings = Settings {
             addresses: addresses.clone(),
             pins: edge_tasks::pins_with(&models),
@@ -230,13 +233,23 @@ impl Parts {
             peer.may_vote(false);
         }
         let models = (models, problems);
-        Ok(Parts { config, pool, folder, store, transport, network, addresses, peer, models })
+        Ok(Parts {
+            config,
+            pool,
+            folder,
+            store,
+            transport,
+            network,
+            addresses,
+            peer,
+            models,
+            snapshots,
+        })
     }
 
     pub(super) fn run(self, options: NodeOptions, findings: &[Finding]) -> NodeHandle {
-        let Parts { config, pool, folder, store, transport, network, addresses, peer, models } =
-            self;
-        let (models, problems) = models;
+        let Parts { config, pool, folder, store, transport, network, addresses, peer, .. } = self;
+        let (models, problems) = self.models;
         let (folder, store) = (Arc::new(folder), Arc::new(store));
         let (inputs, input_receiver) = mpsc::channel(INPUT_QUEUE);
         let (completed, completions) = mpsc::unbounded_channel();
@@ -249,7 +262,9 @@ impl Parts {
         let share = Arc::new(CpuShare::new(config.cpu, cores, Instant::now()));
         let bounds =
             Bounds { threads: config.workers, pieces: WORK_QUEUE, bytes: config.memory.0 / 4 };
-        let executor = Arc::new(TaskExecutor::new(models.clone(), options.lie));
+        let executor = Executor::with_models(models.clone()).with_snapshots(self.snapshots);
+        let executor = Arc::new(TaskExecutor::new(executor, options.lie));
+        let snapshots = SnapshotTaker::start(Arc::clone(&executor));
         let results = completed.clone();
         let workers =
             Workers::start(bounds, Arc::clone(&share), executor.clone(), move |work, outcome| {
@@ -302,6 +317,7 @@ impl Parts {
             stop: stop_receiver,
             pipeline,
             workers,
+            snapshots,
             transport: transport.clone(),
             calls,
             gauges,

@@ -92,7 +92,7 @@ fn size(work: &Work) -> u64 {
         }
         Work::CheckAnswer { payload, answer, .. } => payload.len() + answer.len(),
         Work::Replay { history, payload } => history.len() + payload.len(),
-        Work::Drop { .. } => 0,
+        Work::Restore { .. } | Work::Drop { .. } => 0,
     };
     bytes as u64
 }

@@ -1,7 +1,8 @@
 //! Copies of shards held here: batches arrive, become durable, are applied in order.
 //!
 //! The log is authoritative. A batch is durable before its task is committed to; after a restart
-//! the index is built again from the stored batches. What is missing is asked of the owner.
+//! the index begins with its snapshot, where there is one, and is brought up to date from the stored
+//! batches. What is missing is asked of the owner.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -40,6 +41,8 @@ pub(crate) struct Replica {
     ready: BTreeMap<u64, Arc<[u8]>>,
     buffer: BTreeMap<u64, Arc<[u8]>>,
     applying: bool,
+    /// It began with a snapshot, not with the first batch.
+    restored: bool,
     tasks: BTreeMap<u64, TaskId>,
     target: u64,
     timer: bool,
@@ -70,6 +73,7 @@ impl Replica {
             ready: BTreeMap::new(),
             buffer: BTreeMap::new(),
             applying: false,
+            restored: false,
             tasks: BTreeMap::new(),
             target: 0,
             timer: false,
@@ -88,6 +92,12 @@ pub(crate) fn log_key(shard: &ShardId, seq: u64) -> Vec<u8> {
     [shard.as_bytes().as_slice(), &seq.to_be_bytes()].concat()
 }
 
+/// The shards of which a store says that copies are held.
+pub(super) fn copies_in(stored: &Stored) -> impl Iterator<Item = ShardId> {
+    let keys = stored.table(Table::Shards).iter().filter_map(|(key, _)| key.strip_prefix(b"r"));
+    keys.filter_map(|id| Some(ShardId(Digest(id.try_into().ok()?))))
+}
+
 fn replica_key(shard: &ShardId) -> Vec<u8> {
     [b"r".as_slice(), shard.as_bytes()].concat()
 }
@@ -104,9 +114,38 @@ impl Peer {
             replica.chain = Some(meta.chain);
             let shard = ShardId(Digest(id));
             self.shards.replicas.insert(shard, replica);
-            self.apply_next(shard);
+            self.restore_replica(shard, meta.stored);
         }
         Ok(())
+    }
+
+    /// Begins with a snapshot of position `seq` or an earlier one; with the first batch when there is none.
+    fn restore_replica(&mut self, shard: ShardId, seq: u64) {
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        replica.applying = true;
+        let what = Work::Restore { shard, seq, chain: replica.chain.unwrap_or_default() };
+        self.execute(what, Urgency::Normal, Purpose::Restore { shard });
+    }
+
+    pub(super) fn on_restored(&mut self, shard: ShardId, outcome: Result<Vec<u8>, String>) {
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else {
+            // Released meanwhile.
+            self.execute(Work::Drop { shard }, Urgency::Background, Purpose::Nothing);
+            return;
+        };
+        replica.applying = false;
+        let at = outcome.ok().and_then(|bytes| codec::decode::<Option<AppendResult>>(&bytes).ok());
+        if let Some(AppendResult { seq, root }) = at.flatten().filter(|at| at.seq <= replica.stored)
+        {
+            replica.restored = true;
+            replica.applied = seq;
+            replica.roots.insert(seq, root);
+            if seq == replica.stored {
+                self.announce(shard);
+            }
+        }
+        self.apply_next(shard);
+        self.step_searches_of(shard);
     }
 
     /// Whether a copy here can answer from this position on.
@@ -317,6 +356,13 @@ impl Peer {
     ) {
         let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
         replica.applying = false;
+        if outcome.is_err() && replica.restored {
+            // The snapshot may not be what the log says: once more from the first batch.
+            replica.restored = false;
+            replica.applied = 0;
+            replica.roots.clear();
+            return self.restore_replica(shard, 0);
+        }
         let task = replica.tasks.remove(&seq);
         let result = match outcome {
             Ok(bytes) => bytes,

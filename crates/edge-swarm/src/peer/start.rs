@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use edge_base::{Digest, Micros, Rng, SecretKey, Timestamp, Verifier, codec};
+use edge_base::{Digest, Micros, Rng, SecretKey, ShardId, Timestamp, Verifier, codec};
 use edge_ledger::Genesis;
 
 use super::{
     Counters, Peer, Timer, bank::Bank, collections::Shards, content::Content, decode_stored,
-    escrow::Spending, faults::Faults, job::Jobs, membership::Members, search::Searches,
-    task::Tasks,
+    escrow::Spending, faults::Faults, job::Jobs, membership::Members, replica::copies_in,
+    search::Searches, task::Tasks,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -79,6 +79,11 @@ impl Peer {
         let genesis = stored.get(Table::Pool, b"genesis").and_then(decode_stored::<Genesis>);
         let ticket = || stored.get(Table::Pool, b"ticket").and_then(decode_stored::<Ticket>);
         genesis.map(|g| g.hash()).or_else(|| ticket().map(|t| t.pool))
+    }
+
+    /// The shards of which a store says that its node holds copies.
+    pub fn copies_in(stored: &Stored) -> BTreeSet<ShardId> {
+        copies_in(stored).collect()
     }
 
     /// Starts a peer from what was stored. `seed` is entropy from the operating system (or the

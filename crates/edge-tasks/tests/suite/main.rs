@@ -8,5 +8,6 @@ mod golden;
 mod lies;
 mod matching;
 mod replay;
+mod snapshots;
 mod work;
 mod world;

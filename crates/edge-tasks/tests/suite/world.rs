@@ -86,17 +86,24 @@ pub(crate) fn vector(rng: &mut Rng, dim: usize) -> Vec<f32> {
 /// An executor that holds `rows` records in a log of several batches, their groups going round in threes.
 pub(crate) fn filled(layout: Layout, rows: u64) -> (Executor, Log, AppendResult) {
     let (executor, mut log) = (Executor::new(), Log::new(layout));
+    let last = fill(&executor, &mut log, rows);
+    (executor, log, last)
+}
+
+/// Brings `rows` records into the shard of an empty log, as [`filled`] does.
+pub(crate) fn fill(executor: &Executor, log: &mut Log, rows: u64) -> AppendResult {
     let mut rng = Rng::derive(7, "rows");
+    let layout = log.layout;
     let mut last = AppendResult { seq: 0, root: Digest::default() };
     let all: Vec<u64> = (0..rows).collect();
     for numbers in all.chunks(50) {
         let changes: Vec<Change> =
             numbers.iter().map(|n| (id(*n), Some(body(&layout, &mut rng, n % 3)))).collect();
         let batch = log.next(&changes);
-        last = root(&executor, &append(&batch)).unwrap();
+        last = root(executor, &append(&batch)).unwrap();
         log.push(&batch);
     }
-    (executor, log, last)
+    last
 }
 
 pub(crate) fn query(metric: Metric, seed: u64) -> VectorQuery {
