@@ -17,7 +17,7 @@ Engines are NAME or NAME-mM (links a row asks for; 16 unless it says); efConstru
 
 import gc
 import json
-import os
+import subprocess
 import sys
 import time
 
@@ -27,8 +27,9 @@ EF_CONSTRUCTION = 200
 
 
 def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Bytes in memory that are not those of a file."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon:"))
 
 
 class Hnswlib:
@@ -124,14 +125,33 @@ def make(engine, rows, metric):
     return kinds[name]()
 
 
+class Program:
+    """An engine that is a program of its own; it takes the same lines and answers the same."""
+
+    def __init__(self, path):
+        command = [path, *sys.argv[1:5]]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, ask):
+        self.child.stdin.write(json.dumps(ask) + "\n")
+        self.child.stdin.flush()
+        return json.loads(self.child.stdout.readline())
+
+
 def main():
     dim, metric = int(sys.argv[3]), sys.argv[4]
     rows = np.fromfile(sys.argv[1], "<f4").reshape(-1, dim)
     queries = np.fromfile(sys.argv[2], "<f4").reshape(-1, dim)
-    built = {}
+    built, programs = {}, {}
     for line in sys.stdin:
         ask = json.loads(line)
         engine = ask["engine"]
+        name, _, m = engine.partition("-m")
+        if name == "ruvector" and len(sys.argv) > 5:
+            if engine not in programs:
+                programs[engine] = Program(sys.argv[5])
+            print(json.dumps(programs[engine].ask({**ask, "m": int(m or 16)})), flush=True)
+            continue
         try:
             gc.collect()
             before, wall, cpu = resident(), time.perf_counter(), time.process_time()

@@ -320,8 +320,16 @@ impl Options {
 }
 
 /// Each with 16 links a row, as published comparisons do, the strongest with 32 as well, as ours.
-const RIVALS: [&str; 7] =
-    ["hnswlib", "faiss", "faiss/sq8", "faiss/sq8-m32", "usearch", "usearch/bf16", "usearch/i8"];
+const RIVALS: [&str; 8] = [
+    "hnswlib",
+    "faiss",
+    "faiss/sq8",
+    "faiss/sq8-m32",
+    "usearch",
+    "usearch/bf16",
+    "usearch/i8",
+    "ruvector",
+];
 const SETS: [&str; 4] = ["minilm", "gaussian", "clustered", "growth"];
 
 fn data(set: &str, options: &Options, cache: Option<&Cache>) -> Result<Data> {

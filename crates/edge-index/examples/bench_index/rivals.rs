@@ -1,5 +1,5 @@
 //! hnswlib, faiss and usearch, installed from PyPI into a folder of the build and driven by
-//! `rivals/rivals.py`.
+//! `rivals/rivals.py`, and ruvector-core, built there by cargo.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -58,6 +58,18 @@ impl Cache {
         run(self.python().args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
         std::fs::write(done, wanted)?;
         Ok(())
+    }
+
+    /// ruvector-core behind a program of its own, built for this CPU.
+    fn ruvector(&self) -> Result<PathBuf> {
+        let folder = self.path("ruvector");
+        let program = folder.join("release/ruvector-rival");
+        // Cargo knows what has to be done; nothing, most of the time.
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--release", "--locked", "--quiet", "--manifest-path"]);
+        cargo.arg(script("ruvector").join("Cargo.toml")).arg("--target-dir").arg(&folder);
+        run(cargo.env("RUSTFLAGS", "-C target-cpu=native"))?;
+        Ok(program)
     }
 
     /// The MiniLM embeddings of `rows` texts, encoding what is missing: `[rows, 384]`.
@@ -151,6 +163,13 @@ impl Rivals {
         }
         let mut command = cache.python();
         command.arg(script("rivals.py")).args([&base, &asked]).arg(dim.to_string()).arg(metric);
+        match cache.ruvector() {
+            Ok(program) => {
+                command.arg(program);
+            }
+            // The engine is then unknown, which the figures say.
+            Err(error) => eprintln!("ruvector-core is not there: {error:#}"),
+        }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let ask = child.stdin.take().context("no way to ask")?;
         let answers = BufReader::new(child.stdout.take().context("no way to hear")?);
