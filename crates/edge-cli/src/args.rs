@@ -317,6 +317,9 @@ Examples:
         /// The model that embeds its texts [default: the built-in one]
         #[arg(long, value_name = "NAME")]
         model: Option<String>,
+        /// What searches compare before they score exactly: int8, f32 or binary [default: int8]
+        #[arg(long, value_name = "KIND")]
+        storage: Option<String>,
     },
     /// Embed and index a folder or a file
     #[command(after_help = "\

@@ -2,16 +2,17 @@
 
 use edge_base::{Digest, Hasher, RecordId};
 use edge_fuzz::{Reached, Target};
-use edge_index::{Index, IndexConfig, Metric, Op, Record, SnapshotError};
+use edge_index::{Index, IndexConfig, Metric, Op, Record, SnapshotError, Storage};
 
 /// The head as far as it is repaired.
 const HEADER_BYTES: usize = 10;
-const LENGTH: usize = 8 + 2 + 25 + 32 + 4;
+const LENGTH: usize = 8 + 2 + 26 + 32 + 4;
 const CHECKSUM_BYTES: usize = 32;
 
 fn seeds() -> Vec<Vec<u8>> {
-    let shard = |rows: u8, metric, exact_below| {
-        let config = IndexConfig { m: 4, m0: 6, exact_below, ..IndexConfig::new(3, metric) };
+    let shard = |rows: u8, metric, storage, exact_below| {
+        let config =
+            IndexConfig { m: 4, m0: 6, storage, exact_below, ..IndexConfig::new(3, metric) };
         let mut index = Index::new(config).expect("invariant: the configuration is valid");
         for n in 0..rows {
             let vector = vec![f32::from(n) - 3.5, f32::from(n * 7 % 11), 1.0];
@@ -20,9 +21,15 @@ fn seeds() -> Vec<Vec<u8>> {
         }
         index.to_snapshot()
     };
-    let metrics = [Metric::Cosine, Metric::Dot, Metric::L2];
+    let kinds = [
+        (Metric::Cosine, Storage::Int8),
+        (Metric::Dot, Storage::Binary),
+        (Metric::L2, Storage::F32),
+        (Metric::L2, Storage::Int8),
+    ];
     let sizes = [(0, 9), (1, 9), (5, 9), (1, 1), (12, 4), (30, 4)];
-    metrics.iter().flat_map(|m| sizes.map(|(rows, limit)| shard(rows, *m, limit))).collect()
+    let of = |(metric, storage)| sizes.map(|(rows, limit)| shard(rows, metric, storage, limit));
+    kinds.into_iter().flat_map(of).collect()
 }
 
 /// Length and checksum.

@@ -4,6 +4,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DIM_MAX, IndexError, Metric, PAYLOAD_BYTES_MAX, Record};
 
+/// What a walk along the graph compares. Hits are scored by the f32 rows in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Storage {
+    /// 8-bit codes: a byte a component. What is best for nearly everything (docs/benchmarks.md).
+    #[default]
+    Int8,
+    /// The vectors themselves: four bytes a component beside those that hits are scored by.
+    F32,
+    /// Which components are positive: a bit a component. Compares directions only, roughly: of what a walk
+    /// found all is scored, and `ef` wants to be several times as large. Not for [`Metric::L2`].
+    Binary,
+}
+
+impl Storage {
+    /// Every storage.
+    pub const ALL: [Storage; 3] = [Storage::Int8, Storage::F32, Storage::Binary];
+
+    /// The lower-case name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Storage::Int8 => "int8",
+            Storage::F32 => "f32",
+            Storage::Binary => "binary",
+        }
+    }
+
+    /// Reads a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Storage::ALL.into_iter().find(|storage| storage.name() == name)
+    }
+}
+
 /// The configuration of a shard. Two indexes with the same configuration and the same log are equal to
 /// the last byte of their snapshots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -12,6 +44,8 @@ pub struct IndexConfig {
     pub dim: usize,
     /// How vectors compare.
     pub metric: Metric,
+    /// What a walk compares.
+    pub storage: Storage,
     /// A search over fewer candidate rows than this is exact; a shard with at least this many rows keeps
     /// a graph.
     pub exact_below: usize,
@@ -34,6 +68,7 @@ impl IndexConfig {
         IndexConfig {
             dim,
             metric,
+            storage: Storage::Int8,
             exact_below: 10_000,
             m: 32,
             m0: 64,
@@ -55,6 +90,9 @@ impl IndexConfig {
                 Err(IndexError::Config { parameter, value: value as u64, allowed })
             }
         };
+        if self.storage == Storage::Binary && self.metric == Metric::L2 {
+            return Err(IndexError::BinaryDistance);
+        }
         check("dim", self.dim, 1, DIM_MAX, "1 to 4096 are possible")?;
         check("exact_below", self.exact_below, 1, 1 << 30, "1 to 2^30 are possible")?;
         check("m", self.m, 4, 128, "4 to 128 are possible")?;

@@ -63,6 +63,9 @@ pub enum IndexError {
         /// Its size.
         bytes: usize,
     },
+    /// Binary codes say nothing of lengths.
+    #[error("binary storage is for the metrics cosine and dot, not for l2")]
+    BinaryDistance,
     /// The shard holds as many records as it can.
     #[error("shard is full: {ROWS_MAX} records")]
     Full,

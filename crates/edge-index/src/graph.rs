@@ -1,7 +1,7 @@
 //! The graph of the approximate mode: HNSW (Malkov and Yashunin, arXiv 1603.09320) over 8-bit rows, with
 //! true deletion.
 //!
-//! Rows are compared by exact integer dot products of their 8-bit codes, so a graph is the same on every
+//! Rows are compared by codes whose distances are exact or canonical (`codes.rs`), so a graph is the same on every
 //! machine; the caller scores what a walk finds from the f32 rows. Three things deviate from the paper:
 //!
 //! - Links are symmetric on every level: when a full row drops a link, both ends lose it. All who link to
@@ -62,7 +62,7 @@ impl Graph {
             m0: config.m0,
             ef_construction: config.ef_construction,
             seed: config.seed,
-            codes: Codes::new(config.dim, config.metric),
+            codes: Codes::new(config.dim, config.metric, config.storage),
             levels: Vec::new(),
             base: Vec::new(),
             degrees: Vec::new(),

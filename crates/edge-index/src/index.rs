@@ -8,7 +8,7 @@ use crate::merkle::{MerkleProof, MerkleTree};
 use crate::record::hash_parts;
 use crate::rows::Rows;
 use crate::scratches::Scratches;
-use crate::{Filter, IndexConfig, IndexError, Record, SnapshotError, record_hash};
+use crate::{Filter, IndexConfig, IndexError, Record, SnapshotError, Storage, record_hash};
 
 /// The most records of a shard.
 pub const ROWS_MAX: usize = 1 << 24;
@@ -80,7 +80,7 @@ pub struct SearchOutcome {
 /// Bytes that a shard holds for search; ids, payloads and the Merkle tree are not among them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Memory {
-    /// The 8-bit rows that walks compare.
+    /// What walks compare.
     pub codes: usize,
     /// The graph's links and tree.
     pub links: usize,
@@ -324,7 +324,13 @@ impl Index {
 
     /// Orders the nearest of what a walk found by canonical scores.
     fn rescore(&self, query: &[f32], k: usize, walk: Walk<'_>) -> SearchOutcome {
-        let most = k.saturating_mul(RESCORED_PER_HIT).max(RESCORED_MIN).min(walk.rows.len());
+        let most = match self.config.storage {
+            // Codes that say little of the order among neighbours.
+            Storage::Binary => walk.rows.len(),
+            Storage::Int8 | Storage::F32 => {
+                k.saturating_mul(RESCORED_PER_HIT).max(RESCORED_MIN).min(walk.rows.len())
+            }
+        };
         let hits = self.rows.rescore(query, &walk.rows[..most], k);
         SearchOutcome { mode: Mode::Ann, hits, rows_visited: walk.visited as u64 }
     }

@@ -60,7 +60,7 @@ mod rows;
 mod scratches;
 mod snapshot;
 
-pub use config::IndexConfig;
+pub use config::{IndexConfig, Storage};
 pub use error::{IndexError, SnapshotError, VectorError};
 pub use filter::{CONDITIONS_MAX, Condition, FIELDS_MAX, Filter, Test, VALUES_MAX, Value};
 pub use index::{Applied, Hit, Index, Memory, Mode, Op, ROWS_MAX, SearchOutcome};

@@ -1,7 +1,7 @@
 //! A shard as bytes.
 //!
 //! Layout, integers little endian. A head of 128 bytes: magic `EDGEIDX\0` (8), version (2), configuration
-//! (dim 4, metric 1, exact_below 4, m 2, m0 2, ef_construction 2, ef 2, seed 8), root (32), number of rows
+//! (dim 4, metric 1, storage 1, exact_below 4, m 2, m0 2, ef_construction 2, ef 2, seed 8), root (32), number of rows
 //! (4), length of all (8), zeros. Then, in the order of the rows: their vectors (4 · dim each), their ids
 //! (32 each), the lengths of their payloads (4 each), their payloads; whether there is a graph (1), the
 //! graph; at the end SHA-256 of all before it under the tag `index/snapshot/2` (32). The vectors begin
@@ -17,7 +17,9 @@ use edge_base::{Digest, Hasher, RecordId};
 use crate::blocks::Blocks;
 use crate::graph::Graph;
 use crate::rows::Rows;
-use crate::{Index, IndexConfig, Mapping, Metric, PAYLOAD_BYTES_MAX, ROWS_MAX, SnapshotError};
+use crate::{
+    Index, IndexConfig, Mapping, Metric, PAYLOAD_BYTES_MAX, ROWS_MAX, SnapshotError, Storage,
+};
 
 const MAGIC: [u8; 8] = *b"EDGEIDX\0";
 /// The version written; others are refused by name.
@@ -93,6 +95,11 @@ fn write_config(config: &IndexConfig, out: &mut Vec<u8>) {
     };
     out.extend_from_slice(&(config.dim as u32).to_le_bytes());
     out.push(metric);
+    out.push(match config.storage {
+        Storage::Int8 => 0,
+        Storage::F32 => 1,
+        Storage::Binary => 2,
+    });
     out.extend_from_slice(&(config.exact_below as u32).to_le_bytes());
     for small in [config.m, config.m0, config.ef_construction, config.ef] {
         out.extend_from_slice(&(small as u16).to_le_bytes());
@@ -108,9 +115,16 @@ fn read_config(reader: &mut Reader<'_>) -> Result<IndexConfig, SnapshotError> {
         [2] => Metric::L2,
         _ => return Err(SnapshotError::Inconsistent("an unknown metric")),
     };
+    let storage = match reader.array()? {
+        [0] => Storage::Int8,
+        [1] => Storage::F32,
+        [2] => Storage::Binary,
+        _ => return Err(SnapshotError::Inconsistent("an unknown storage")),
+    };
     let config = IndexConfig {
         dim,
         metric,
+        storage,
         exact_below: reader.u32()? as usize,
         m: usize::from(reader.u16()?),
         m0: usize::from(reader.u16()?),

@@ -3,7 +3,9 @@
 
 use edge_base::{Digest, RecordId, Rng};
 use edge_embed::Registry;
-use edge_index::{Filter, Index, IndexConfig, Metric, Mode, Op, Record, Value, score};
+use edge_index::{
+    Filter, Index, IndexConfig, IndexError, Metric, Mode, Op, Record, Storage, Value, score,
+};
 
 #[path = "support/clustered.rs"]
 mod clustered;
@@ -173,6 +175,38 @@ fn the_other_metrics_and_many_equal_rows() {
     let config = IndexConfig { exact_below: 1_000, ..IndexConfig::new(48, Metric::Cosine) };
     let measured = measure(&build(&data, config), &queries, None);
     check("with a thousand equal rows", &measured, 0.97, 0.6);
+}
+
+#[test]
+fn the_other_storages() {
+    let mut data = clustered::clustered(3_000 + 100, 256, 8);
+    let queries = data.split_off(3_000);
+    for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+        for (storage, ef, recall) in [(Storage::F32, 64, 0.97), (Storage::Binary, 300, 0.95)] {
+            let base = IndexConfig::new(256, metric);
+            let config = IndexConfig { exact_below: 1_000, storage, ef, ..base };
+            if storage == Storage::Binary && metric == Metric::L2 {
+                assert_eq!(Index::new(config).unwrap_err(), IndexError::BinaryDistance);
+                continue;
+            }
+            let mut index = build(&data, config);
+            let measured = measure(&index, &queries, None);
+            assert_eq!(measured.mode, Mode::Ann);
+            let name = format!("{} {}", metric.name(), storage.name());
+            check(&name, &measured, recall, 0.9);
+            // A bit and four bytes a component; one block is not full.
+            let codes = index.memory().codes / index.len();
+            let most = if storage == Storage::Binary { 64 } else { 256 * 6 };
+            assert!(codes <= most, "{name}: {codes} bytes a row");
+            for n in 0..1_000 {
+                index.apply(Op::Delete(id(n))).unwrap();
+            }
+            let again = Index::from_snapshot(&index.to_snapshot()).unwrap();
+            let asked = [&index, &again].map(|index| index.search(&queries[0], K, None, None));
+            assert_eq!(asked[0], asked[1], "{name}");
+            assert_eq!(index.check_recall(40, K, None, 3).unreachable, 0);
+        }
+    }
 }
 
 #[test]

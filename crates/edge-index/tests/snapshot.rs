@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use edge_base::{Digest, Hasher, RecordId, Rng};
-use edge_index::{Index, IndexConfig, Mapping, Metric, Mode, Op, Record, SnapshotError};
+use edge_index::{Index, IndexConfig, Mapping, Metric, Mode, Op, Record, SnapshotError, Storage};
 use proptest::prelude::*;
 
 const HEAD: usize = 128;
 const CHECKSUM: usize = 32;
 /// Where the head says how many rows there are, and how many bytes.
-const ROWS: usize = 8 + 2 + 25 + 32;
+const ROWS: usize = 8 + 2 + 26 + 32;
 const LENGTH: usize = ROWS + 4;
 
 fn index(rows: u64, config: IndexConfig) -> Index {
@@ -155,8 +155,14 @@ fn only_a_snapshot_of_this_state_is_moved_into() {
 
 #[test]
 fn every_back_end_of_the_kernels_builds_the_same_shard() {
-    for metric in [Metric::Cosine, Metric::L2] {
-        let config = IndexConfig { exact_below: 100, ..IndexConfig::new(37, metric) };
+    let kinds = [
+        (Metric::Cosine, Storage::Int8),
+        (Metric::L2, Storage::Int8),
+        (Metric::L2, Storage::F32),
+        (Metric::Dot, Storage::Binary),
+    ];
+    for (metric, storage) in kinds {
+        let config = IndexConfig { exact_below: 100, storage, ..IndexConfig::new(37, metric) };
         let mut digests = Vec::new();
         for simd in edge_kernels::available() {
             edge_kernels::force(simd).unwrap();

@@ -1,7 +1,7 @@
 //! What all batches of a shard's log say about it.
 
 use edge_base::{Digest, ShardId, codec};
-use edge_index::{IndexConfig, Metric};
+use edge_index::{IndexConfig, Metric, Storage};
 use serde::{Deserialize, Serialize};
 
 use crate::{TaskError, bounded};
@@ -10,13 +10,15 @@ use crate::{TaskError, bounded};
 pub const LAYOUT_BYTES_MAX: usize = 64;
 
 /// Dimension and metric of a collection, and how its shards search: the same in every batch. Encoded:
-/// dim, metric, model (32 bytes), exact_below, ef; numbers as varints.
+/// dim, metric, storage, model (32 bytes), exact_below, ef; numbers as varints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Layout {
     /// Components of a vector, 1 to 4,096.
     pub dim: u32,
     /// How vectors compare.
     pub metric: Metric,
+    /// What walks compare.
+    pub storage: Storage,
     /// The content hash of the model that made the vectors; zero when clients bring vectors.
     pub model: Digest,
     /// A search over fewer rows than this is exact.
@@ -32,6 +34,7 @@ impl Layout {
         Layout {
             dim,
             metric,
+            storage: Storage::default(),
             model: Digest::default(),
             exact_below: exact_below as u32,
             ef: ef as u32,
@@ -61,6 +64,7 @@ impl Layout {
     /// The configuration of an index, apart from its seed.
     pub(crate) fn config(&self) -> IndexConfig {
         IndexConfig {
+            storage: self.storage,
             exact_below: self.exact_below as usize,
             ef: self.ef as usize,
             ..IndexConfig::new(self.dim as usize, self.metric)

@@ -79,7 +79,7 @@ mod units;
 
 /// How vectors compare, how searches look and how well they find: `edge-index`'s, here because a
 /// [`Layout`], a [`VectorQuery`] and a [`ShardCheck`] name them.
-pub use edge_index::{Mapping, Memory, Metric, Mode, RecallCheck};
+pub use edge_index::{Mapping, Memory, Metric, Mode, RecallCheck, Storage};
 
 pub use error::TaskError;
 pub use executor::{Executor, SHARDS_MAX, Saved, Unsaved};

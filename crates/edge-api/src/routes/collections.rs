@@ -10,7 +10,7 @@ use edge_swarm::{
     Command,
     command::{CollectionView, ShardSearchView, ShardView},
 };
-use edge_tasks::{Layout, Metric, Mode, RecallCheck};
+use edge_tasks::{Layout, Metric, Mode, RecallCheck, Storage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -40,6 +40,7 @@ struct Collection {
 struct LayoutView {
     dim: u32,
     metric: &'static str,
+    storage: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<Digest>,
     exact_below: u32,
@@ -51,6 +52,7 @@ impl From<CollectionView> for Collection {
         let layout = Layout::decode(&view.layout).ok().map(|layout| LayoutView {
             dim: layout.dim,
             metric: layout.metric.name(),
+            storage: layout.storage.name(),
             model: (layout.model != Digest::default()).then_some(layout.model),
             exact_below: layout.exact_below,
             ef: layout.ef,
@@ -91,6 +93,7 @@ pub(crate) struct Create {
     dim: Option<u32>,
     metric: Option<String>,
     model: Option<String>,
+    storage: Option<String>,
 }
 
 /// `POST /api/v1/collections`.
@@ -100,13 +103,17 @@ pub(crate) async fn create(State(app): State<App>, Body(body): Body<Create>) -> 
             "give either `dim`, for plain vectors, or `model`, for texts",
         ));
     }
-    let view = match (body.dim, body.metric) {
+    let storage = match body.storage.as_deref() {
+        None => Storage::default(),
+        Some(name) => Storage::from_name(name).ok_or_else(|| {
+            Failure::invalid(format!("no storage {name:?}; there are: int8, f32, binary"))
+        })?,
+    };
+    let layout = match (body.dim, body.metric) {
         (None, None) => {
             let model = app.jobs.model(body.model.as_deref())?;
             let dim = u32::try_from(model.dim()).unwrap_or(u32::MAX);
-            let layout = Layout::texts(dim, model.id());
-            let made = app.jobs.create_collection_with(&body.name, &layout).await;
-            made.map_err(Failure::advised(OTHER_NAME))?
+            Layout { storage, ..Layout::texts(dim, model.id()) }
         }
         (None, Some(_)) => {
             let text = "a collection of texts compares by cosine; give `dim` too for plain vectors";
@@ -120,11 +127,15 @@ pub(crate) async fn create(State(app): State<App>, Body(body): Body<Create>) -> 
             let metric = Metric::from_name(name).ok_or_else(|| {
                 Failure::invalid(format!("no metric {name:?}; there are: cosine, dot, l2"))
             })?;
-            let layout = Layout::vectors(dim, metric);
-            let made = app.jobs.create_collection_with(&body.name, &layout).await;
-            made.map_err(Failure::advised(OTHER_NAME))?
+            if storage == Storage::Binary && metric == Metric::L2 {
+                let text = "binary storage is for the metrics cosine and dot, not for l2";
+                return Err(Failure::invalid(text));
+            }
+            Layout { storage, ..Layout::vectors(dim, metric) }
         }
     };
+    let made = app.jobs.create_collection_with(&body.name, &layout).await;
+    let view = made.map_err(Failure::advised(OTHER_NAME))?;
     tagged("edge-net.collection/1", Collection::from(view))
 }
 

@@ -29,8 +29,8 @@ const IN_FLIGHT: usize = 4;
 
 pub(super) fn run(context: &Context, command: Collection) -> Outcome {
     match command {
-        Collection::Create { name, model } => {
-            let body = json!({ "name": name, "model": model });
+        Collection::Create { name, model, storage } => {
+            let body = json!({ "name": name, "model": model, "storage": storage });
             let answer = context.client()?.post("/api/v1/collections", &body)?;
             context.show(&answer, |output, _| output.line(format!("made {name}")));
         }

@@ -10,7 +10,7 @@
 
 use anyhow::{Context, Result, bail};
 use edge_base::{Digest, RecordId};
-use edge_index::{Index, IndexConfig, Mapping, Metric, Op, Record, score};
+use edge_index::{Index, IndexConfig, Mapping, Metric, Op, Record, Storage, score};
 use memmap2::Mmap;
 use serde_json::json;
 
@@ -273,6 +273,7 @@ struct Options {
     rivals: Vec<String>,
     m: Option<(usize, usize)>,
     ef_construction: usize,
+    storage: Storage,
 }
 
 impl Options {
@@ -283,6 +284,7 @@ impl Options {
             rivals: RIVALS.map(str::to_owned).to_vec(),
             m: None,
             ef_construction: 200,
+            storage: Storage::Int8,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -290,6 +292,11 @@ impl Options {
             match argument.as_str() {
                 "--json" => {}
                 "--rows" => options.rows = Some(value()?.parse()?),
+                "--storage" => {
+                    let name = value()?;
+                    let named = Storage::from_name(&name);
+                    options.storage = named.with_context(|| format!("no storage `{name}`"))?;
+                }
                 "--efc" => options.ef_construction = value()?.parse()?,
                 "--rivals" => {
                     let names = value()?;
@@ -315,7 +322,8 @@ impl Options {
     fn config(&self, data: &Data) -> IndexConfig {
         let default = IndexConfig::new(data.dim, data.metric);
         let (m, m0) = self.m.unwrap_or((default.m, default.m0));
-        IndexConfig { m, m0, ef_construction: self.ef_construction, ..default }
+        let (storage, ef_construction) = (self.storage, self.ef_construction);
+        IndexConfig { m, m0, storage, ef_construction, ..default }
     }
 }
 
@@ -369,8 +377,7 @@ fn measure(set: &str, options: &Options, cache: Option<&Cache>) -> Result<()> {
     let heap = clock::resident().saturating_sub(before) as f64;
     report(name, "ours: resident, f32 rows mapped", heap / 1e6, "MB", None);
     let memory = ours.index.memory();
-    let parts =
-        [("8-bit rows", memory.codes), ("links", memory.links), ("f32 rows", memory.mapped)];
+    let parts = [("codes", memory.codes), ("links", memory.links), ("f32 rows", memory.mapped)];
     for (part, bytes) in parts {
         report(name, &format!("ours: {part}"), bytes as f64 / 1e6, "MB", None);
     }

@@ -7,8 +7,8 @@ use edge_base::{Digest, RecordId, Verdict, codec};
 use edge_tasks::compression::{CompressionPayload, ENCODER, Operation};
 use edge_tasks::{
     EmbeddingPayload, EmbeddingResult, Example, Layout, MatchPayload, MatchResult, Metric,
-    RecordBody, VectorQuery, compression_pin, default_layout, default_model, match_pin, normalised,
-    pin_of, pins, record_id_for_key, record_id_for_text, score_from_key, shard_pin,
+    RecordBody, Storage, VectorQuery, compression_pin, default_layout, default_model, match_pin,
+    normalised, pin_of, pins, record_id_for_key, record_id_for_text, score_from_key, shard_pin,
 };
 
 const MODEL: Digest = Digest([0xab; 32]);
@@ -65,8 +65,9 @@ fn compressions_have_their_bytes() {
 
 #[test]
 fn what_shards_are_made_of_has_its_bytes() {
-    let layout = Layout { dim: 256, metric: Metric::L2, model: MODEL, exact_below: 10_000, ef: 64 };
-    let expected = bytes(&[b"\x80\x02\x02", &[0xab; 32], b"\x90\x4e\x40"]);
+    let (metric, storage) = (Metric::L2, Storage::F32);
+    let layout = Layout { dim: 256, metric, storage, model: MODEL, exact_below: 10_000, ef: 64 };
+    let expected = bytes(&[b"\x80\x02\x02\x01", &[0xab; 32], b"\x90\x4e\x40"]);
     assert_eq!(layout.encode(), expected);
     assert_eq!(Layout::decode(&expected), Ok(layout));
 
