@@ -1,9 +1,9 @@
 //! Passages of documentation: what `collection import` and the demo index.
 //!
 //! A passage is one contiguous comment block of a source file, one paragraph of a Markdown or text
-//! file under its heading, or one line of a JSON Lines file. Its text has white space collapsed and
+//! file under its heading, one line of a JSON Lines file or one row of a CSV file. Its text has white space collapsed and
 //! 5-512 tokens of the built-in tokenizer; a longer one is cut at sentences, a shorter one dropped
-//! and counted. Lines of JSON Lines files are taken as they are.
+//! and counted. Lines and rows are taken as they are.
 //! Its id is the SHA-256 of that text, so the same text is one record however often it is read:
 //! an import that was interrupted is simply started again. Above a limit the passages with the
 //! smallest ids stay, which is an even sample over files.
@@ -14,6 +14,7 @@ mod folder;
 mod jsonl;
 mod markdown;
 mod split;
+mod table;
 
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ pub(crate) const TOKENS_MIN: usize = 5;
 pub(crate) const TOKENS_MAX: usize = 512;
 /// Files larger than this are skipped and named.
 pub(crate) const FILE_BYTES_MAX: u64 = 8 << 20;
-/// JSON Lines files may be longer, as they are read line by line.
+/// JSON Lines and CSV files may be longer, as they are read line by line.
 pub(crate) const LINES_BYTES_MAX: u64 = 4 << 30;
 
 /// One passage with the place it comes from.

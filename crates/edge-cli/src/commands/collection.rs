@@ -198,7 +198,7 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
             documents.skipped.len(),
             documents.other
         );
-        let next = "give text, Markdown, source code or JSON Lines";
+        let next = "give text, Markdown, source code, JSON Lines or CSV";
         return Err(Failure::new(Exit::NotFound, "there is nothing to import", why, next));
     }
     if documents.short > 0 {

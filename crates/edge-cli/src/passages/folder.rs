@@ -9,7 +9,7 @@ use std::{
 use super::{
     Collector, FILE_BYTES_MAX, LINES_BYTES_MAX, Passage,
     comments::{self, Language},
-    jsonl, markdown,
+    jsonl, markdown, table,
 };
 
 /// Folders nested deeper than this are not entered.
@@ -35,6 +35,8 @@ enum Format {
     Markdown,
     Plain,
     Lines,
+    /// Columns between these.
+    Table(u8),
 }
 
 /// A file to read and the name it gets in passages.
@@ -193,7 +195,13 @@ impl Part {
             Err(reason) => self.skipped.push(skip(reason)),
             Ok(Content::Lines(reader)) => {
                 self.files += 1;
-                jsonl::read(&source.name, reader, &mut self.collector, &mut self.skipped);
+                let (collector, skipped) = (&mut self.collector, &mut self.skipped);
+                match format {
+                    Format::Table(delimiter) => {
+                        table::read(&source.name, delimiter, reader, collector, skipped);
+                    }
+                    _ => jsonl::read(&source.name, reader, collector, skipped),
+                }
             }
             // An empty source file is nothing unusual, an empty document is.
             Ok(Content::Text(text))
@@ -206,7 +214,7 @@ impl Part {
                 let blocks = match format {
                     Format::Source(language) => comments::blocks(language, &text),
                     Format::Markdown => markdown::blocks(&text),
-                    Format::Plain | Format::Lines => markdown::plain(&text),
+                    Format::Plain | Format::Lines | Format::Table(_) => markdown::plain(&text),
                 };
                 self.collector.take(&source.name, blocks);
             }
@@ -222,11 +230,12 @@ enum Content {
 fn text(source: &Source, format: Format) -> Result<Content, String> {
     let file = File::open(&source.path).map_err(|error| error.to_string())?;
     let size = file.metadata().map_err(|error| error.to_string())?.len();
-    let limit = if format == Format::Lines { LINES_BYTES_MAX } else { FILE_BYTES_MAX };
+    let by_line = matches!(format, Format::Lines | Format::Table(_));
+    let limit = if by_line { LINES_BYTES_MAX } else { FILE_BYTES_MAX };
     if size > limit {
         return Err(format!("{} MiB, over the limit of {} MiB", size >> 20, limit >> 20));
     }
-    if format == Format::Lines {
+    if by_line {
         return Ok(Content::Lines(BufReader::new(file)));
     }
     let mut bytes = Vec::new();
@@ -247,6 +256,8 @@ fn format_of(path: &Path) -> Option<Format> {
         Some("md" | "markdown" | "mdx") => Some(Format::Markdown),
         Some("txt" | "text" | "rst" | "adoc" | "org" | "tex") => Some(Format::Plain),
         Some("jsonl" | "ndjson") => Some(Format::Lines),
+        Some("csv") => Some(Format::Table(b',')),
+        Some("tsv") => Some(Format::Table(b'\t')),
         Some(extension) => Language::of_extension(extension).map(Format::Source),
         None => name.to_ascii_lowercase().starts_with("readme").then_some(Format::Markdown),
     }

@@ -144,6 +144,50 @@ fn a_folder_of_everything() {
 }
 
 #[test]
+fn rows_of_tables_are_records() {
+    let temp = tempfile::tempdir().unwrap();
+    let read = |name: &str, bytes: &[u8]| {
+        std::fs::write(temp.path().join(name), bytes).unwrap();
+        let documents = Documents::read(&temp.path().join(name), 1_000).unwrap();
+        let mut passages = documents.passages;
+        passages.sort_by_key(|passage| passage.line);
+        let skipped = documents.skipped.into_iter().map(|s| format!("{} {}", s.file, s.reason));
+        (passages, skipped.collect::<Vec<_>>())
+    };
+    let csv = "\u{feff}id,text,price,code,sold,note\r\n\
+               7,\"a chair, made of \"\"oak\"\"\",12.5,007,true,\r\n\
+               ,two\tlegs,3,x,no,\"first\nsecond\"\n\
+               9,,1,1,1,1\n\
+               10,short\n\
+               11,a table,-4,1e3,false,1";
+    let (passages, skipped) = read("shop.csv", csv.as_bytes());
+    let texts: Vec<&str> = passages.iter().map(|p| p.text.as_str()).collect();
+    assert_eq!(texts, ["a chair, made of \"oak\"", "two legs", "a table"]);
+    let lines: Vec<u32> = passages.iter().map(|p| p.line).collect();
+    assert_eq!(lines, [2, 3, 7]);
+    assert_eq!(passages[0].id, edge_tasks::record_id_for_key("7"));
+    assert_eq!((passages[1].key.as_deref(), passages[2].key.as_deref()), (None, Some("11")));
+    let fields = |n: usize| serde_json::to_value(passages[n].fields.as_ref().unwrap()).unwrap();
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(fields(0), json(r#"{"price":12.5,"code":"007","sold":true}"#));
+    assert_eq!(fields(1), json(r#"{"price":3,"code":"x","sold":"no","note":"first\nsecond"}"#));
+    assert_eq!(fields(2), json(r#"{"price":-4,"code":1000.0,"sold":false,"note":1}"#));
+    assert_eq!(skipped, ["shop.csv:5 no `text`", "shop.csv:6 2 columns where the header has 6",]);
+    let (passages, skipped) = read("shop.tsv", b"text\tid\na lamp\t1\nan \xff\t2\na \"b\" c\t3\n");
+    assert_eq!((passages.len(), skipped), (2, vec!["shop.tsv:3 not UTF-8".to_owned()]));
+    let (_, skipped) = read("other.csv", b"a,b\n1,2\n");
+    assert_eq!(skipped, ["other.csv no column `text`; there are: a, b"]);
+    // A quote that is never closed does not fill the memory.
+    let mut endless = b"text\n\"".to_vec();
+    endless.resize(5 << 20, b'x');
+    let (passages, skipped) = read("endless.csv", &endless);
+    assert_eq!(passages.len(), 0);
+    let reason = "a record of more than 2 MiB; the rest of the file is not read";
+    assert_eq!(skipped, [format!("endless.csv:2 {reason}")]);
+    assert_eq!(read("empty.csv", b"").1, ["empty.csv no column `text`; there are: "]);
+}
+
+#[test]
 fn too_large_and_empty_files_are_named_and_not_read() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("huge.txt");
