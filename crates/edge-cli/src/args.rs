@@ -453,6 +453,9 @@ pub(crate) struct Search {
     /// A filter over payloads, JSON; an example is below
     #[arg(long, value_name = "JSON")]
     pub(crate) filter: Option<String>,
+    /// Rank the best 50 again by this model of the node
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) rerank: Option<String>,
 }
 
 /// `match`.
@@ -466,6 +469,9 @@ pub(crate) struct Match {
     /// Texts whose labels are known, one a line
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) examples: Option<PathBuf>,
+    /// The model that compares [default: the built-in one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
     /// High is served first, at twice the price
     #[arg(long, value_name = "HOW", default_value = "normal", hide_default_value = true)]
     pub(crate) priority: Priority,

@@ -7,6 +7,7 @@
 mod check;
 mod compress;
 mod delete;
+mod here;
 mod import;
 mod matching;
 
@@ -26,6 +27,7 @@ use crate::runtime::NodeHandle;
 pub use check::{CheckOptions, CheckedShard, SAMPLE_MAX};
 pub use compress::Compressed;
 pub use delete::Deleted;
+pub use here::RERANKED;
 pub use import::{
     ImportError, ImportOptions, ImportReport, Progress, Record, RecordError, RecordKey,
 };
@@ -135,11 +137,14 @@ pub struct SearchOptions {
     pub filter: Option<Vec<u8>>,
     /// Give up after this long.
     pub remaining: Micros,
+    /// The model, by its name at this node, that ranks the best [`RERANKED`] hits again by their texts.
+    pub rerank: Option<String>,
 }
 
 impl Default for SearchOptions {
     fn default() -> Self {
-        SearchOptions { k: 10, ef: None, filter: None, remaining: Micros::from_secs(30) }
+        let remaining = Micros::from_secs(30);
+        SearchOptions { k: 10, ef: None, filter: None, remaining, rerank: None }
     }
 }
 
@@ -334,6 +339,24 @@ impl Jobs {
         text: &str,
         options: &SearchOptions,
     ) -> Result<Found, Refusal> {
+        let Some(name) = &options.rerank else {
+            return self.search_text_once(collection, text, options).await;
+        };
+        let model = self.model(Some(name))?;
+        check_k(options.k)?;
+        let wide = SearchOptions { k: options.k.max(RERANKED), ..options.clone() };
+        let found = self.search_text_once(collection, text, &wide).await?;
+        let mut hits = here::rerank(model, text, found.hits).await?;
+        hits.truncate(options.k as usize);
+        Ok(Found { hits, ..found })
+    }
+
+    async fn search_text_once(
+        &self,
+        collection: &str,
+        text: &str,
+        options: &SearchOptions,
+    ) -> Result<Found, Refusal> {
         let (view, layout) = self.collection(collection).await?;
         if layout.model == Digest::default() {
             return Err(Refusal::Invalid(format!(
@@ -342,7 +365,8 @@ impl Jobs {
         }
         if let Some(model) = self.node.models().get(&layout.model).filter(|m| calculates(&***m)) {
             // Nobody compares a query's vector, and two strangers would calculate it for pay.
-            let vector = embed_here(model.clone(), text.to_owned()).await?;
+            let vectors = here::embed(model.clone(), vec![text.to_owned()]).await?;
+            let vector = vectors.into_iter().next().unwrap_or_default();
             return self.search(&view, &layout, vector, options).await;
         }
         let task = TaskOptions { remaining: options.remaining, ..TaskOptions::default() };
@@ -364,6 +388,10 @@ impl Jobs {
         vector: Vec<f32>,
         options: &SearchOptions,
     ) -> Result<Found, Refusal> {
+        if options.rerank.is_some() {
+            let text = "hits are ranked again by what is asked in words: give a text";
+            return Err(Refusal::Invalid(text.into()));
+        }
         let (view, layout) = self.collection(collection).await?;
         self.search(&view, &layout, vector, options).await
     }
@@ -376,9 +404,7 @@ impl Jobs {
         options: &SearchOptions,
     ) -> Result<Found, Refusal> {
         check_vector(&vector, layout.dim).map_err(Refusal::Invalid)?;
-        if options.k == 0 || options.k as usize > HITS_MAX {
-            return Err(Refusal::Invalid(format!("k is 1 to {HITS_MAX}, not {}", options.k)));
-        }
+        check_k(options.k)?;
         let ef = options.ef.unwrap_or(layout.ef);
         let rows = view.shards.iter().map(|shard| shard.rows).max().unwrap_or(0);
         let units = edge_tasks::search_units(rows, options.k);
@@ -427,6 +453,14 @@ fn check_text(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether so many hits can be asked for.
+fn check_k(k: u32) -> Result<(), Refusal> {
+    if k == 0 || k as usize > HITS_MAX {
+        return Err(Refusal::Invalid(format!("k is 1 to {HITS_MAX}, not {k}")));
+    }
+    Ok(())
+}
+
 /// Whether a vector fits a collection.
 fn check_vector(vector: &[f32], dim: u32) -> Result<(), String> {
     if vector.len() != dim as usize {
@@ -465,20 +499,6 @@ fn groups(texts: &[String], cost: impl Fn(&str) -> u64) -> Vec<&[String]> {
 /// Whether a model does more than look up.
 fn calculates(model: &dyn Model) -> bool {
     model.operations_per_token() > 0
-}
-
-/// The vector of a text for this node's own use.
-async fn embed_here(model: Arc<dyn Model>, text: String) -> Result<Vec<f32>, Refusal> {
-    check_text(&text).map_err(|why| Refusal::Invalid(format!("the text: {why}")))?;
-    let embed = move || {
-        let mut vector = Vec::new();
-        model.embed_fast(&[&text], &mut vector).map(|()| vector)
-    };
-    match tokio::task::spawn_blocking(embed).await {
-        Ok(Ok(vector)) => Ok(vector),
-        Ok(Err(error)) => Err(Refusal::Invalid(error.to_string())),
-        Err(error) => Err(Refusal::Failed(error.to_string())),
-    }
 }
 
 fn strs(texts: &[String]) -> Vec<&str> {

@@ -174,7 +174,7 @@ fn submit(rng: &mut Rng, kind: TaskKind) -> Action {
             let labels: Vec<String> = (0..2 + rng.below(4)).map(|_| text(rng)).collect();
             let texts = vec![text(rng)];
             let payload = MatchPayload { model, texts, labels, examples: Vec::new() };
-            let units = match_units(&payload);
+            let units = match_units(self::model(), &payload);
             Action::Submit { kind, payload: payload.encode().into(), units, high }
         }
         TaskKind::Compression => {

@@ -1,5 +1,6 @@
 //! How good matches are, on labelled one-line texts that are no part of the product.
-//! `cargo xtask bench match`, or `cargo run --release -p edge-tasks --example bench_match`.
+//! `cargo xtask bench match`, or `cargo run --release -p edge-tasks --example bench_match`; with
+//! `--encoder FILE` by a sentence encoder that `edge-net model add` made a file of.
 //!
 //! Rivals are the ordinary methods over the same vectors: the centroid of the examples alone, and
 //! the vote of the 1, 3 or 5 nearest examples. Half of the texts fit temperature and threshold of
@@ -7,8 +8,10 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark has arguments")]
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
-use edge_base::{Rng, TaskKind, Work};
+use edge_base::{Digest, Rng, TaskKind, Work};
+use edge_embed::{Encoder, Model as _, Registry};
 use edge_tasks::{
     EmbeddingPayload, EmbeddingResult, Example, Executor, MatchPayload, MatchResult, TaskError,
     default_model,
@@ -36,8 +39,24 @@ struct Data {
     foreign: Vec<Item>,
 }
 
+/// What executes, and the model it is asked for.
+static USED: OnceLock<(Executor, Digest)> = OnceLock::new();
+
+fn used() -> &'static (Executor, Digest) {
+    USED.get_or_init(|| {
+        let mut arguments = std::env::args().skip_while(|argument| argument != "--encoder").skip(1);
+        let Some(file) = arguments.next() else { return (Executor::new(), default_model()) };
+        let bytes = std::fs::read(&file).expect("--encoder: a file");
+        let encoder = Encoder::from_download("encoder", &bytes).expect("--encoder: a model");
+        let id = encoder.id();
+        let mut models = Registry::builtin();
+        models.insert(Arc::new(encoder)).expect("a model of its own");
+        (Executor::with_models(models), id)
+    })
+}
+
 fn run(kind: TaskKind, payload: Vec<u8>) -> Result<Vec<u8>, TaskError> {
-    Executor::new().execute(&Work::Run { kind, payload: payload.into() })
+    used().0.execute(&Work::Run { kind, payload: payload.into() })
 }
 
 fn load() -> Result<Data, TaskError> {
@@ -58,7 +77,7 @@ fn load() -> Result<Data, TaskError> {
     for (label, mut items) in groups {
         for chunk in items.chunks_mut(64) {
             let texts = chunk.iter().map(|item| item.text.clone()).collect();
-            let payload = EmbeddingPayload { model: default_model(), texts };
+            let payload = EmbeddingPayload { model: used().1, texts };
             let result = EmbeddingResult::decode(&run(TaskKind::Embedding, payload.encode())?)?;
             for (item, row) in chunk.iter_mut().zip(result.rows()) {
                 item.vector = row.to_vec();
@@ -89,7 +108,7 @@ fn ask(data: &Data, texts: &[Item], examples: &[Item]) -> Result<Vec<MatchResult
         .chunks(256)
         .map(|texts| {
             let payload = MatchPayload {
-                model: default_model(),
+                model: used().1,
                 texts: texts.iter().map(|item| item.text.clone()).collect(),
                 labels: data.labels.clone(),
                 examples: examples.clone(),

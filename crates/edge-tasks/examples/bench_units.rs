@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use edge_base::shard::{LogBatch, LogEntry, ShardQuery};
 use edge_base::{Digest, Rng, ShardId, TaskKind, Work, codec};
+use edge_embed::StaticModel;
 use edge_tasks::compression::CompressionPayload;
 use edge_tasks::{
     EmbeddingPayload, Example, Executor, Layout, MatchPayload, Metric, RecordBody, TaskError,
@@ -52,12 +53,12 @@ fn main() -> Result<(), TaskError> {
         let mut payload =
             MatchPayload { model, texts: question, labels: owned, examples: Vec::new() };
         let measured = run(TaskKind::SemanticMatch, payload.encode())?;
-        let units = match_units(&payload);
+        let units = match_units(StaticModel::builtin(), &payload);
         report(&format!("semantic_match with {count} labels"), measured, units);
         let example = |at: usize| Example { label: (at % count) as u32, text: texts[at].into() };
         payload.examples = (0..512).map(example).collect();
         let measured = run(TaskKind::SemanticMatch, payload.encode())?;
-        let units = match_units(&payload);
+        let units = match_units(StaticModel::builtin(), &payload);
         report(&format!("semantic_match, {count} labels, 512 examples"), measured, units);
     }
     for bytes in [1_000, 20_000, PASSAGES.len()] {

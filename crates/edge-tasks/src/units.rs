@@ -28,14 +28,14 @@ pub fn model_units(model: &dyn Model, texts: &[&str]) -> u64 {
     embedding_units(texts).saturating_add(operations / OPERATIONS_PER_UNIT)
 }
 
-/// One match: the embeddings, and dot products of texts and examples with labels.
-pub fn match_units(payload: &MatchPayload) -> u64 {
+/// One match by the payload's model: the embeddings, and dot products of texts and examples with labels.
+pub fn match_units(model: &dyn Model, payload: &MatchPayload) -> u64 {
     let examples = payload.examples.iter().map(|example| example.text.as_str());
     let texts = payload.texts.iter().chain(&payload.labels).map(String::as_str);
     let texts: Vec<&str> = texts.chain(examples).collect();
     let (rows, labels) = (payload.texts.len(), payload.labels.len() as u64);
     let calibration = payload.examples.len() as u64 * (1 + labels / 16);
-    embedding_units(&texts) + rows as u64 * labels / 64 + calibration
+    model_units(model, &texts) + rows as u64 * labels / 64 + calibration
 }
 
 /// One batch of a log on one replica: hashes, tree and, in the mean over a shard's life, graph.
@@ -60,6 +60,8 @@ pub fn compression_units(payload: &CompressionPayload) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use edge_embed::StaticModel;
+
     use super::*;
     use crate::Example;
 
@@ -72,7 +74,8 @@ mod tests {
             labels: Vec::new(),
             examples: Vec::new(),
         };
-        let (mut embed, mut matched) = (embedding_units(&[]), match_units(&question));
+        let (mut embed, mut matched) =
+            (embedding_units(&[]), match_units(StaticModel::builtin(), &question));
         assert!(embed >= 1 && matched >= 1);
         let long = "x".repeat(5_000);
         for n in 0..300 {
@@ -81,11 +84,11 @@ mod tests {
             assert!(more > embed);
             embed = more;
             question.labels.push(long[..n * 16].into());
-            let with_label = match_units(&question);
+            let with_label = match_units(StaticModel::builtin(), &question);
             question.texts.push("another".into());
-            let with_text = match_units(&question);
+            let with_text = match_units(StaticModel::builtin(), &question);
             question.examples.push(Example { label: 0, text: "one".into() });
-            let more = match_units(&question);
+            let more = match_units(StaticModel::builtin(), &question);
             assert!(matched < with_label && with_label < with_text && with_text < more);
             matched = more;
         }

@@ -222,6 +222,7 @@ pub(crate) struct Search {
     ef: Option<u32>,
     filter: Option<Value>,
     timeout_ms: Option<u64>,
+    rerank: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -272,7 +273,8 @@ pub(crate) async fn search(
             return Err(Failure::invalid(why));
         }
     };
-    let options = SearchOptions { k: body.k.unwrap_or(defaults.k), ef: body.ef, filter, remaining };
+    let (k, ef, rerank) = (body.k.unwrap_or(defaults.k), body.ef, body.rerank);
+    let options = SearchOptions { k, ef, filter, remaining, rerank };
     let found = match (body.text, body.vector) {
         (Some(text), None) => app.jobs.search_text(&name, &text, &options).await?,
         (None, Some(vector)) => app.jobs.search_vector(&name, vector, &options).await?,

@@ -21,6 +21,7 @@ pub(crate) struct Match {
     labels: Vec<String>,
     #[serde(default)]
     examples: Vec<Labelled>,
+    model: Option<String>,
     #[serde(default)]
     priority: Priority,
     #[serde(default, deserialize_with = "amount_or_none")]
@@ -100,7 +101,7 @@ pub(crate) async fn match_labels(State(app): State<App>, Body(body): Body<Match>
     };
     let example = |example: Labelled| LabelledText { label: example.label, text: example.text };
     let examples = body.examples.into_iter().map(example).collect();
-    let question = MatchQuestion { texts, labels: body.labels, examples };
+    let question = MatchQuestion { texts, labels: body.labels, examples, model: body.model };
     let matched = app.jobs.match_labels(question, options).await?;
     let Matched { labels, texts, temperature, threshold, tasks } = matched;
     let mut rows = texts.iter().map(|text| row(&labels, text));

@@ -69,7 +69,7 @@ pub(super) fn lines() -> Outcome<Vec<String>> {
 }
 
 pub(super) fn search(context: &Context, search: &Search) -> Outcome {
-    let mut body = json!({ "text": search.query, "k": search.k });
+    let mut body = json!({ "text": search.query, "k": search.k, "rerank": search.rerank });
     if let Some(ef) = search.ef {
         body["ef"] = ef.into();
     }
@@ -138,7 +138,9 @@ fn shard_line(shard: &Value) -> String {
 pub(super) fn match_labels(context: &Context, question: &Match) -> Outcome {
     let labels: Vec<&str> =
         question.labels.iter().map(|label| label.trim()).filter(|l| !l.is_empty()).collect();
-    let mut body = json!({ "labels": labels, "priority": question.priority.name() });
+    let mut body = json!({
+        "labels": labels, "priority": question.priority.name(), "model": question.model,
+    });
     if let Some(path) = &question.examples {
         body["examples"] = examples(path)?;
     }

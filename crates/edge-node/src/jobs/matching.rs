@@ -1,6 +1,7 @@
 //! Texts against labels.
 
 use edge_base::TaskKind;
+use edge_embed::Model;
 use edge_swarm::Refusal;
 use edge_tasks::{
     Example, MatchPayload, MatchResult, match_pin, match_units, matching::EXAMPLES_MAX,
@@ -8,8 +9,7 @@ use edge_tasks::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Jobs, LABELS_MAX, TASKS_IN_FLIGHT, TaskCheck, TaskOptions, check_text, default_model, groups,
-    malformed,
+    Jobs, LABELS_MAX, TASKS_IN_FLIGHT, TaskCheck, TaskOptions, check_text, groups, malformed,
 };
 
 /// A text with its label.
@@ -30,6 +30,8 @@ pub struct MatchQuestion {
     pub labels: Vec<String>,
     /// Texts whose labels are known; none to go by the labels alone.
     pub examples: Vec<LabelledText>,
+    /// The model, by its name at this node; the built-in one without.
+    pub model: Option<String>,
 }
 
 /// One text against the labels.
@@ -65,17 +67,20 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for no, too many, empty or too large texts, labels or examples, and for
-    /// examples of labels that are not there; what the peer refuses.
+    /// examples of labels that are not there; [`Refusal::NotFound`] for a model that is not here; what the
+    /// peer refuses.
     pub async fn match_labels(
         &self,
         question: MatchQuestion,
         options: TaskOptions,
     ) -> Result<Matched, Refusal> {
         let (labels, examples) = checked(&question).map_err(Refusal::Invalid)?;
-        let payloads: Vec<MatchPayload> = groups(&question.texts, |_| 0)
+        let model = self.model(question.model.as_deref())?;
+        let cost = |text: &str| edge_tasks::model_units(&*model, &[text]);
+        let payloads: Vec<MatchPayload> = groups(&question.texts, cost)
             .into_iter()
             .map(|texts| MatchPayload {
-                model: default_model(),
+                model: model.id(),
                 texts: texts.to_vec(),
                 labels: labels.clone(),
                 examples: examples.clone(),
@@ -86,8 +91,8 @@ impl Jobs {
         }
         let results: Vec<(MatchResult, TaskCheck)> = stream::iter(payloads)
             .map(|payload| {
-                let jobs = self.clone();
-                async move { jobs.match_task(payload, options).await }
+                let (jobs, model) = (self.clone(), model.clone());
+                async move { jobs.match_task(&*model, payload, options).await }
             })
             .buffered(TASKS_IN_FLIGHT)
             .try_collect()
@@ -108,11 +113,12 @@ impl Jobs {
 
     async fn match_task(
         &self,
+        model: &dyn Model,
         payload: MatchPayload,
         options: TaskOptions,
     ) -> Result<(MatchResult, TaskCheck), Refusal> {
         let (kind, pin) = (TaskKind::SemanticMatch, match_pin(&payload.model));
-        let units = match_units(&payload);
+        let units = match_units(model, &payload);
         let (bytes, task) = self.task(kind, pin, payload.encode(), units, options).await?;
         let result = MatchResult::decode(&bytes).map_err(malformed)?;
         let shape = (result.labels as usize, result.rows().len());

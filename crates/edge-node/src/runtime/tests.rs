@@ -63,7 +63,7 @@ async fn one_node_embeds_imports_searches_matches_and_keeps_it() {
     let question = crate::jobs::MatchQuestion {
         texts: vec!["tcp connection timeout".to_owned()],
         labels: labels.to_vec(),
-        examples: Vec::new(),
+        ..Default::default()
     };
     let matched = jobs.match_labels(question, Default::default()).await.unwrap();
     assert_eq!(matched.texts[0].best, 1);
