@@ -5,6 +5,8 @@
     VENV/bin/python oracles/static_model.py            # recomputes from the committed texts
     VENV/bin/python oracles/static_model.py CORPUS.tsv # draws the texts anew: every 100th row
 
+Writes model/test_vectors.json too: two texts, their ids, the first 8 numbers of the plain formula.
+
 Two answers for each text: the plain formula in float64 (in millionths), and the SHA-256 of the
 canonical float32 bits, every operation of canon-1 in its order with numpy's correctly rounded
 float32 arithmetic. Shares no code with the crate.
@@ -58,6 +60,14 @@ def canonical(ids):
     return (x / np.sqrt(sum16(x * x))) + np.float32(0)
 
 
+def test_vectors(tok):
+    rows = []
+    for text in ["command line tool to compress files", "library for parsing XML documents"]:
+        ids = tok.encode(text, add_special_tokens=False).ids
+        rows.append(dict(text=text, ids=ids, first8=[round(float(v), 6) for v in plain(ids)[:8]]))
+    (MODEL / "test_vectors.json").write_text(json.dumps(rows, indent=1))
+
+
 def texts(args):
     if not args:
         return [row["text"] for row in json.loads(OUT.read_text())["rows"]]
@@ -67,6 +77,7 @@ def texts(args):
 
 def main():
     tok, rows, whole = reference(), [], hashlib.sha256()
+    test_vectors(tok)
     for text in texts(sys.argv[1:]):
         ids = tok.encode(text, add_special_tokens=False).ids[:MAX_TOKENS]
         exact, bits = plain(ids), canonical(ids)
