@@ -456,6 +456,9 @@ pub(crate) struct Search {
     /// Rank the best 50 again by this model of the node
     #[arg(long, value_name = "MODEL")]
     pub(crate) rerank: Option<String>,
+    /// Embed the question by this model of the collection's space [default: the collection's]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) query_model: Option<String>,
 }
 
 /// `match`.
@@ -517,7 +520,9 @@ other. A running node has it after a restart.
 
 Examples:
   edge-net model add ./all-MiniLM-L6-v2
-  edge-net model add ./all-minilm-l6-v2.encoder --name minilm      a file of another machine")]
+  edge-net model add ./all-minilm-l6-v2.encoder --name minilm      a file of another machine
+  edge-net model add ./all-MiniLM-L6-v2 --name teacher --projected
+  edge-net search 'renew a certificate' --collection docs --query-model teacher")]
     Add {
         /// A folder, or a file that this command made
         #[arg(value_hint = ValueHint::AnyPath)]
@@ -525,6 +530,9 @@ Examples:
         /// What to call it [default: the folder's name]
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// Bring its vectors into the space of the built-in model, which was distilled from all-MiniLM-L6-v2
+        #[arg(long)]
+        projected: bool,
     },
     /// List the models that were added to this node
     #[command(after_help = "\

@@ -16,6 +16,8 @@ const TABLE: &[u8] = include_bytes!("../model/table_i8_30522x256.bin");
 const SCALES: &[u8] = include_bytes!("../model/row_scale_f32.bin");
 const WEIGHTS: &[u8] = include_bytes!("../model/weight_f32.bin");
 const BIAS: &[u8] = include_bytes!("../model/bias_f32.bin");
+/// `[384, 256]` little-endian f32, row-major.
+const TEACHER_PROJECTION: &[u8] = include_bytes!("../model/teacher_projection_384x256_f32.bin");
 
 /// SHA-256 of the files above, in their order. Pinned rather than computed: the id of the model is
 /// needed at every start, hashing 8 MB is not. A test compares them with the files.
@@ -70,6 +72,13 @@ impl StaticModel {
                 id: hasher.finish(),
             }
         })
+    }
+
+    /// What brings the embeddings of all-MiniLM-L6-v2, which this model was distilled from, into its space:
+    /// the file [`crate::EncoderFiles::projection`] of an encoder whose vectors are to compare with those of
+    /// this model. `[384, 256]` little-endian f32, row-major.
+    pub fn teacher_projection() -> &'static [u8] {
+        TEACHER_PROJECTION
     }
 
     /// The tokenizer of this model.

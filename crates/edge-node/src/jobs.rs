@@ -139,12 +139,15 @@ pub struct SearchOptions {
     pub remaining: Micros,
     /// The model, by its name at this node, that ranks the best [`RERANKED`] hits again by their texts.
     pub rerank: Option<String>,
+    /// The model, by its name at this node, that embeds the question in place of the collection's: one whose
+    /// vectors are of the same space.
+    pub model: Option<String>,
 }
 
 impl Default for SearchOptions {
     fn default() -> Self {
         let remaining = Micros::from_secs(30);
-        SearchOptions { k: 10, ef: None, filter: None, remaining, rerank: None }
+        SearchOptions { k: 10, ef: None, filter: None, remaining, rerank: None, model: None }
     }
 }
 
@@ -363,14 +366,29 @@ impl Jobs {
                 "collection {collection:?} holds plain vectors: search it by a vector"
             )));
         }
-        if let Some(model) = self.node.models().get(&layout.model).filter(|m| calculates(&***m)) {
+        let asks = match &options.model {
+            None => layout.model,
+            Some(name) => {
+                let model = self.model(Some(name))?;
+                if model.dim() != layout.dim as usize {
+                    return Err(Refusal::Invalid(format!(
+                        "the model {name} makes vectors of {} components, collection {collection:?} has \
+                         {}: they are not of one space",
+                        model.dim(),
+                        layout.dim
+                    )));
+                }
+                model.id()
+            }
+        };
+        if let Some(model) = self.node.models().get(&asks).filter(|m| calculates(&***m)) {
             // Nobody compares a query's vector, and two strangers would calculate it for pay.
             let vectors = here::embed(model.clone(), vec![text.to_owned()]).await?;
             let vector = vectors.into_iter().next().unwrap_or_default();
             return self.search(&view, &layout, vector, options).await;
         }
         let task = TaskOptions { remaining: options.remaining, ..TaskOptions::default() };
-        let embedded = self.embed_with(layout.model, &[text.to_owned()], task).await?;
+        let embedded = self.embed_with(asks, &[text.to_owned()], task).await?;
         let task = embedded.tasks.into_iter().next();
         let vector = embedded.vectors.into_iter().next().unwrap_or_default();
         let found = self.search(&view, &layout, vector, options).await?;
@@ -388,8 +406,8 @@ impl Jobs {
         vector: Vec<f32>,
         options: &SearchOptions,
     ) -> Result<Found, Refusal> {
-        if options.rerank.is_some() {
-            let text = "hits are ranked again by what is asked in words: give a text";
+        if options.rerank.is_some() || options.model.is_some() {
+            let text = "a model embeds words, and ranks hits by them: give a text";
             return Err(Refusal::Invalid(text.into()));
         }
         let (view, layout) = self.collection(collection).await?;

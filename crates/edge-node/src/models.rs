@@ -9,7 +9,7 @@ use std::{
 };
 
 use edge_base::Digest;
-use edge_embed::{Encoder, EncoderFiles, LoadError, Model as _, Registry};
+use edge_embed::{Encoder, EncoderFiles, LoadError, Model as _, Registry, StaticModel};
 
 use crate::folder::write_private;
 
@@ -49,6 +49,20 @@ pub enum ModelError {
         /// The limit.
         most: u64,
     },
+    /// The caller's: another model than the one the built-in model was distilled from.
+    #[error(
+        "the vectors of {path} do not point where those of the built-in model do (mean cosine {cosine:.2} of \
+         {} sentences): only all-MiniLM-L6-v2 is projected into its space", SENTENCES.len()
+    )]
+    NotTheTeacher {
+        /// The folder.
+        path: PathBuf,
+        /// How near they are.
+        cosine: f32,
+    },
+    /// The caller's.
+    #[error("only a folder is projected, {0} is a file: it has been decided when it was made")]
+    ProjectedFile(PathBuf),
     /// The caller's.
     #[error("a model named {0} is there already")]
     NameTaken(String),
@@ -94,12 +108,37 @@ pub fn load(data_dir: &Path) -> (Registry, Vec<String>) {
     (registry, problems)
 }
 
+/// Sentences about different things.
+const SENTENCES: [&str; 12] = [
+    "open a network connection with a timeout",
+    "a recipe for bread with olives and rosemary",
+    "the patient was given antibiotics for ten days",
+    "sort a list of numbers in place",
+    "the train to the coast leaves at half past seven",
+    "parliament voted on the new budget last night",
+    "tune the strings of a guitar before you play",
+    "encrypt a file with a password",
+    "the satellite takes pictures of forests and oceans",
+    "a novel about two sisters in a small town",
+    "water the plants twice a week in summer",
+    "the goalkeeper saved a penalty in the last minute",
+];
+/// The least mean cosine of a teacher's projected vectors with the built-in model's. all-MiniLM-L6-v2 has
+/// more than .8, another model about 0.
+const TEACHER_COSINE: f32 = 0.6;
+
 /// Adds a sentence-transformers folder, or a file that this made on another machine. Its name is
-/// that of the folder or file unless one is given.
+/// that of the folder or file unless one is given. `projected`: its vectors are brought into the space of the
+/// built-in model, which must have been distilled from it.
 ///
 /// # Errors
 /// [`ModelError`]; nothing changes then.
-pub fn add(data_dir: &Path, source: &Path, name: Option<&str>) -> Result<Added, ModelError> {
+pub fn add(
+    data_dir: &Path,
+    source: &Path,
+    name: Option<&str>,
+    projected: bool,
+) -> Result<Added, ModelError> {
     let name = name.map_or_else(|| name_of(source), str::to_owned);
     let known = files(data_dir);
     if known.len() >= MODELS_MAX {
@@ -112,12 +151,24 @@ pub fn add(data_dir: &Path, source: &Path, name: Option<&str>) -> Result<Added, 
     let unfit = |error| ModelError::Load { path: source.to_owned(), source: error };
     let bytes = if source.is_dir() {
         let contents = folder_contents(source)?;
-        Encoder::download(&EncoderFiles::from_contents(&contents)).map_err(unfit)?
+        let mut files = EncoderFiles::from_contents(&contents);
+        if projected {
+            files.projection = Some(StaticModel::teacher_projection());
+        }
+        Encoder::download(&files).map_err(unfit)?
+    } else if projected {
+        return Err(ModelError::ProjectedFile(source.to_owned()));
     } else {
         read(source, FILE_BYTES_MAX)?
     };
     // As it will be loaded: what cannot be is not stored.
     let model = Encoder::from_download(&name, &bytes).map_err(unfit)?;
+    if projected {
+        let cosine = cosine_with_builtin(&model);
+        if cosine < TEACHER_COSINE {
+            return Err(ModelError::NotTheTeacher { path: source.to_owned(), cosine });
+        }
+    }
     let file = path_of(data_dir, &name);
     let folder = data_dir.join("models");
     fs::create_dir_all(&folder).map_err(io_at(&folder))?;
@@ -126,6 +177,20 @@ pub fn add(data_dir: &Path, source: &Path, name: Option<&str>) -> Result<Added, 
     fs::rename(&draft, &file).map_err(io_at(&file))?;
     let bytes = bytes.len() as u64;
     Ok(Added { name, id: model.id(), dim: model.dim(), file, bytes })
+}
+
+/// How near the vectors of a model are to those of the built-in one, in the mean.
+fn cosine_with_builtin(model: &Encoder) -> f32 {
+    let (mut own, mut builtin) = (Vec::new(), Vec::new());
+    let both = model
+        .embed_fast(&SENTENCES, &mut own)
+        .and_then(|()| StaticModel::builtin().embed(&SENTENCES, &mut builtin));
+    if both.is_err() || own.len() != builtin.len() {
+        return 0.0;
+    }
+    // All have unit length.
+    let sum = own.iter().zip(&builtin).fold(0.0, |sum, (a, b)| sum + a * b);
+    sum / SENTENCES.len() as f32
 }
 
 /// Removes a model's file.
@@ -221,24 +286,38 @@ mod tests {
     #[test]
     fn a_folder_is_added_once_found_again_and_shared_as_a_file() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let added = add(here.path(), &tiny(), None).unwrap();
+        let added = add(here.path(), &tiny(), None, false).unwrap();
         assert_eq!(added.name, "tiny-bert");
         assert_eq!(list(here.path()).unwrap(), std::slice::from_ref(&added));
         let (models, problems) = load(here.path());
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(models.by_name("tiny-bert").unwrap().id(), added.id);
-        assert!(matches!(add(here.path(), &tiny(), None), Err(ModelError::NameTaken(_))));
+        assert!(matches!(add(here.path(), &tiny(), None, false), Err(ModelError::NameTaken(_))));
         assert!(matches!(
-            add(here.path(), &tiny(), Some("default")),
+            add(here.path(), &tiny(), Some("default"), false),
             Err(ModelError::NameTaken(_))
         ));
         // The file is the model on every machine, under whatever name.
-        let again = add(there.path(), &added.file, Some("other")).unwrap();
+        let again = add(there.path(), &added.file, Some("other"), false).unwrap();
         assert_eq!((again.id, again.dim), (added.id, added.dim));
         remove(here.path(), "tiny-bert").unwrap();
         assert!(list(here.path()).unwrap().is_empty());
         let gone = remove(here.path(), "tiny-bert").unwrap_err().to_string();
         assert_eq!(gone, "there is no model tiny-bert; there are: none");
+    }
+
+    #[test]
+    fn only_the_teacher_is_projected() {
+        let temp = tempfile::tempdir().unwrap();
+        let error = add(temp.path(), &tiny(), Some("other"), true).unwrap_err();
+        assert!(
+            matches!(error, ModelError::NotTheTeacher { cosine, .. } if cosine < 0.1),
+            "{error}"
+        );
+        let file = add(temp.path(), &tiny(), Some("tiny"), false).unwrap().file;
+        let error = add(temp.path(), &file, Some("again"), true).unwrap_err();
+        assert!(matches!(error, ModelError::ProjectedFile(_)), "{error}");
+        assert_eq!(list(temp.path()).unwrap().len(), 1);
     }
 
     #[test]
@@ -250,14 +329,14 @@ mod tests {
         for (source, name) in
             [(&file, None), (&folder.path().to_owned(), Some("x")), (&tiny(), Some("Bad Name"))]
         {
-            let error = add(&data, source, name).unwrap_err();
+            let error = add(&data, source, name, false).unwrap_err();
             assert!(matches!(error, ModelError::Load { .. }), "{error}");
         }
-        let missing = add(&data, &folder.path().join("nowhere"), None).unwrap_err();
+        let missing = add(&data, &folder.path().join("nowhere"), None, false).unwrap_err();
         assert!(matches!(missing, ModelError::Io { .. }));
         assert!(list(&data).unwrap().is_empty());
         // A file that was damaged later is left out and named.
-        let added = add(&data, &tiny(), None).unwrap();
+        let added = add(&data, &tiny(), None, false).unwrap();
         fs::write(&added.file, "damaged").unwrap();
         let (models, problems) = load(&data);
         assert!(models.by_name("tiny-bert").is_none());

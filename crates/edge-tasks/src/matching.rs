@@ -34,7 +34,7 @@ pub const LABEL_WEIGHT: f32 = 2.0;
 /// The temperature of scores without examples, fitted to the built-in model (`docs/benchmarks.md`).
 pub const TEMPERATURE: f32 = 0.07;
 /// Without examples a text whose best similarity is below is unknown; fitted like [`TEMPERATURE`].
-pub const THRESHOLD: f32 = 0.14;
+pub const THRESHOLD: f32 = 0.15;
 /// The fewest examples from which temperature and threshold are taken.
 pub const CALIBRATION_EXAMPLES: usize = 10;
 /// Temperatures that examples choose from.

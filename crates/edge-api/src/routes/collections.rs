@@ -223,6 +223,7 @@ pub(crate) struct Search {
     filter: Option<Value>,
     timeout_ms: Option<u64>,
     rerank: Option<String>,
+    query_model: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -274,7 +275,8 @@ pub(crate) async fn search(
         }
     };
     let (k, ef, rerank) = (body.k.unwrap_or(defaults.k), body.ef, body.rerank);
-    let options = SearchOptions { k, ef, filter, remaining, rerank };
+    let model = body.query_model;
+    let options = SearchOptions { k, ef, filter, remaining, rerank, model };
     let found = match (body.text, body.vector) {
         (Some(text), None) => app.jobs.search_text(&name, &text, &options).await?,
         (None, Some(vector)) => app.jobs.search_vector(&name, vector, &options).await?,

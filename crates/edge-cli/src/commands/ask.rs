@@ -69,7 +69,10 @@ pub(super) fn lines() -> Outcome<Vec<String>> {
 }
 
 pub(super) fn search(context: &Context, search: &Search) -> Outcome {
-    let mut body = json!({ "text": search.query, "k": search.k, "rerank": search.rerank });
+    let mut body = json!({
+        "text": search.query, "k": search.k, "rerank": search.rerank,
+        "query_model": search.query_model,
+    });
     if let Some(ef) = search.ef {
         body["ef"] = ef.into();
     }

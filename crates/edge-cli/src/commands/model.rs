@@ -17,8 +17,8 @@ use crate::{
 pub(super) fn run(context: &Context, command: Model) -> Outcome {
     let folder = context.config(Vec::new())?.data_dir;
     match command {
-        Model::Add { path, name } => {
-            let added = models::add(&folder, &path, name.as_deref()).map_err(failure)?;
+        Model::Add { path, name, projected } => {
+            let added = models::add(&folder, &path, name.as_deref(), projected).map_err(failure)?;
             let mut answer = view(&added);
             answer["schema"] = json!("edge-net.model/1");
             let running = read_api_note(&folder).is_some();
