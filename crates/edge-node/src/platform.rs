@@ -11,7 +11,7 @@ mod other;
 use other as native;
 
 pub(crate) use native::{
-    die_with_parent, facts, free_bytes, input_idle, open_private, stop_signal,
+    die_with_parent, facts, free_bytes, give_back_memory, input_idle, open_private, stop_signal,
     survive_file_size_limit, sync_folder, thread_cpu,
 };
 

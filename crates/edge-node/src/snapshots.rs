@@ -163,8 +163,11 @@ struct Taking {
 impl Taking {
     fn run(mut self, stopped: &Receiver<()>) {
         while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-            for due in self.due() {
-                self.save(&due);
+            let due = self.due();
+            due.iter().for_each(|shard| self.save(shard));
+            if !due.is_empty() {
+                // Their vectors were let go of in blocks between which other things lie.
+                platform::give_back_memory();
             }
         }
         let end = Instant::now() + AT_END;

@@ -37,6 +37,15 @@ pub(crate) fn resident() -> usize {
     kilobytes.unwrap_or(0) * 1024
 }
 
+/// Gives freed memory back to the system, as a node does.
+pub(crate) fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call has no precondition.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 pub(crate) struct Clock {
     cpu_s: Option<f64>,
     wall: Instant,

@@ -374,6 +374,7 @@ fn measure(set: &str, options: &Options, cache: Option<&Cache>) -> Result<()> {
     report(name, "ours: build", build, "s", None);
     report(name, "ours: resident as built", bytes / 1e6, "MB", None);
     ours.move_vectors_into_a_file()?;
+    clock::give_back_memory();
     let heap = clock::resident().saturating_sub(before) as f64;
     report(name, "ours: resident, f32 rows mapped", heap / 1e6, "MB", None);
     let memory = ours.index.memory();
