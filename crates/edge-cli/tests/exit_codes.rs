@@ -172,7 +172,7 @@ fn advice_leads_somewhere() {
 #[test]
 fn files_of_unknown_kinds_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let table = folder.path().join("table.tsv");
+    let table = folder.path().join("table.xlsx");
     std::fs::write(&table, "these are words in a table of several columns\n").unwrap();
     std::fs::write(folder.path().join("a.txt"), "these are words in a file of prose\n").unwrap();
     let answer = json!({ "schema": "edge-net.import/1", "stored": 1, "known": 0, "failed": 0 });
@@ -185,12 +185,12 @@ fn files_of_unknown_kinds_are_named() {
     let (object, said) = import(folder.path());
     assert_eq!(
         (&object["left_out"], &object["left_out_files"]),
-        (&json!(1), &json!(["table.tsv"]))
+        (&json!(1), &json!(["table.xlsx"]))
     );
-    assert!(said.contains("left out 1 file of unknown kinds: table.tsv"), "{said}");
+    assert!(said.contains("left out 1 file of unknown kinds: table.xlsx"), "{said}");
     let (object, said) = import(&table);
     assert_eq!(object["taken_for"], "plain text in paragraphs");
-    assert!(said.contains("table.tsv is of no known kind: taken for plain text"), "{said}");
+    assert!(said.contains("table.xlsx is of no known kind: taken for plain text"), "{said}");
 }
 
 #[test]

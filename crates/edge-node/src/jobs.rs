@@ -122,8 +122,6 @@ pub struct Found {
     pub shards: Vec<ShardSearchView>,
     /// The search effort that was used.
     pub ef: u32,
-    /// The embedding of the question, when it was a text.
-    pub task: Option<TaskCheck>,
 }
 
 /// What a search asks for.
@@ -381,18 +379,13 @@ impl Jobs {
                 model.id()
             }
         };
-        if let Some(model) = self.node.models().get(&asks).filter(|m| calculates(&***m)) {
-            // Nobody compares a query's vector, and two strangers would calculate it for pay.
-            let vectors = here::embed(model.clone(), vec![text.to_owned()]).await?;
-            let vector = vectors.into_iter().next().unwrap_or_default();
-            return self.search(&view, &layout, vector, options).await;
-        }
-        let task = TaskOptions { remaining: options.remaining, ..TaskOptions::default() };
-        let embedded = self.embed_with(asks, &[text.to_owned()], task).await?;
-        let task = embedded.tasks.into_iter().next();
-        let vector = embedded.vectors.into_iter().next().unwrap_or_default();
-        let found = self.search(&view, &layout, vector, options).await?;
-        Ok(Found { task, ..found })
+        let Some(model) = self.node.models().get(&asks).cloned() else {
+            return Err(self.no_model(&asks.short()));
+        };
+        // Nobody compares a query's vector, and two strangers would make it for pay.
+        let vectors = here::embed(model, vec![text.to_owned()]).await?;
+        let vector = vectors.into_iter().next().unwrap_or_default();
+        self.search(&view, &layout, vector, options).await
     }
 
     /// Searches a collection for what is nearest to a vector.
@@ -451,7 +444,7 @@ impl Jobs {
             Ok(Hit { id: hit.id, key, score: edge_tasks::score_from_key(hit.score), payload })
         });
         let hits = hits.collect::<Result<_, Refusal>>()?;
-        Ok(Found { hits, shards: found.shards, ef, task: None })
+        Ok(Found { hits, shards: found.shards, ef })
     }
 }
 
@@ -512,11 +505,6 @@ fn groups(texts: &[String], cost: impl Fn(&str) -> u64) -> Vec<&[String]> {
         groups.push(&texts[start..]);
     }
     groups
-}
-
-/// Whether a model does more than look up.
-fn calculates(model: &dyn Model) -> bool {
-    model.operations_per_token() > 0
 }
 
 fn strs(texts: &[String]) -> Vec<&str> {

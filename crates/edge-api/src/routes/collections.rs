@@ -14,7 +14,7 @@ use edge_tasks::{Layout, Metric, Mode, RecallCheck, Storage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Body, Outcome, Text, done, tagged, tasks::Checked};
+use super::{Body, Outcome, Text, done, tagged};
 use crate::{error::Failure, server::App};
 
 /// The largest dimension of a collection.
@@ -247,8 +247,6 @@ struct Found {
     hits: Vec<Hit>,
     shards: Vec<Shard>,
     ef: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    task: Option<Checked>,
 }
 
 /// `POST /api/v1/collections/{name}/search`.
@@ -301,7 +299,6 @@ pub(crate) async fn search(
             .map(|view| Shard { mode: if view.exact { "exact" } else { "ann" }, view })
             .collect(),
         ef: found.ef,
-        task: found.task.map(Checked::from),
     };
     tagged("edge-net.search/1", answer)
 }

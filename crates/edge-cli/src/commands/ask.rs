@@ -69,10 +69,13 @@ pub(super) fn lines() -> Outcome<Vec<String>> {
 }
 
 pub(super) fn search(context: &Context, search: &Search) -> Outcome {
-    let mut body = json!({
-        "text": search.query, "k": search.k, "rerank": search.rerank,
-        "query_model": search.query_model,
-    });
+    let mut body = json!({ "text": search.query, "k": search.k });
+    let models = [("rerank", &search.rerank), ("query_model", &search.query_model)];
+    for (field, name) in models {
+        if let Some(name) = name {
+            body[field] = name.as_str().into();
+        }
+    }
     if let Some(ef) = search.ef {
         body["ef"] = ef.into();
     }
@@ -141,9 +144,10 @@ fn shard_line(shard: &Value) -> String {
 pub(super) fn match_labels(context: &Context, question: &Match) -> Outcome {
     let labels: Vec<&str> =
         question.labels.iter().map(|label| label.trim()).filter(|l| !l.is_empty()).collect();
-    let mut body = json!({
-        "labels": labels, "priority": question.priority.name(), "model": question.model,
-    });
+    let mut body = json!({ "labels": labels, "priority": question.priority.name() });
+    if let Some(model) = &question.model {
+        body["model"] = model.as_str().into();
+    }
     if let Some(path) = &question.examples {
         body["examples"] = examples(path)?;
     }

@@ -30,7 +30,12 @@ const IN_FLIGHT: usize = 4;
 pub(super) fn run(context: &Context, command: Collection) -> Outcome {
     match command {
         Collection::Create { name, model, storage } => {
-            let body = json!({ "name": name, "model": model, "storage": storage });
+            let mut body = json!({ "name": name });
+            for (field, value) in [("model", model), ("storage", storage)] {
+                if let Some(value) = value {
+                    body[field] = value.into();
+                }
+            }
             let answer = context.client()?.post("/api/v1/collections", &body)?;
             context.show(&answer, |output, _| output.line(format!("made {name}")));
         }

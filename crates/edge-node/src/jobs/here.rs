@@ -1,4 +1,4 @@
-//! What this node embeds for itself: queries of collections whose model calculates, and hits that are
+//! What this node embeds for itself: questions, and hits that are
 //! ranked again. Nobody compares these vectors, so the fast arithmetic will do, and all cores.
 
 use std::{sync::Arc, thread};
