@@ -350,11 +350,15 @@ impl<'a> Demo<'a> {
             "labels": ["customer complaint", "holiday greeting", "weather report"],
         });
         match client.post("/api/v1/match", &body) {
-            Ok(answer) => self.say.line(format!(
-                "match: \"{}\" is a {}",
-                body["text"].as_str().unwrap_or_default(),
-                answer["label"].as_str().unwrap_or("?")
-            )),
+            Ok(answer) => {
+                let nearest = answer["nearest"].as_str().unwrap_or("?");
+                let says = match answer["label"].as_str() {
+                    Some(label) => format!("is a {label}"),
+                    None => format!("fits no label well; nearest is {nearest}"),
+                };
+                let text = body["text"].as_str().unwrap_or_default();
+                self.say.line(format!("match: \"{text}\" {says}"));
+            }
             Err(failure) => self.say.line(format!("match: {failure}")),
         }
     }

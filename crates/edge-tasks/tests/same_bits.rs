@@ -16,7 +16,7 @@ use edge_kernels::{available, force};
 /// Made by this test; another value is another protocol (or another sample).
 const GOLDEN: [&str; 5] = [
     "115028d7f7df74344413ade966bc232958d5b4472b086a4254475ae0e8dcb0f5",
-    "539cc4f1c6f6b9a8798625e539c544a291ff572948af741a6bcf5c6512428874",
+    "77238e43548b3008d41d8e9e4a50a7ac1c8ef717400ecb472fd4cc976be764b4",
     "b7b5f56a62fa1ad4bb1ff0370ad2a09c4c5dc9d7f8574c79f21be8d485594cc6",
     "f4db874b85f1c1dd073a59bbda2e24567ddb644628ed0fd2baaf501220cc9eae",
     "24165c1db77380894e6661a011ace0fb731a97747320f1c3398f5da105c3cab4",
