@@ -2,6 +2,7 @@
 
 mod collections;
 mod compression;
+mod encryption;
 mod ledger;
 mod matching;
 mod node;
@@ -42,6 +43,8 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/embed", post(tasks::embed))
         .route("/api/v1/match", post(matching::match_labels))
         .route("/api/v1/compression", post(compression::compression))
+        .route("/api/v1/encryption", post(encryption::encryption))
+        .route("/api/v1/keys", get(encryption::keys))
         .route("/api/v1/models", get(tasks::models))
         .route("/api/v1/collections", get(collections::list).post(collections::create))
         .route("/api/v1/collections/{name}", get(collections::show).delete(collections::remove))

@@ -169,6 +169,59 @@ fn compression(client: &Client) {
     refuse(json!({"operation": "compress", "data": large}), "over the limit of 4194304");
 }
 
+/// `mine` is a key of the node, for no other one.
+fn encryption(client: &Client) {
+    let keys = client.get("/api/v1/keys");
+    assert_eq!(keys["schema"], "edge-net.keys/1");
+    let key = &keys["keys"][0];
+    assert_eq!((&key["name"], &key["nodes"]), (&json!("mine"), &json!([])));
+    assert_eq!(key.as_object().unwrap().len(), 3, "nothing else is told: {key}");
+    let text = "seen by nobody, ".repeat(40);
+    let data = BASE64_STANDARD.encode(&text);
+    let ask = |operation: &str, key: &Value, data: &Value| {
+        let body = json!({"operation": operation, "key_id": key, "data": data});
+        client.post("/api/v1/encryption", body)
+    };
+    let sealed = ask("encrypt", &key["name"], &json!(data));
+    assert_eq!(sealed["schema"], "edge-net.encryption/1");
+    assert_eq!((&sealed["bytes"], &sealed["key_id"]), (&json!(640 + 41), &key["key_id"]));
+    let task = client.get(&format!("/api/v1/tasks/{}", sealed["task"]["task"].as_str().unwrap()));
+    assert_eq!(task["kind"], "encryption");
+    let again = ask("encrypt", &key["name"], &json!(data));
+    assert_ne!(again["data"], sealed["data"], "each task has a nonce of its own");
+    for sealed in [&sealed, &again] {
+        let back = ask("decrypt", &key["key_id"], &sealed["data"]);
+        assert_eq!((&back["data"], &back["bytes"]), (&json!(data), &json!(640)));
+    }
+    let nothing = ask("encrypt", &key["name"], &json!(""));
+    assert_eq!(nothing["bytes"], 41);
+    assert_eq!(ask("decrypt", &key["name"], &nothing["data"])["bytes"], 0);
+
+    let refuse = |body: Value, expected: u16, why: &str| {
+        let (status, said) =
+            client.refused("POST", "/api/v1/encryption", body.to_string().as_bytes());
+        assert!(status == expected && said.contains(why), "{status} {said}");
+    };
+    let of = |operation: &str, key: &str, data: &str| json!({"operation": operation, "key_id": key, "data": data});
+    refuse(of("explode", "mine", ""), 400, "unknown variant");
+    refuse(of("encrypt", "mine", "?"), 400, "base64");
+    refuse(of("encrypt", "yours", ""), 404, "no key \"yours\" at this node; there are: mine");
+    refuse(of("encrypt", &"ab".repeat(32), ""), 404, "there are: mine");
+    refuse(of("encrypt", &"x".repeat(10_000), ""), 404, "there are: mine");
+    refuse(of("encrypt", "a/b", ""), 404, "there are: mine");
+    refuse(json!({"operation": "encrypt", "data": ""}), 400, "key_id");
+    refuse(of("decrypt", "mine", ""), 400, "breaks off");
+    refuse(of("decrypt", "mine", &data), 400, "not encrypted, or in format 115");
+    let mut changed = BASE64_STANDARD.decode(sealed["data"].as_str().unwrap()).unwrap();
+    changed[300] ^= 1;
+    let changed = BASE64_STANDARD.encode(changed);
+    refuse(of("decrypt", "mine", &changed), 400, "not encrypted with this key, or was changed");
+    let large = BASE64_STANDARD.encode(vec![0; (4 << 20) + 1]);
+    refuse(of("encrypt", "mine", &large), 400, "over the limit of 4194304");
+    let larger = BASE64_STANDARD.encode(vec![0; 40 << 20]);
+    refuse(of("encrypt", "mine", &larger), 413, "over the limit");
+}
+
 async fn blocking(work: impl FnOnce() + Send + 'static) {
     tokio::task::spawn_blocking(work).await.unwrap();
 }
@@ -176,6 +229,7 @@ async fn blocking(work: impl FnOnce() + Send + 'static) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_main_job_by_http() {
     let temp = tempfile::tempdir().unwrap();
+    edge_node::keys::create(temp.path(), "mine").unwrap();
     let (node, server) = serve(temp.path(), &[]).await;
     let noted = edge_node::folder::read_api_note(temp.path()).unwrap();
     assert_eq!((noted.url.as_str(), noted.node), (server.url(), node.node().to_hex()));
@@ -211,6 +265,7 @@ async fn the_main_job_by_http() {
         matches(&client);
 
         compression(&client);
+        encryption(&client);
         assert_eq!(client.post("/api/v1/collections", json!({"name": "docs"}))["rows"], 0);
         let lines = "{\"text\": \"set a timeout on a socket\", \"payload\": {\"line\": 3}}\n\
                      {\"text\": \"bake bread\", \"id\": \"b\"}\n\nnot json\n{\"txet\": \"typo\"}\n";

@@ -18,16 +18,19 @@ pub enum TaskKind {
     SemanticMatch,
     /// Bytes to a Zstandard frame and back, by a pinned encoder.
     Compression,
+    /// Bytes to authenticated ciphertext and back, by nodes that were given the key.
+    Encryption,
 }
 
 impl TaskKind {
     /// Every kind, in protocol order.
-    pub const ALL: [TaskKind; 5] = [
+    pub const ALL: [TaskKind; 6] = [
         TaskKind::Embedding,
         TaskKind::VectorInsert,
         TaskKind::VectorSearch,
         TaskKind::SemanticMatch,
         TaskKind::Compression,
+        TaskKind::Encryption,
     ];
 
     /// The name used on the command line, in HTTP and in metrics.
@@ -38,6 +41,7 @@ impl TaskKind {
             TaskKind::VectorSearch => "vector_search",
             TaskKind::SemanticMatch => "semantic_match",
             TaskKind::Compression => "compression",
+            TaskKind::Encryption => "encryption",
         }
     }
 
@@ -54,7 +58,7 @@ impl TaskKind {
                 Determinism::FloatExact
             }
             TaskKind::VectorSearch => Determinism::Certified,
-            TaskKind::Compression => Determinism::IntegerExact,
+            TaskKind::Compression | TaskKind::Encryption => Determinism::IntegerExact,
         }
     }
 }

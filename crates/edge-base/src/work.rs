@@ -8,7 +8,7 @@ use crate::{Digest, ShardId, TaskKind};
 /// A piece of computation, with all that it needs as bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Work {
-    /// A pure task: `embedding`, `semantic_match` or `compression`. Result: the task's canonical result.
+    /// A pure task: `embedding`, `semantic_match`, `compression` or `encryption`. Result: the task's canonical result.
     Run {
         /// The kind.
         kind: TaskKind,

@@ -157,6 +157,27 @@ Examples:
   edge-net decompress notes.txt.zst        writes notes.txt
   edge-net decompress - < notes.zst > notes.txt")]
     Decompress(Decompress),
+    /// Make, list, hand on and remove encryption keys
+    #[command(subcommand, arg_required_else_help = true)]
+    Key(Key),
+    /// Encrypt a file with a key of this node
+    #[command(after_help = "\
+At most 4 MiB; XChaCha20-Poly1305. Only the nodes that are named for the key work on it, and this
+one (`edge-net help key allow`). What comes out can be read wherever the key is.
+
+Examples:
+  edge-net encrypt notes.txt --key mine    writes notes.txt.enc
+  cat notes.txt | edge-net encrypt - --key mine > notes.enc
+  edge-net encrypt notes.txt --key mine -o n.enc --json")]
+    Encrypt(Encrypt),
+    /// Give back what was encrypted
+    #[command(after_help = "\
+What was changed, by as little as one bit, or encrypted with another key is refused.
+
+Examples:
+  edge-net decrypt notes.txt.enc --key mine        writes notes.txt
+  edge-net decrypt - --key mine < notes.enc > notes.txt")]
+    Decrypt(Encrypt),
     /// List, show, cancel and explain tasks
     #[command(subcommand, arg_required_else_help = true)]
     Task(Task),
@@ -487,7 +508,7 @@ pub(crate) struct Compress {
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// Where to write it; `-` is standard output [default: beside the file, `-` for `-`]
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, short, alias = "out", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
     /// Overwrite a file that exists
     #[arg(long)]
@@ -506,6 +527,106 @@ pub(crate) struct Decompress {
     /// Refuse what would give more bytes
     #[arg(long, value_name = "N")]
     pub(crate) max_bytes: Option<u32>,
+}
+
+/// `encrypt` and `decrypt`.
+#[derive(Debug, Args)]
+pub(crate) struct Encrypt {
+    /// What is as with `compress`.
+    #[command(flatten)]
+    pub(crate) both: Compress,
+    /// The key, one of `edge-net key ls`, or its id
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key: String,
+}
+
+/// `key`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a key
+    #[command(after_help = "\
+32 bytes of the operating system's randomness, in the data folder, readable by you only. A running
+node has it after a restart. Who loses a key loses what was encrypted with it: export it to a safe
+place.
+
+Example:
+  edge-net key create mine")]
+    Create {
+        /// Its name: small letters, digits, `-`, `_`, `.`
+        name: String,
+    },
+    /// List the keys of this node
+    #[command(after_help = "\
+Names, ids and the nodes that are named for each; keys are never printed. An id is a digest of the
+key, the same at every node that has it.
+
+Example:
+  edge-net key ls")]
+    Ls,
+    /// Write a key to a file, for another node of yours
+    #[command(after_help = "\
+Who has the file can read everything that was and will be encrypted with the key. It is readable by
+you only, and overwrites nothing; carry it over a way that you trust, then delete it. It names this
+node, so that the other one works for it at once; here, name the other one with `edge-net key allow`.
+
+Example:
+  edge-net key export mine --out ./mine.key")]
+    Export {
+        /// The key
+        name: String,
+        /// Where to write it
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: PathBuf,
+    },
+    /// Take a key that another node of yours exported
+    #[command(after_help = "\
+Prints which nodes are named in it: they work with the key for this node, and this one for them. A
+running node has it after a restart.
+
+Examples:
+  edge-net key import ./mine.key
+  edge-net key import ./mine.key --name theirs")]
+    Import {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// What to call it [default: the file's name]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Name the nodes that work with a key for this node, and for which this one does
+    #[command(after_help = "\
+They are to be yours, and to have the key: they see what is encrypted and decrypted, and can ask
+this node to do either. Nobody else is asked or answered. `edge-net identity show` says a node's id.
+A running node knows it after a restart.
+
+Examples:
+  edge-net key allow mine ID ID
+  edge-net key allow mine --only           nobody but this node
+  edge-net key allow mine ID --only        that one, and none of before")]
+    Allow {
+        /// The key
+        name: String,
+        /// Identities or ids of nodes
+        #[arg(value_name = "ID", required_unless_present = "only")]
+        nodes: Vec<String>,
+        /// In place of those that were named before
+        #[arg(long)]
+        only: bool,
+    },
+    /// Remove a key from this node
+    #[command(after_help = "\
+Without a copy elsewhere nobody can ever read what was encrypted with it.
+
+Example:
+  edge-net key rm mine --yes")]
+    Rm {
+        /// The key
+        name: String,
+        /// That you mean it
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `model`.

@@ -5,6 +5,7 @@ mod collection;
 mod compression;
 mod config;
 mod identity;
+mod key;
 mod ledger;
 mod model;
 pub(crate) mod node;
@@ -116,6 +117,9 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Match(question) => ask::match_labels(context, &question),
         Command::Compress(compress) => compression::compress(context, &compress),
         Command::Decompress(decompress) => compression::decompress(context, &decompress),
+        Command::Key(key) => key::run(context, key),
+        Command::Encrypt(encrypt) => compression::encrypt(context, &encrypt),
+        Command::Decrypt(encrypt) => compression::decrypt(context, &encrypt),
         Command::Task(task) => task::run(context, task),
         Command::Peer(Peer::Ls) => node::peers(context),
         Command::Ledger(ledger) => ledger::run(context, ledger),

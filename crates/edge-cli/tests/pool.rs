@@ -341,3 +341,73 @@ fn two_nodes_share_a_model() {
     first.ask(&["model", "rm", "tiny-bert"]);
     assert_eq!(first.ask(&["model", "ls"])["models"], serde_json::json!([]));
 }
+
+/// Two nodes of one owner: a key is made at one, carried to the other, and each works for the other.
+#[test]
+fn a_key_of_two_nodes() {
+    let (first, second, folder) = (Node::new(), Node::new(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let failed = |node: &Node, arguments: &[&str], code: i32, says: &str| {
+        let output = node.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(code) && text.contains(says), "{arguments:?}: {text}");
+    };
+    let made = first.ask(&["key", "create", "mine"]);
+    assert_eq!((&made["name"], &made["restart"]), (&"mine".into(), &false.into()));
+    first.start(&[]);
+    let ticket = first.ask(&["identity", "invite"])["ticket"].as_str().unwrap().to_owned();
+    second.start(&["--join", &ticket]);
+    let id = |node: &Node| node.ask(&["identity", "show"])["node"].as_str().unwrap().to_owned();
+    let (here, there) = (id(&first), id(&second));
+
+    let allowed = first.ask(&["key", "allow", "mine", &there]);
+    assert_eq!((&allowed["nodes"][0], &allowed["restart"]), (&there.clone().into(), &true.into()));
+    first.ask(&["key", "export", "mine", "--out", &path("mine.key")]);
+    failed(&first, &["key", "export", "mine", "--out", &path("mine.key")], 5, "exists");
+    let taken = second.ask(&["key", "import", &path("mine.key"), "--name", "theirs"]);
+    assert_eq!((&taken["key_id"], &taken["nodes"][0]), (&made["key_id"], &here.clone().into()));
+    let secret = std::fs::read(path("mine.key")).unwrap();
+    let secret: String = secret[13..45].iter().map(|byte| format!("{byte:02x}")).collect();
+    let said = [&made, &allowed, &taken].map(ToString::to_string).concat();
+    assert!(!said.contains(&secret), "a key was printed");
+    for node in [&second, &first] {
+        node.ask(&["stop"]);
+    }
+    first.start(&[]);
+    second.start(&[]);
+    let connected = |peers: &Value| {
+        peers["peers"].as_array().unwrap().iter().any(|peer| peer["connected"] == true)
+    };
+    first.until(&["peer", "ls"], connected);
+
+    let text = "read by two, ".repeat(100_000);
+    std::fs::write(path("plain"), &text).unwrap();
+    // Adverts may still be on their way.
+    let by_both = |sealed: &Value| sealed["task"]["check"]["agreed"][0] == there.as_str();
+    let sealed = first.until(&["encrypt", &path("plain"), "--key", "mine", "--force"], by_both);
+    assert_eq!(sealed["file"], format!("{}.enc", path("plain")));
+    assert!(sealed["task"]["check"]["own_execution"].is_string(), "{sealed}");
+    let back = ["decrypt", &path("plain.enc"), "--key", "theirs", "--out", &path("back")];
+    second.ask(&back);
+    assert_eq!(std::fs::read_to_string(path("back")).unwrap(), text);
+
+    failed(&first, &["encrypt", &path("plain"), "--key", "yours", "-o", "-"], 4, "there are: mine");
+    failed(&first, &["decrypt", &path("plain"), "--key", "mine", "-o", "-"], 2, "not encrypted");
+    let endless = "x".repeat(10_000);
+    for bad in ["a/b", "", "Mine", &endless] {
+        failed(&first, &["key", "create", bad], 2, "cannot name a key");
+    }
+    failed(&first, &["key", "create", "mine"], 2, "there already");
+    failed(&first, &["key", "allow", "mine", "nobody"], 2, "no node");
+    failed(&first, &["key", "import", &path("plain")], 1, "is no key");
+    failed(&first, &["key", "import", &path("nothing")], 4, "nothing");
+    failed(&first, &["key", "rm", "mine"], 2, "--yes");
+    std::fs::write(path("large"), vec![0; (64 << 20) + 1]).unwrap();
+    failed(&first, &["encrypt", &path("large"), "--key", "mine"], 2, "over the limit");
+    let file = Path::new(&first.data()).join("keys/mine.key");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    failed(&first, &["key", "ls"], 1, "mine.key is no key: it is damaged or cut off");
+    first.ask(&["key", "rm", "mine", "--yes"]);
+    assert_eq!(first.ask(&["key", "ls"])["keys"], serde_json::json!([]));
+}

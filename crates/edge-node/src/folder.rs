@@ -10,6 +10,7 @@
 //! | `marker` | random bytes of the last start, also in the store: a restored store shows |
 //! | `ports.json` | the ports that the system chose, for the next start |
 //! | `shards/` | snapshots of shards, see `snapshots.rs`; may be deleted while no node runs |
+//! | `keys/` | encryption keys, readable by their owner only, see [`crate::keys`] |
 //! | `models/` | models that were added, see [`crate::models`] |
 //! | `api.json` | where the HTTP interface listens, while it does |
 

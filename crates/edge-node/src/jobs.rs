@@ -7,13 +7,14 @@
 mod check;
 mod compress;
 mod delete;
+mod encrypt;
 mod here;
 mod import;
 mod matching;
 
 use std::sync::{Arc, LazyLock};
 
-use edge_base::{Credits, Digest, Micros, RecordId, TaskId, TaskKind, shard::HITS_MAX};
+use edge_base::{Credits, Digest, Micros, NodeId, RecordId, TaskId, TaskKind, shard::HITS_MAX};
 use edge_embed::{Model, Registry, Tokenizer};
 use edge_swarm::{
     Answer, Command, Refusal,
@@ -27,6 +28,7 @@ use crate::runtime::NodeHandle;
 pub use check::{CheckOptions, CheckedShard, SAMPLE_MAX};
 pub use compress::Compressed;
 pub use delete::Deleted;
+pub use encrypt::Encrypted;
 pub use here::RERANKED;
 pub use import::{
     ImportError, ImportOptions, ImportReport, Progress, Record, RecordError, RecordKey,
@@ -257,9 +259,22 @@ impl Jobs {
         units: u64,
         options: TaskOptions,
     ) -> Result<(Arc<[u8]>, TaskCheck), Refusal> {
+        self.task_among(kind, pin, payload, units, options, None).await
+    }
+
+    async fn task_among(
+        &self,
+        kind: TaskKind,
+        pin: Digest,
+        payload: Vec<u8>,
+        units: u64,
+        options: TaskOptions,
+        among: Option<Vec<NodeId>>,
+    ) -> Result<(Arc<[u8]>, TaskCheck), Refusal> {
         let TaskOptions { priority, remaining, price_max } = options;
         let payload = payload.into();
-        let request = TaskRequest { kind, payload, pin, units, priority, remaining, price_max };
+        let request =
+            TaskRequest { kind, payload, pin, units, priority, remaining, price_max, among };
         match self.node.call(Command::Submit(request)).await? {
             Answer::Task(result) => {
                 Ok((result.result, TaskCheck { task: result.task, check: result.check }))

@@ -35,6 +35,7 @@ pub mod events;
 mod execute;
 pub mod folder;
 pub mod jobs;
+pub mod keys;
 pub mod lifeline;
 pub mod logging;
 pub mod models;

@@ -11,8 +11,9 @@ mod other;
 use other as native;
 
 pub(crate) use native::{
-    die_with_parent, facts, free_bytes, give_back_memory, input_idle, open_private, stop_signal,
-    survive_file_size_limit, sync_folder, thread_cpu,
+    create_private, die_with_parent, facts, free_bytes, give_back_memory, input_idle,
+    make_private_folder, open_private, stop_signal, survive_file_size_limit, sync_folder,
+    thread_cpu,
 };
 
 /// What tells a file from a copy of it. Empty or zero: not known on this system.

@@ -28,6 +28,7 @@ use crate::{
     events::{EventLog, Sequenced, Subscription},
     execute::TaskExecutor,
     folder::{ApiNote, Folder, FolderError},
+    keys::Keys,
     store::{Store, StoreStats},
     workers::{CpuShare, WorkerStats},
 };
@@ -60,6 +61,7 @@ struct Inner {
     workers: Arc<WorkerStats>,
     executor: Arc<TaskExecutor>,
     models: Registry,
+    keys: Keys,
     share: Arc<CpuShare>,
     folder: Arc<Folder>,
     gauges: Arc<Gauges>,
@@ -161,6 +163,11 @@ impl NodeHandle {
     /// The models that it can embed with.
     pub fn models(&self) -> &Registry {
         &self.0.models
+    }
+
+    /// The encryption keys that it was started with.
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
     }
 
     /// Examines a copy that this node holds: see [`edge_tasks::Executor::check_shard`]. It takes as

@@ -72,6 +72,7 @@ impl Action {
                 priority: if *high { Priority::High } else { Priority::Normal },
                 remaining: TASK_WITHIN,
                 price_max: None,
+                among: None,
             }),
             Action::Create { collection } => {
                 Command::CreateCollection { name: name_of(*collection), layout: layout().encode() }
@@ -183,7 +184,11 @@ fn submit(rng: &mut Rng, kind: TaskKind) -> Action {
             let units = compression_units(&payload);
             Action::Submit { kind, payload: payload.encode().into(), units, high }
         }
-        TaskKind::Embedding | TaskKind::VectorInsert | TaskKind::VectorSearch => {
+        // Encryption is for nodes of one owner; `edge-swarm/tests/among.rs` has it.
+        TaskKind::Embedding
+        | TaskKind::VectorInsert
+        | TaskKind::VectorSearch
+        | TaskKind::Encryption => {
             let texts: Vec<String> = (0..1 + rng.below(6)).map(|_| text(rng)).collect();
             let payload = EmbeddingPayload { model, texts };
             let texts: Vec<&str> = payload.texts.iter().map(String::as_str).collect();

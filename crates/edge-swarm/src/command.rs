@@ -23,10 +23,13 @@ pub enum Priority {
     Normal,
 }
 
+/// The most nodes that a task can be limited to.
+pub const AMONG_MAX: usize = 64;
+
 /// A task as its owner states it.
 #[derive(Clone, Debug)]
 pub struct TaskRequest {
-    /// The kind: `embedding` or `semantic_match`; shard tasks have commands of their own.
+    /// The kind: one of a pure function; shard tasks have commands of their own.
     pub kind: TaskKind,
     /// The canonical payload.
     pub payload: Arc<[u8]>,
@@ -40,6 +43,11 @@ pub struct TaskRequest {
     pub remaining: Micros,
     /// The most the requester pays for one execution.
     pub price_max: Option<Credits>,
+    /// The only nodes that may know anything of the task, at most [`AMONG_MAX`]: nobody else is ever
+    /// offered it, gets its payload or result, or is told of a dispute about it. What is missing
+    /// when too few of them can be reached is executed here. Their adverts need not have the pin. An
+    /// `encryption` task must have it.
+    pub among: Option<Vec<NodeId>>,
 }
 
 /// One change of a collection: the entry and, when it stores a record, its body.

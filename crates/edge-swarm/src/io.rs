@@ -233,6 +233,17 @@ pub enum Output {
     WakeAt(Timestamp),
 }
 
+/// A pin of `encryption` tasks, and whose tasks are taken. Others are answered as if it were not there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Guarded {
+    /// The pin.
+    pub pin: Digest,
+    /// What every payload under the pin begins with: the id of the key.
+    pub key: Digest,
+    /// Who may ask.
+    pub nodes: Vec<NodeId>,
+}
+
 /// What the peer cannot know by itself and does not change while it runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -240,6 +251,8 @@ pub struct Settings {
     pub addresses: Vec<String>,
     /// Pins (model, tokenizer, canon version) this node can execute; see `edge-tasks`.
     pub pins: Vec<Digest>,
+    /// What this node executes for some nodes only, and tells nobody of: the keys it was given.
+    pub guarded: Vec<Guarded>,
     /// The pin of shard work.
     pub shard_pin: Digest,
     /// Whether this node executes tasks of others.
@@ -263,6 +276,7 @@ impl Default for Settings {
         Settings {
             addresses: Vec::new(),
             pins: Vec::new(),
+            guarded: Vec::new(),
             shard_pin: Digest::default(),
             works: true,
             queue_max: 256,

@@ -424,7 +424,7 @@ impl DeclineReason {
         match self {
             DeclineReason::NotWorking => "does not work for others",
             DeclineReason::Busy => "too much is waiting there",
-            DeclineReason::Pin => "cannot execute this model version",
+            DeclineReason::Pin => "has not got this version of the model, or the key",
             DeclineReason::Exposure => "is owed too much by this node already",
             DeclineReason::Escrow => "does not know the escrow yet",
             DeclineReason::Price => "the price is below the escrow's list",

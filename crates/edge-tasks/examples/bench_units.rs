@@ -9,10 +9,11 @@ use edge_base::shard::{LogBatch, LogEntry, ShardQuery};
 use edge_base::{Digest, Rng, ShardId, TaskKind, Work, codec};
 use edge_embed::StaticModel;
 use edge_tasks::compression::CompressionPayload;
+use edge_tasks::encryption::{EncryptionKey, EncryptionPayload, Keyring, Operation, REQUEST_BYTES};
 use edge_tasks::{
     EmbeddingPayload, Example, Executor, Layout, MatchPayload, Metric, RecordBody, TaskError,
     VectorQuery, append_units, compression_units, default_layout, default_model, embedding_units,
-    match_units, record_id_for_key, search_units,
+    encryption_units, match_units, record_id_for_key, search_units,
 };
 
 const PASSAGES: &str = include_str!("../tests/data/passages.txt");
@@ -37,7 +38,10 @@ fn report(what: &str, measured: f64, units: u64) {
 }
 
 fn main() -> Result<(), TaskError> {
-    let executor = Executor::new();
+    let key = EncryptionKey::new(zeroize::Zeroizing::new([5; 32]));
+    let mut keys = Keyring::default();
+    keys.insert("sample", key.clone()).expect("invariant: it is the first");
+    let executor = Executor::new().with_keys(keys);
     let texts: Vec<&str> = PASSAGES.lines().collect();
     let run = |kind, payload: Vec<u8>| {
         let work = Work::Run { kind, payload: payload.into() };
@@ -70,6 +74,18 @@ fn main() -> Result<(), TaskError> {
         for (what, payload) in [("compression", less), ("decompression", back)] {
             let measured = run(TaskKind::Compression, payload.encode())?;
             report(&format!("{what} of {bytes} bytes"), measured, compression_units(&payload));
+        }
+    }
+    for bytes in [0, 1_000, 20_000, PASSAGES.len()] {
+        let (operation, request) = (Operation::Encrypt, [7; REQUEST_BYTES]);
+        let data = PASSAGES.as_bytes()[..bytes].to_vec();
+        let clear = EncryptionPayload { key: key.id(), operation, request, data };
+        let work = Work::Run { kind: TaskKind::Encryption, payload: clear.encode().into() };
+        let data = executor.execute(&work)?;
+        let sealed = EncryptionPayload { operation: Operation::Decrypt, data, ..clear.clone() };
+        for (what, payload) in [("encryption", clear), ("decryption", sealed)] {
+            let measured = run(TaskKind::Encryption, payload.encode())?;
+            report(&format!("{what} of {bytes} bytes"), measured, encryption_units(&payload));
         }
     }
     shard(&executor)

@@ -4,6 +4,7 @@ use edge_base::shard::{AppendResult, LogBatch, LogEntry, ShardAnswer, ShardQuery
 use edge_base::{Digest, ShardId, TaskKind, Verdict, Work, codec};
 use edge_fuzz::{Reached, Target};
 use edge_tasks::compression::{CompressionPayload, Operation};
+use edge_tasks::encryption::{self, EncryptionKey, EncryptionPayload, Keyring, REQUEST_BYTES};
 use edge_tasks::{
     EmbeddingPayload, EmbeddingResult, Example, Executor, Layout, MatchPayload, MatchResult,
     Metric, RecordBody, TaskError, VectorQuery, default_model, filter_from_json,
@@ -37,8 +38,19 @@ fn batch(seq: u64, prev: Digest, names: &[&str]) -> LogBatch {
     LogBatch { shard: SHARD, layout: layout.encode(), seq, prev, entries, bodies }
 }
 
+fn key() -> EncryptionKey {
+    EncryptionKey::new(zeroize::Zeroizing::new([5; 32]))
+}
+
+fn encryption(operation: encryption::Operation, data: &[u8]) -> EncryptionPayload {
+    let (key, request) = (key().id(), [3; REQUEST_BYTES]);
+    EncryptionPayload { key, operation, request, data: data.to_vec() }
+}
+
 fn world() -> World {
-    let executor = Executor::new();
+    let mut keys = Keyring::default();
+    keys.insert("mine", key()).expect("invariant: it is the first");
+    let executor = Executor::new().with_keys(keys);
     let execute = |work: Work| executor.execute(&work).expect("invariant: the work is valid");
     let first = batch(1, Digest::default(), &["a", "b", "c", "d", "e", "f", "g"]);
     let next = codec::encode(&batch(2, first.chain(), &["h", "a"]));
@@ -73,6 +85,10 @@ fn seeds(world: &World) -> Vec<Vec<u8>> {
     let payload = CompressionPayload::compress(text).encode().into();
     let frame = world.executor.execute(&Work::Run { kind: TaskKind::Compression, payload });
     let frame = frame.expect("invariant: any bytes can be compressed");
+    let clear = encryption(encryption::Operation::Encrypt, b"seen by nobody");
+    let payload = clear.encode().into();
+    let sealed = world.executor.execute(&Work::Run { kind: TaskKind::Encryption, payload });
+    let sealed = sealed.expect("invariant: any bytes can be encrypted");
     let all = [
         EmbeddingPayload { model, texts: texts.clone() }.encode(),
         EmbeddingResult { dim: 4, vectors }.encode(),
@@ -87,6 +103,8 @@ fn seeds(world: &World) -> Vec<Vec<u8>> {
         codec::encode(&world.history),
         CompressionPayload::compress(b"one text, one text, one text".to_vec()).encode(),
         CompressionPayload::decompress(frame, Some(1 << 16)).encode(),
+        clear.encode(),
+        encryption(encryption::Operation::Decrypt, &sealed).encode(),
     ];
     all.into_iter().zip(0u8..).map(|(bytes, kind)| [&[kind], &*bytes].concat()).collect()
 }
@@ -149,6 +167,7 @@ fn decode(world: &World, bytes: &[u8]) -> Reached {
             reached(result)
         }
         11 | 12 => compression(world, bytes),
+        13 | 14 => encrypted(world, bytes),
         _ => Reached::Nothing,
     }
 }
@@ -168,6 +187,31 @@ fn compression(world: &World, bytes: &[u8]) -> Reached {
     if payload.operation == Operation::Compress {
         let back = run(&CompressionPayload::decompress(result, None));
         assert_eq!(back.as_ref(), Ok(&payload.data));
+    }
+    Reached::Value
+}
+
+/// What is encrypted comes back, and nothing opens that was not encrypted so.
+fn encrypted(world: &World, bytes: &[u8]) -> Reached {
+    let run = |payload: &EncryptionPayload| {
+        let payload = payload.encode().into();
+        world.executor.execute(&Work::Run { kind: TaskKind::Encryption, payload })
+    };
+    let payload = match EncryptionPayload::decode(bytes) {
+        Ok(payload) => payload,
+        Err(error) => return reached::<()>(Err(error)),
+    };
+    let Ok(result) = run(&payload) else { return Reached::Header };
+    let data = payload.data_of(&result).expect("what was executed is of the right form");
+    match payload.operation {
+        encryption::Operation::Encrypt => {
+            let back = encryption(encryption::Operation::Decrypt, data);
+            let opened = run(&back).expect("what was encrypted opens");
+            assert_eq!(back.data_of(&opened), Some(&payload.data[..]));
+        }
+        encryption::Operation::Decrypt => {
+            assert_eq!(data, b"seen by nobody", "the only text that was ever encrypted");
+        }
     }
     Reached::Value
 }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use edge_base::codec;
 use serde::de::{DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::TaskError;
 
@@ -44,6 +44,36 @@ where
     D: Deserializer<'de>,
 {
     deserializer.deserialize_seq(AtMost::<T, MAX>(PhantomData))
+}
+
+struct Bytes<const MAX: usize>;
+
+impl<const MAX: usize> Visitor<'_> for Bytes<MAX> {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX} bytes")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        if bytes.len() > MAX {
+            return Err(E::invalid_length(bytes.len(), &self));
+        }
+        Ok(bytes.to_vec())
+    }
+}
+
+/// As [`at_most`] and in the same encoding, of bytes at once.
+pub(crate) fn bytes_at_most<'de, const MAX: usize, D>(deserializer: D) -> Result<Vec<u8>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_bytes(Bytes::<MAX>)
+}
+
+/// For `serialize_with`, beside [`bytes_at_most`].
+pub(crate) fn as_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
 }
 
 /// Decodes bytes of at most `limit`; `what` names them in errors.

@@ -98,6 +98,23 @@ pub enum TaskError {
         /// How many are allowed.
         limit: u32,
     },
+    /// A key that this node was not given.
+    #[error("no key {0} here")]
+    UnknownKey(Digest),
+    /// Fewer bytes than any encryption gives.
+    #[error("the encrypted data breaks off: {bytes} bytes, and there are never fewer than {least}")]
+    CutOff {
+        /// How many there are.
+        bytes: usize,
+        /// The fewest there can be.
+        least: usize,
+    },
+    /// What another version of this program encrypted, or none.
+    #[error("the data is not encrypted, or in format {0}: this program knows format 1")]
+    SealVersion(u8),
+    /// Ciphertext whose tag is another one. By nature nobody can say which of the two it is.
+    #[error("the data was not encrypted with this key, or was changed")]
+    NotAuthentic,
     /// A kind of task that is not a pure function.
     #[error("{0} needs a shard: it cannot be run by itself")]
     NotPure(TaskKind),
@@ -195,6 +212,7 @@ impl TaskError {
         matches!(
             self,
             TaskError::UnknownModel(_)
+                | TaskError::UnknownKey(_)
                 | TaskError::UnknownShard(_)
                 | TaskError::TooManyShards(_)
                 | TaskError::Broken(_)

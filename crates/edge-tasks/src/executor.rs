@@ -9,6 +9,7 @@ use edge_base::{Digest, ShardId, TaskKind, Work, codec};
 use edge_embed::Registry;
 use edge_index::{Mapping, Memory};
 
+use crate::encryption::{self, Keyring};
 use crate::query::Search;
 use crate::shard::{Checked, Shard, ShardCheck};
 use crate::snapshot::{NoSnapshots, Snapshots};
@@ -22,6 +23,7 @@ pub const SHARDS_MAX: usize = 1 << 16;
 pub struct Executor {
     models: Registry,
     snapshots: Box<dyn Snapshots>,
+    keys: Keyring,
     shards: RwLock<BTreeMap<ShardId, Arc<Slot>>>,
 }
 
@@ -99,12 +101,18 @@ impl Executor {
 
     /// An executor without shards, with these models.
     pub fn with_models(models: Registry) -> Self {
-        Executor { models, snapshots: Box::new(NoSnapshots), shards: RwLock::default() }
+        let (keys, snapshots) = (Keyring::default(), Box::new(NoSnapshots));
+        Executor { models, keys, snapshots, shards: RwLock::default() }
     }
 
     /// With a place for snapshots, which [`Work::Restore`] looks into.
     pub fn with_snapshots(self, snapshots: impl Snapshots + 'static) -> Self {
         Executor { snapshots: Box::new(snapshots), ..self }
+    }
+
+    /// The same with these keys.
+    pub fn with_keys(self, keys: Keyring) -> Self {
+        Executor { keys, ..self }
     }
 
     /// Does the work. Equal pure work gives equal bytes on every machine; see [`Work`] for what the
@@ -235,6 +243,7 @@ impl Executor {
             TaskKind::Embedding => Ok(text::embed(&self.models, payload)?.encode()),
             TaskKind::SemanticMatch => Ok(matching::execute(&self.models, payload)?.encode()),
             TaskKind::Compression => compression::execute(payload),
+            TaskKind::Encryption => encryption::execute(&self.keys, payload),
             TaskKind::VectorInsert | TaskKind::VectorSearch => Err(TaskError::NotPure(kind)),
         }
     }

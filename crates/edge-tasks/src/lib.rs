@@ -6,7 +6,7 @@
 //!
 //! **The model.** The protocol hands out [`edge_base::Work`]; [`Executor::execute`] is a function from it
 //! to bytes. An [`EmbeddingPayload`] or [`MatchPayload`] is pure: equal bytes in, equal bytes out, on every
-//! machine (canon-1). A shard is the state that its log leads to: each batch is checked whole against
+//! machine (canon-1); so is an [`encryption::EncryptionPayload`], on every machine that was given its key. A shard is the state that its log leads to: each batch is checked whole against
 //! its manifest ([`RecordBody::entry`]) before any of it is applied, and searches see the state before or
 //! after, never between. A [`edge_base::shard::ShardAnswer`] carries
 //! the records, their Merkle proofs and their scores, so that [`edge_base::Work::CheckAnswer`] needs no
@@ -62,6 +62,7 @@
 mod bounded;
 mod check;
 pub mod compression;
+pub mod encryption;
 mod error;
 mod executor;
 mod filter;
@@ -88,8 +89,8 @@ pub use layout::{LAYOUT_BYTES_MAX, Layout};
 pub use lie::{Liar, Lie};
 pub use matching::{Example, MatchPayload, MatchResult};
 pub use pin::{
-    CANON, compression_pin, default_layout, default_model, match_pin, pin_of, pins, pins_with,
-    shard_pin,
+    CANON, compression_pin, default_layout, default_model, encryption_pin, match_pin, pin_of, pins,
+    pins_with, shard_pin,
 };
 pub use query::{ANSWER_BYTES_MAX, EF_MAX, VectorQuery, score_from_key};
 pub use record::{RecordBody, normalised, record_id_for_key, record_id_for_text};
@@ -98,5 +99,6 @@ pub use shard::ShardCheck;
 pub use snapshot::Snapshots;
 pub use text::{EmbeddingPayload, EmbeddingResult, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX, TEXTS_MAX};
 pub use units::{
-    append_units, compression_units, embedding_units, match_units, model_units, search_units,
+    append_units, compression_units, embedding_units, encryption_units, match_units, model_units,
+    search_units,
 };

@@ -13,6 +13,7 @@ use edge_base::{
 };
 
 use crate::compression::{CompressionPayload, Operation};
+use crate::encryption::{self, EncryptionPayload, REQUEST_BYTES};
 use crate::{EmbeddingResult, MatchPayload, MatchResult};
 
 /// Results that [`Lie::HonestThenSometimes`] gives honestly first.
@@ -75,6 +76,7 @@ pub struct Liar {
     last_texts: Option<Vec<String>>,
     last_vector: Option<Vec<f32>>,
     last_data: Option<Vec<u8>>,
+    last_secret: Option<Vec<u8>>,
     last_query: BTreeMap<ShardId, Vec<u8>>,
     last_root: BTreeMap<ShardId, Digest>,
 }
@@ -99,6 +101,7 @@ impl Liar {
             last_texts: None,
             last_vector: None,
             last_data: None,
+            last_secret: None,
             last_query: BTreeMap::new(),
             last_root: BTreeMap::new(),
         }
@@ -129,7 +132,7 @@ impl Liar {
     }
 
     /// What to execute: the work, or other work of the same kind whose true answer is the lie.
-    /// Only searches, matches and compressions are replaced; they change no state.
+    /// Only searches, matches, compressions and encryptions are replaced; they change no state.
     pub fn work<'a>(plan: &'a Plan, work: &'a Work) -> &'a Work {
         plan.instead.as_ref().unwrap_or(work)
     }
@@ -189,6 +192,19 @@ impl Liar {
                 own.data = last;
                 let payload = own.encode().into();
                 Some(Work::Run { kind: TaskKind::Compression, payload })
+            }
+            Work::Run { kind: TaskKind::Encryption, payload } => {
+                let mut own = EncryptionPayload::decode(payload).ok()?;
+                if own.operation == encryption::Operation::Decrypt {
+                    return None;
+                }
+                let last = self.last_secret.replace(own.data.clone())?;
+                if last == own.data {
+                    return None;
+                }
+                own.data = last;
+                let payload = own.encode().into();
+                Some(Work::Run { kind: TaskKind::Encryption, payload })
             }
             Work::Run { .. }
             | Work::Append { .. }
@@ -253,6 +269,14 @@ fn flip(work: &Work, truth: &[u8], random: u64) -> Option<Vec<u8>> {
             let mut bytes = truth.to_vec();
             let at = ((random >> 8) as usize).checked_rem(bytes.len())?;
             bytes[at] ^= 1 << (random % 8);
+            Some(bytes)
+        }
+        Work::Run { kind: TaskKind::Encryption, .. } => {
+            // Behind what a requester would miss at once.
+            let mut bytes = truth.to_vec();
+            let rest = bytes.get_mut(REQUEST_BYTES..)?;
+            let at = ((random >> 8) as usize).checked_rem(rest.len())?;
+            rest[at] ^= 1 << (random % 8);
             Some(bytes)
         }
         Work::Append { .. } => {

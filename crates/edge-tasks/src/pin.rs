@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use edge_base::{Digest, Hasher};
 use edge_embed::{Model, Registry};
 
-use crate::{Layout, compression};
+use crate::{Layout, compression, encryption};
 
 /// The version of the canonical arithmetic (`docs/canon.md`).
 pub const CANON: &str = "canon-1";
@@ -49,6 +49,14 @@ pub fn shard_pin() -> Digest {
 pub fn compression_pin() -> Digest {
     let mut hasher = Hasher::new("tasks/pin/compression/1");
     hasher.update_framed(compression::ENCODER.as_bytes());
+    hasher.finish()
+}
+
+/// The pin of encryption with a key. It is in no [`pins`]: which keys a node has is told to nobody.
+pub fn encryption_pin(key: &Digest) -> Digest {
+    let mut hasher = Hasher::new("tasks/pin/encryption/1");
+    hasher.update_framed(CANON.as_bytes()).update_framed(encryption::ALGORITHM.as_bytes());
+    hasher.update(key.as_bytes());
     hasher.finish()
 }
 

@@ -6,6 +6,7 @@
 use edge_embed::Model;
 
 use crate::compression::{COMPRESSED_BYTES_MAX, CompressionPayload, Operation};
+use crate::encryption::{EncryptionPayload, SEALED_BYTES_MAX};
 use crate::{MatchPayload, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX};
 
 /// Floating-point operations of canonical products in a microsecond of a core (docs/benchmarks.md, the
@@ -58,12 +59,18 @@ pub fn compression_units(payload: &CompressionPayload) -> u64 {
     }
 }
 
+/// One encryption or decryption, by the bytes that go in.
+pub fn encryption_units(payload: &EncryptionPayload) -> u64 {
+    4 + payload.data.len().min(SEALED_BYTES_MAX) as u64 / 500
+}
+
 #[cfg(test)]
 mod tests {
     use edge_embed::StaticModel;
 
     use super::*;
     use crate::Example;
+    use crate::encryption::{self, REQUEST_BYTES};
 
     #[test]
     fn more_work_never_costs_less_and_none_is_free() {
@@ -99,6 +106,13 @@ mod tests {
         assert!((1..256).all(|k| search_units(1_000, k) < search_units(1_000, k + 1)));
         assert!(search_units(u64::MAX, u32::MAX) > 1 && append_units(0) >= 1);
         assert!(embedding_units(&["a"]) < embedding_units(&[&long]));
+        let encrypt = |bytes| {
+            let (operation, request) = (encryption::Operation::Encrypt, [0; REQUEST_BYTES]);
+            let key = edge_base::Digest::default();
+            let data = vec![0; bytes];
+            encryption_units(&EncryptionPayload { key, operation, request, data })
+        };
+        assert!(encrypt(0) >= 1 && encrypt(0) < encrypt(1_000) && encrypt(1_000) < encrypt(9_000));
         let mut last = (0, 0);
         for bytes in [0usize, 1_000, 1 << 20, 4 << 20] {
             let data = vec![0; bytes];

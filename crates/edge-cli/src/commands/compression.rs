@@ -1,4 +1,4 @@
-//! `compress` and `decompress`.
+//! `compress`, `decompress`, `encrypt` and `decrypt`: a file to another one.
 
 use std::{
     fs::OpenOptions,
@@ -7,53 +7,79 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use edge_tasks::compression::COMPRESSED_BYTES_MAX;
+use edge_tasks::{compression::COMPRESSED_BYTES_MAX, encryption::SEALED_BYTES_MAX};
 use serde_json::{Value, json};
 
 use super::{Context, ask, counted};
 use crate::{
-    args::{Compress, Decompress},
+    args::{Compress, Decompress, Encrypt},
     failure::{Exit, Failure, Outcome},
 };
 
-/// What is appended to a file's name.
-const SUFFIX: &str = "zst";
+/// A way to transform files.
+struct Route {
+    path: &'static str,
+    /// What is appended to a file's name.
+    suffix: &'static str,
+    /// The most that is read.
+    bytes_max: usize,
+}
+
+const COMPRESSION: Route =
+    Route { path: "/api/v1/compression", suffix: "zst", bytes_max: COMPRESSED_BYTES_MAX };
+const ENCRYPTION: Route =
+    Route { path: "/api/v1/encryption", suffix: "enc", bytes_max: SEALED_BYTES_MAX };
 
 pub(super) fn compress(context: &Context, compress: &Compress) -> Outcome {
-    let beside = || {
-        let mut name = compress.file.clone().into_os_string();
-        name.push(".");
-        name.push(SUFFIX);
-        Ok(PathBuf::from(name))
-    };
     let body = json!({ "operation": "compress" });
-    run(context, compress, body, beside)
+    run(context, &COMPRESSION, compress, body, || Ok(with_suffix(&COMPRESSION, compress)))
 }
 
 pub(super) fn decompress(context: &Context, decompress: &Decompress) -> Outcome {
     let compress = &decompress.both;
-    let beside = || {
-        if compress.file.extension().is_some_and(|extension| extension == SUFFIX) {
-            return Ok(compress.file.with_extension(""));
-        }
-        let why = format!("{} does not end in .{SUFFIX}", compress.file.display());
-        let next = "name it with --output FILE";
-        Err(Failure::new(Exit::Usage, "where should the result go?", why, next))
-    };
     let mut body = json!({ "operation": "decompress" });
     if let Some(most) = decompress.max_bytes {
         body["max_bytes"] = most.into();
     }
-    run(context, compress, body, beside)
+    run(context, &COMPRESSION, compress, body, || without_suffix(&COMPRESSION, compress))
+}
+
+pub(super) fn encrypt(context: &Context, encrypt: &Encrypt) -> Outcome {
+    let body = json!({ "operation": "encrypt", "key_id": encrypt.key });
+    let beside = || Ok(with_suffix(&ENCRYPTION, &encrypt.both));
+    run(context, &ENCRYPTION, &encrypt.both, body, beside)
+}
+
+pub(super) fn decrypt(context: &Context, decrypt: &Encrypt) -> Outcome {
+    let body = json!({ "operation": "decrypt", "key_id": decrypt.key });
+    let beside = || without_suffix(&ENCRYPTION, &decrypt.both);
+    run(context, &ENCRYPTION, &decrypt.both, body, beside)
+}
+
+fn with_suffix(route: &Route, compress: &Compress) -> PathBuf {
+    let mut name = compress.file.clone().into_os_string();
+    name.push(".");
+    name.push(route.suffix);
+    PathBuf::from(name)
+}
+
+fn without_suffix(route: &Route, compress: &Compress) -> Outcome<PathBuf> {
+    if compress.file.extension().is_some_and(|extension| extension == route.suffix) {
+        return Ok(compress.file.with_extension(""));
+    }
+    let why = format!("{} does not end in .{}", compress.file.display(), route.suffix);
+    let next = "name it with --output FILE";
+    Err(Failure::new(Exit::Usage, "where should the result go?", why, next))
 }
 
 fn run(
     context: &Context,
+    route: &Route,
     compress: &Compress,
     mut body: Value,
     beside: impl FnOnce() -> Outcome<PathBuf>,
 ) -> Outcome {
-    let (data, dash) = (read(&compress.file)?, Path::new("-"));
+    let (data, dash) = (read(&compress.file, route.bytes_max)?, Path::new("-"));
     let target = match &compress.output {
         Some(path) => path.clone(),
         None if compress.file == dash => dash.to_owned(),
@@ -66,7 +92,7 @@ fn run(
     }
     body["data"] = BASE64_STANDARD.encode(&data).into();
     body["priority"] = compress.priority.name().into();
-    let mut answer = context.client()?.post("/api/v1/compression", &body)?;
+    let mut answer = context.client()?.post(route.path, &body)?;
     let result = BASE64_STANDARD
         .decode(answer["data"].as_str().unwrap_or_default())
         .map_err(|error| Failure::failed("the answer is not base64", error, "check --api"))?;
@@ -91,8 +117,8 @@ fn run(
 }
 
 /// A file or standard input, one byte more than the limit at most.
-fn read(path: &Path) -> Outcome<Vec<u8>> {
-    let limit = COMPRESSED_BYTES_MAX as u64 + 1;
+fn read(path: &Path, bytes_max: usize) -> Outcome<Vec<u8>> {
+    let limit = bytes_max as u64 + 1;
     let mut data = Vec::new();
     let read = if path == Path::new("-") {
         io::stdin().lock().take(limit).read_to_end(&mut data)
@@ -103,8 +129,8 @@ fn read(path: &Path) -> Outcome<Vec<u8>> {
         let what = format!("{} cannot be read", path.display());
         Failure::new(Exit::Usage, what, error, "check its path and permissions")
     })?;
-    if data.len() > COMPRESSED_BYTES_MAX {
-        let why = format!("it is over the limit of {COMPRESSED_BYTES_MAX} bytes");
+    if data.len() > bytes_max {
+        let why = format!("it is over the limit of {bytes_max} bytes");
         return Err(Failure::new(Exit::Usage, "too much at once", why, "split it"));
     }
     Ok(data)

@@ -24,6 +24,16 @@ pub(crate) fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).open(path)
 }
 
+/// As [`open_private`], of a file that must not be there yet.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Makes a folder that only its owner may look into, if there is none.
+pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
 /// Folders cannot be synced here; NTFS journals names by itself.
 pub(crate) fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())

@@ -30,6 +30,7 @@ use crate::{
     events::EventLog,
     execute::TaskExecutor,
     folder::{Folder, FolderError, entropy, read_identity},
+    keys::{self, Keys},
     models, platform,
     snapshots::{SnapshotFolder, SnapshotTaker},
     store::{Commit as _, Finding, Opening, Owner, Pipeline, Store, StoreError},
@@ -196,8 +197,10 @@ pub(super) struct Parts {
     network: mpsc::Receiver<TransportEvent>,
     addresses: Vec<String>,
     peer: Peer,
-    /// And what is wrong with some.
-    models: (Registry, Vec<String>),
+    models: Registry,
+    keys: Keys,
+    /// What is wrong with some models and keys.
+    problems: Vec<String>,
     snapshots: SnapshotFolder,
 }
 
@@ -213,7 +216,9 @@ impl Parts {
         let pool = Peer::pool_of(&stored).ok_or(StartError::NoPool)?;
         folder.bind_identity(&key, &pool)?;
         // Before others connect: it takes a while, and they are told what this node can execute.
-        let (models, problems) = models::load(folder.path());
+        let (models, mut problems) = models::load(folder.path());
+        let (keys, wrong) = keys::load(folder.path());
+        problems.extend(wrong);
         let (transport, network) = start_transport(&config, &key, pool, folder.path())?;
         let addresses = transport.listen_addresses().await?;
         Ports::keep(folder.path(), &config.listen, &addresses);
@@ -221,6 +226,7 @@ impl Parts {
         let settings = Settings {
             addresses: addresses.clone(),
             pins: edge_tasks::pins_with(&models),
+            guarded: keys.guarded(),
             shard_pin: edge_tasks::shard_pin(),
             works: config.works,
             exposure_max: config.exposure,
@@ -232,7 +238,6 @@ impl Parts {
         if !store.may_vote() {
             peer.may_vote(false);
         }
-        let models = (models, problems);
         Ok(Parts {
             config,
             pool,
@@ -243,13 +248,15 @@ impl Parts {
             addresses,
             peer,
             models,
+            keys,
+            problems,
             snapshots,
         })
     }
 
     pub(super) fn run(self, options: NodeOptions, findings: &[Finding]) -> NodeHandle {
         let Parts { config, pool, folder, store, transport, network, addresses, peer, .. } = self;
-        let (models, problems) = self.models;
+        let Parts { models, keys, problems, snapshots, .. } = self;
         let (folder, store) = (Arc::new(folder), Arc::new(store));
         let (inputs, input_receiver) = mpsc::channel(INPUT_QUEUE);
         let (completed, completions) = mpsc::unbounded_channel();
@@ -262,7 +269,9 @@ impl Parts {
         let share = Arc::new(CpuShare::new(config.cpu, cores, Instant::now()));
         let bounds =
             Bounds { threads: config.workers, pieces: WORK_QUEUE, bytes: config.memory.0 / 4 };
-        let executor = Executor::with_models(models.clone()).with_snapshots(self.snapshots);
+        let executor = Executor::with_models(models.clone())
+            .with_keys(keys.ring().clone())
+            .with_snapshots(snapshots);
         let executor = Arc::new(TaskExecutor::new(executor, options.lie));
         let snapshots = SnapshotTaker::start(Arc::clone(&executor));
         let results = completed.clone();
@@ -291,6 +300,7 @@ impl Parts {
         }
         let inner = Inner {
             models,
+            keys,
             node: peer.node_id(),
             pool,
             addresses,

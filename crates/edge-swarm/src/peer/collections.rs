@@ -640,6 +640,7 @@ impl Peer {
             priority: Priority::Normal,
             remaining: APPEND_WITHIN,
             price_max: None,
+            among: None,
         };
         let price = self.price(TaskKind::VectorInsert, units, Priority::Normal);
         let task = self.start_task(request, price, Origin::Append { shard, seq }, Some(holders));
@@ -829,7 +830,7 @@ impl Peer {
     fn holder_candidates(&self, shard: &ShardId) -> Vec<NodeId> {
         let pin = self.settings.shard_pin;
         let mut nodes: Vec<NodeId> = self
-            .eligible_workers(&pin)
+            .eligible_workers(Some(&pin))
             .into_iter()
             .filter(|n| !self.shards.distrusted.contains(&(*shard, *n)))
             .collect();

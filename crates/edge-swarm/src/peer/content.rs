@@ -1,4 +1,6 @@
 //! Payloads and results by digest: kept for those who must check, fetched in chunks.
+//!
+//! Each has an [`Audience`]. Whoever is not of it is answered as if the content were not here.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,13 +16,44 @@ use crate::message::{CHUNK_BYTES, CONTENT_BYTES_MAX, Message};
 const KEPT_BYTES_MAX: usize = 96 << 20;
 /// Fetches that run at the same time; further ones are refused.
 const FETCHES_MAX: usize = 256;
-/// How often a silent source is asked again before the next one is tried.
+/// How often a silent source is asked again before it is given up.
 const RETRIES: u32 = 6;
 const RETRY_AFTER: Micros = Micros::from_millis(500);
 
 /// The digest that names content.
 pub(crate) fn content_digest(bytes: &[u8]) -> Digest {
     Digest::of(bytes)
+}
+
+/// Who may have content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Audience {
+    /// Every member: whoever hears of a fault must be able to check it.
+    Members,
+    /// These nodes.
+    Only(Vec<NodeId>),
+}
+
+impl Audience {
+    fn has(&self, node: &NodeId) -> bool {
+        match self {
+            Audience::Members => true,
+            Audience::Only(nodes) => nodes.contains(node),
+        }
+    }
+
+    /// Content that was meant for either is for both.
+    fn widen(&mut self, other: Audience) {
+        match (&mut *self, other) {
+            (Audience::Members, _) => {}
+            (_, Audience::Members) => *self = Audience::Members,
+            (Audience::Only(nodes), Audience::Only(more)) => {
+                nodes.extend(more);
+                nodes.sort();
+                nodes.dedup();
+            }
+        }
+    }
 }
 
 /// Who waits for content.
@@ -36,17 +69,26 @@ pub(crate) enum Waiter {
 
 #[derive(Debug)]
 struct Fetch {
-    sources: Vec<NodeId>,
+    source: NodeId,
     received: Vec<u8>,
     total: Option<u64>,
     tries: u32,
-    waiters: Vec<Waiter>,
+    waiters: Vec<Waiting>,
+}
+
+/// A waiter gets what its own source says and nothing else: who knows the digest of what another
+/// node is sending here must not have it computed on.
+#[derive(Clone, Debug)]
+struct Waiting {
+    waiter: Waiter,
+    source: NodeId,
+    audience: Audience,
 }
 
 /// Content by digest.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
-    kept: BTreeMap<Digest, Arc<[u8]>>,
+    kept: BTreeMap<Digest, (Arc<[u8]>, Audience)>,
     order: VecDeque<Digest>,
     bytes: usize,
     fetches: BTreeMap<Digest, Fetch>,
@@ -63,22 +105,27 @@ impl Content {
         self.fetches.len()
     }
 
+    /// For this node's own use.
     pub(crate) fn get(&self, content: &Digest) -> Option<Arc<[u8]>> {
-        self.kept.get(content).cloned()
+        self.kept.get(content).map(|(bytes, _)| bytes.clone())
+    }
+
+    fn get_for(&self, content: &Digest, node: &NodeId) -> Option<Arc<[u8]>> {
+        self.kept.get(content).filter(|(_, who)| who.has(node)).map(|(bytes, _)| bytes.clone())
     }
 
     /// Keeps content under its digest, dropping the oldest above the bound.
-    pub(crate) fn keep(&mut self, content: Digest, bytes: Arc<[u8]>) {
-        if self.kept.contains_key(&content) {
-            return;
+    pub(crate) fn keep(&mut self, content: Digest, bytes: Arc<[u8]>, audience: Audience) {
+        if let Some((_, who)) = self.kept.get_mut(&content) {
+            return who.widen(audience);
         }
         self.bytes += bytes.len();
-        self.kept.insert(content, bytes);
+        self.kept.insert(content, (bytes, audience));
         self.order.push_back(content);
         while self.bytes > KEPT_BYTES_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            if let Some(dropped) = self.kept.remove(&oldest) {
+            if let Some((dropped, _)) = self.kept.remove(&oldest) {
                 self.bytes -= dropped.len();
             }
         }
@@ -86,18 +133,24 @@ impl Content {
 }
 
 impl Peer {
-    /// Fetches content from the first source that has it. Returns false when it cannot begin.
-    pub(super) fn fetch(&mut self, content: Digest, sources: Vec<NodeId>, waiter: Waiter) -> bool {
+    /// Fetches content from a node and keeps it for an audience. Returns false when it cannot begin.
+    pub(super) fn fetch(
+        &mut self,
+        content: Digest,
+        source: NodeId,
+        waiter: Waiter,
+        audience: Audience,
+    ) -> bool {
+        let waiting = Waiting { waiter, source, audience };
         if let Some(fetch) = self.content.fetches.get_mut(&content) {
-            fetch.waiters.push(waiter);
+            fetch.waiters.push(waiting);
             return true;
         }
-        let sources: Vec<NodeId> = sources.into_iter().filter(|n| *n != self.me).collect();
-        if sources.is_empty() || self.content.fetches.len() >= FETCHES_MAX {
+        if source == self.me || self.content.fetches.len() >= FETCHES_MAX {
             return false;
         }
-        let fetch =
-            Fetch { sources, received: Vec::new(), total: None, tries: 0, waiters: vec![waiter] };
+        let waiters = vec![waiting];
+        let fetch = Fetch { source, received: Vec::new(), total: None, tries: 0, waiters };
         self.content.fetches.insert(content, fetch);
         self.ask_for(content);
         self.after(RETRY_AFTER, Timer::Fetch(content));
@@ -106,13 +159,12 @@ impl Peer {
 
     fn ask_for(&mut self, content: Digest) {
         let Some(fetch) = self.content.fetches.get(&content) else { return };
-        let Some(source) = fetch.sources.first().copied() else { return };
-        let offset = fetch.received.len() as u64;
+        let (source, offset) = (fetch.source, fetch.received.len() as u64);
         self.send(source, &Message::Want { content, offset });
     }
 
     pub(super) fn on_want(&mut self, from: NodeId, content: Digest, offset: u64) {
-        let Some(bytes) = self.content.get(&content) else {
+        let Some(bytes) = self.content.get_for(&content, &from) else {
             return self.send(from, &Message::NotHere { content });
         };
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
@@ -138,11 +190,11 @@ impl Peer {
         let in_order = offset == fetch.received.len() as u64;
         let same_total = fetch.total.is_none_or(|t| t == total);
         let fits = fetch.received.len() + bytes.len() <= total as usize;
-        if fetch.sources.first() != Some(&from) || !in_order || !same_total || !fits {
+        if fetch.source != from || !in_order || !same_total || !fits {
             return;
         }
         if total > CONTENT_BYTES_MAX as u64 {
-            return self.next_source(content);
+            return self.end_fetch(content, None);
         }
         fetch.total = Some(total);
         fetch.received.extend_from_slice(&bytes);
@@ -151,36 +203,33 @@ impl Peer {
             return self.ask_for(content);
         }
         if content_digest(&fetch.received) != content {
-            return self.next_source(content);
+            return self.end_fetch(content, None);
         }
-        let Some(fetch) = self.content.fetches.remove(&content) else { return };
-        let bytes: Arc<[u8]> = fetch.received.into();
-        self.content.keep(content, bytes.clone());
-        for waiter in fetch.waiters {
-            self.on_fetched(waiter, content, Some(bytes.clone()));
-        }
+        let Some(fetch) = self.content.fetches.get_mut(&content) else { return };
+        let bytes: Arc<[u8]> = std::mem::take(&mut fetch.received).into();
+        self.end_fetch(content, Some(bytes));
     }
 
     pub(super) fn on_not_here(&mut self, from: NodeId, content: Digest) {
-        let asked = self.content.fetches.get(&content).and_then(|f| f.sources.first().copied());
-        if asked == Some(from) {
-            self.next_source(content);
+        if self.content.fetches.get(&content).is_some_and(|fetch| fetch.source == from) {
+            self.end_fetch(content, None);
         }
     }
 
-    fn next_source(&mut self, content: Digest) {
-        let Some(fetch) = self.content.fetches.get_mut(&content) else { return };
-        fetch.sources.remove(0);
-        fetch.received.clear();
-        fetch.total = None;
-        fetch.tries = 0;
-        if fetch.sources.is_empty() {
-            let fetch = self.content.fetches.remove(&content);
-            for waiter in fetch.map(|f| f.waiters).unwrap_or_default() {
-                self.on_fetched(waiter, content, None);
+    /// Tells those who waited for what the source sent; the others' sources are asked now.
+    fn end_fetch(&mut self, content: Digest, bytes: Option<Arc<[u8]>>) {
+        let Some(fetch) = self.content.fetches.remove(&content) else { return };
+        for Waiting { waiter, source, audience } in fetch.waiters {
+            if source != fetch.source {
+                if !self.fetch(content, source, waiter, audience) {
+                    self.on_fetched(waiter, content, None);
+                }
+                continue;
             }
-        } else {
-            self.ask_for(content);
+            if let Some(bytes) = &bytes {
+                self.content.keep(content, bytes.clone(), audience);
+            }
+            self.on_fetched(waiter, content, bytes.clone());
         }
     }
 
@@ -188,7 +237,7 @@ impl Peer {
         let Some(fetch) = self.content.fetches.get_mut(&content) else { return };
         fetch.tries += 1;
         if fetch.tries > RETRIES {
-            self.next_source(content);
+            self.end_fetch(content, None);
         } else {
             self.ask_for(content);
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Peer, Purpose, Stored,
-    content::{Waiter, content_digest},
+    content::{Audience, Waiter, content_digest},
     decode_stored,
 };
 use crate::{
@@ -26,6 +26,9 @@ const OPEN_MAX: usize = 64;
 const PER_NODE_MAX: usize = 8;
 /// Digests of reports that were judged, so that gossip does not judge them again.
 const JUDGED_MAX: usize = 4_096;
+
+/// Before the stored key of a fault that only this node may know of.
+const UNTOLD: &[u8] = b"untold";
 
 /// A fault that this node verified by re-execution.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,6 +46,7 @@ pub struct FaultRecord {
 #[derive(Debug)]
 struct OpenReport {
     report: FaultReport,
+    audience: Audience,
     missing: BTreeSet<Digest>,
 }
 
@@ -81,11 +85,14 @@ fn report_key(report: &FaultReport) -> Digest {
 
 impl Peer {
     pub(super) fn restore_faults(&mut self, stored: &Stored) {
-        for (_, value) in stored.table(Table::Faults) {
+        for (key, value) in stored.table(Table::Faults) {
             let Some(record) = decode_stored::<FaultRecord>(value) else { continue };
             let worker = record.report.proof.worker();
             self.faults.named.insert(worker);
-            self.faults.proofs.entry(worker).or_insert(record.report);
+            // The others' keys are a node and a task.
+            if key.len() != UNTOLD.len() + 64 {
+                self.faults.proofs.entry(worker).or_insert(record.report);
+            }
             if let Some(member) = self.members.get_mut(&worker) {
                 member.faults += 1;
             }
@@ -101,13 +108,23 @@ impl Peer {
         }
     }
 
-    /// Accuses a worker of an own task: tells everybody and re-executes it here too.
-    pub(super) fn raise_fault(&mut self, report: FaultReport) {
-        self.publish(&Gossip::Fault(Box::new(report.clone())));
-        self.on_fault_report(report);
+    /// Accuses a worker of an own task: tells everybody and re-executes it here too. A fault in a
+    /// task that is not for everybody is judged here alone: who would check it needs the payload.
+    pub(super) fn raise_fault(&mut self, report: FaultReport, audience: Audience) {
+        if audience == Audience::Members {
+            self.publish(&Gossip::Fault(Box::new(report.clone())));
+        }
+        self.open_fault(report, audience);
     }
 
     pub(super) fn on_fault_report(&mut self, report: FaultReport) {
+        // No honest node tells of one, and judging it would decipher what a stranger sends.
+        if report.proof.assignment.body.kind != TaskKind::Encryption {
+            self.open_fault(report, Audience::Members);
+        }
+    }
+
+    fn open_fault(&mut self, report: FaultReport, audience: Audience) {
         let key = report_key(&report);
         let worker = report.proof.worker();
         let requester = report.proof.assignment.body.requester;
@@ -133,12 +150,13 @@ impl Peer {
         }
         let missing: BTreeSet<Digest> =
             wanted.into_iter().filter(|d| self.content.get(d).is_none()).collect();
-        self.faults.open.insert(key, OpenReport { report, missing: missing.clone() });
+        let open = OpenReport { report, audience: audience.clone(), missing: missing.clone() };
+        self.faults.open.insert(key, open);
         if missing.is_empty() {
             return self.recheck(key);
         }
         for content in missing {
-            if !self.fetch(content, vec![requester], Waiter::Fault(key)) {
+            if !self.fetch(content, requester, Waiter::Fault(key), Audience::Members) {
                 self.faults.open.remove(&key);
                 return;
             }
@@ -151,7 +169,10 @@ impl Peer {
         match (&report.evidence, body.kind) {
             (
                 Evidence::Payload,
-                TaskKind::Embedding | TaskKind::SemanticMatch | TaskKind::Compression,
+                TaskKind::Embedding
+                | TaskKind::SemanticMatch
+                | TaskKind::Compression
+                | TaskKind::Encryption,
             )
             | (Evidence::History { .. }, TaskKind::VectorInsert) => true,
             (Evidence::Answer { answer, head }, TaskKind::VectorSearch) => {
@@ -197,7 +218,8 @@ impl Peer {
     }
 
     pub(super) fn on_rechecked(&mut self, fault: Digest, outcome: Result<Vec<u8>, String>) {
-        let Some(OpenReport { report, .. }) = self.faults.open.remove(&fault) else { return };
+        let Some(open) = self.faults.open.remove(&fault) else { return };
+        let OpenReport { report, audience, .. } = open;
         self.faults.judged.insert(fault);
         self.faults.judged_order.push_back(fault);
         if self.faults.judged_order.len() > JUDGED_MAX
@@ -219,7 +241,7 @@ impl Peer {
         };
         let (node, task) = (report.proof.worker(), report.proof.task());
         if lied {
-            self.name_liar(node, task, report);
+            self.name_liar(node, task, report, audience);
         } else {
             self.counters.faults_refuted += 1;
             self.event(Event::FaultRefuted { node, task });
@@ -234,14 +256,18 @@ impl Peer {
         answer.is_none_or(|a| a.seq == seq)
     }
 
-    fn name_liar(&mut self, node: NodeId, task: TaskId, report: FaultReport) {
+    fn name_liar(&mut self, node: NodeId, task: TaskId, report: FaultReport, audience: Audience) {
         let was_replica = self.jobs.was_replica(&task);
         let was_requester = report.proof.assignment.body.requester == self.me;
-        let key = [node.0.as_slice(), task.as_bytes()].concat();
+        let told = audience == Audience::Members;
+        let mark: &[u8] = if told { b"" } else { UNTOLD };
+        let key = [mark, node.0.as_slice(), task.as_bytes()].concat();
         if let Some(bank) = &mut self.bank {
             bank.claims.dismiss(&report.proof);
         }
-        self.faults.proofs.entry(node).or_insert_with(|| report.clone());
+        if told {
+            self.faults.proofs.entry(node).or_insert_with(|| report.clone());
+        }
         let record = FaultRecord { report, verified_by: self.me, was_replica, was_requester };
         self.persist(Table::Faults, &key, &record);
         self.faults.named.insert(node);

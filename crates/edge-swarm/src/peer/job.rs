@@ -15,13 +15,13 @@ use edge_ledger::statement::{Assignment, Commit, Reveal, commit_hash};
 
 use super::{
     Alarm, Peer, Purpose, Stored, Timer,
-    content::{Waiter, content_digest},
+    content::{Audience, Waiter, content_digest},
     decode_stored,
 };
 use crate::{
     command::Priority,
     event::Event,
-    io::{Table, Urgency, WorkId},
+    io::{Guarded, Table, Urgency, WorkId},
     message::{CONTENT_BYTES_MAX, DeclineReason, INLINE_BYTES_MAX, Message, Offer},
 };
 
@@ -137,7 +137,13 @@ impl Peer {
     }
 
     /// Why this node would not take a task, if so.
-    fn unwilling(&self, from: &NodeId, pin: &Digest, price: Credits) -> Option<DeclineReason> {
+    fn unwilling(
+        &self,
+        from: &NodeId,
+        kind: TaskKind,
+        pin: &Digest,
+        price: Credits,
+    ) -> Option<DeclineReason> {
         if self.draining.is_some() {
             return Some(DeclineReason::Leaving);
         }
@@ -147,7 +153,17 @@ impl Peer {
         if self.jobs.active >= self.settings.queue_max || self.works_full() {
             return Some(DeclineReason::Busy);
         }
-        if !self.settings.pins.contains(pin) {
+        // A guarded pin is answered for by its nodes alone, and the kind by such a pin alone: whoever
+        // could have something deciphered here would need no key.
+        let can = match kind {
+            TaskKind::Encryption => self.guarded(pin).is_some_and(|g| g.nodes.contains(from)),
+            TaskKind::Embedding
+            | TaskKind::VectorInsert
+            | TaskKind::VectorSearch
+            | TaskKind::SemanticMatch
+            | TaskKind::Compression => self.settings.pins.contains(pin),
+        };
+        if !can {
             return Some(DeclineReason::Pin);
         }
         if price == Credits::ZERO && !self.members.is_trusted(from) {
@@ -160,9 +176,13 @@ impl Peer {
         None
     }
 
+    fn guarded(&self, pin: &Digest) -> Option<&Guarded> {
+        self.settings.guarded.iter().find(|guarded| guarded.pin == *pin)
+    }
+
     pub(super) fn on_offer(&mut self, from: NodeId, offer: Offer) {
         let task = offer.task;
-        if let Some(reason) = self.unwilling(&from, &offer.pin, offer.price) {
+        if let Some(reason) = self.unwilling(&from, offer.kind, &offer.pin, offer.price) {
             return self.send(from, &Message::Decline { task, reason });
         }
         if offer.payload_bytes > CONTENT_BYTES_MAX as u64 {
@@ -194,7 +214,7 @@ impl Peer {
             return;
         }
         let decline = |reason| Message::Decline { task, reason };
-        if let Some(reason) = self.unwilling(&from, &body.pins, body.price) {
+        if let Some(reason) = self.unwilling(&from, body.kind, &body.pins, body.price) {
             return self.send(from, &decline(reason));
         }
         if self.jobs.all.len() >= JOBS_MAX || self.faults.names(&from) {
@@ -230,7 +250,9 @@ impl Peer {
         self.event(Event::Working { task, kind, requester: from });
         self.send(from, &Message::Accepted { task });
         if missing {
-            if !self.fetch(digest, vec![from], Waiter::Job(task)) {
+            // Others who need it ask the requester.
+            let audience = Audience::Only(vec![from]);
+            if !self.fetch(digest, from, Waiter::Job(task), audience) {
                 self.drop_job(task, Some(DeclineReason::Payload));
             }
         } else {
@@ -315,6 +337,15 @@ impl Peer {
             TaskKind::Embedding | TaskKind::SemanticMatch | TaskKind::Compression => {
                 Work::Run { kind, payload }
             }
+            TaskKind::Encryption => {
+                // The pin was judged; it must be the pin of this payload's key.
+                let pin = job.assignment.body.pins;
+                let begins = |g: &Guarded| payload.starts_with(g.key.as_bytes());
+                if !self.guarded(&pin).is_some_and(begins) {
+                    return self.drop_job(task, Some(DeclineReason::Payload));
+                }
+                Work::Run { kind, payload }
+            }
             TaskKind::VectorSearch => {
                 let query: Option<ShardQuery> = codec::decode(&payload).ok();
                 let held = query.is_some_and(|q| self.holds_shard(&q.shard, q.seq_min));
@@ -373,7 +404,7 @@ impl Peer {
         self.jobs.active = self.jobs.active.saturating_sub(1);
         let (requester, kind) = (job.assignment.body.requester, job.assignment.body.kind);
         if result.len() > INLINE_BYTES_MAX {
-            self.content.keep(digest, result);
+            self.content.keep(digest, result, Audience::Only(vec![requester]));
         }
         self.persist(Table::Tasks, &job_key(&task), &(&commit, &reveal));
         if kind == TaskKind::VectorSearch {

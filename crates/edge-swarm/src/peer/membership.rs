@@ -793,14 +793,16 @@ impl Peer {
             .collect()
     }
 
-    /// Members that can take a task with this pin, not named by a fault and thought reachable.
-    pub(super) fn eligible_workers(&self, pin: &Digest) -> Vec<NodeId> {
+    /// Members that say they can take a task with this pin, or any work, not named by a fault and thought reachable.
+    pub(super) fn eligible_workers(&self, pin: Option<&Digest>) -> Vec<NodeId> {
         self.members
             .iter()
             .filter(|(_, m)| {
                 m.faults == 0
                     && !matches!(m.link, Link::Down(_))
-                    && m.advert.as_ref().is_some_and(|a| a.works && a.pins.contains(pin))
+                    && m.advert
+                        .as_ref()
+                        .is_some_and(|a| a.works && pin.is_none_or(|pin| a.pins.contains(pin)))
             })
             .map(|(node, _)| *node)
             .collect()

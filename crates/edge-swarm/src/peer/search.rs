@@ -20,7 +20,7 @@ use edge_ledger::statement::{Assignment, Commit, Reveal, task_id};
 
 use super::{
     Peer, Purpose, Timer,
-    content::content_digest,
+    content::{Audience, content_digest},
     escrow::Funds,
     task::{Part, Stage, TaskRecord, node_view, task_key, worker_record},
 };
@@ -507,10 +507,10 @@ impl Peer {
             return;
         };
         let answer_digest = proof.digest();
-        self.content.keep(digest, payload);
-        self.content.keep(answer_digest, bytes);
+        self.content.keep(digest, payload, Audience::Members);
+        self.content.keep(answer_digest, bytes, Audience::Members);
         let evidence = Evidence::Answer { answer: answer_digest, head };
-        self.raise_fault(FaultReport { proof, evidence });
+        self.raise_fault(FaultReport { proof, evidence }, Audience::Members);
     }
 
     pub(super) fn on_own_search(

@@ -18,14 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Peer, Purpose, Timer,
-    content::{Waiter, content_digest},
+    content::{Audience, Waiter, content_digest},
     escrow::Funds,
 };
 use crate::{
     accept::Assumption,
     command::{
-        Answer, Check, Priority, Refusal, TaskNodeView, TaskRequest, TaskResult, TaskStatus,
-        TaskView,
+        AMONG_MAX, Answer, Check, Priority, Refusal, TaskNodeView, TaskRequest, TaskResult,
+        TaskStatus, TaskView,
     },
     event::Event,
     io::{CallId, Table, Urgency},
@@ -174,6 +174,8 @@ pub(crate) struct Task {
     pub(crate) origin: Origin,
     /// The only possible workers, for tasks of a shard.
     pub(crate) fixed: Option<Vec<NodeId>>,
+    /// The only nodes that may know of it, if not everybody may.
+    among: Option<Vec<NodeId>>,
     pub(crate) want: usize,
     pub(crate) parts: BTreeMap<NodeId, Part>,
     own: Own,
@@ -185,6 +187,16 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// Whether a node may be offered it.
+    fn admits(&self, node: &NodeId) -> bool {
+        self.among.as_ref().is_none_or(|among| among.contains(node))
+    }
+
+    /// Who may have its payload and its results.
+    fn audience(&self) -> Audience {
+        self.among.clone().map_or(Audience::Members, Audience::Only)
+    }
+
     fn offer(&self, id: TaskId, now: Timestamp) -> Offer {
         Offer {
             task: id,
@@ -269,6 +281,15 @@ impl Peer {
             let text = format!("a payload has at most {} MiB", CONTENT_BYTES_MAX >> 20);
             return self.answer(call, Err(Refusal::Invalid(text)));
         }
+        let among = request.among.as_ref().map(Vec::len);
+        if among.is_none() && request.kind == TaskKind::Encryption {
+            let text = "an encryption task says which nodes may have it";
+            return self.answer(call, Err(Refusal::Invalid(text.into())));
+        }
+        if among.is_some_and(|nodes| nodes > AMONG_MAX) {
+            let text = format!("a task is limited to {AMONG_MAX} nodes at most");
+            return self.answer(call, Err(Refusal::Invalid(text)));
+        }
         if self.draining.is_some() {
             let text = "this node is shutting down".into();
             return self.answer(call, Err(Refusal::Refused(text)));
@@ -313,6 +334,7 @@ impl Peer {
             started: self.now,
             origin,
             fixed,
+            among: request.among,
             want,
             parts: BTreeMap::new(),
             own: Own::No,
@@ -321,7 +343,7 @@ impl Peer {
             decided: None,
             closed: false,
         };
-        self.content.keep(digest, request.payload);
+        self.content.keep(digest, request.payload, task.audience());
         self.tasks.all.insert(id, task);
         self.tasks.undecided += 1;
         self.event(Event::TaskStarted { task: id, kind: request.kind });
@@ -450,7 +472,9 @@ impl Peer {
                 if let Some(part) = self.part_mut(task, &from) {
                     part.reveal = Some(reveal);
                 }
-                self.fetch(digest, vec![from], Waiter::Result { task, worker: from });
+                let audience = self.tasks.all.get(&task).map(Task::audience);
+                let audience = audience.unwrap_or(Audience::Only(Vec::new()));
+                self.fetch(digest, from, Waiter::Result { task, worker: from }, audience);
             }
         }
     }
@@ -855,8 +879,15 @@ impl Peer {
         task.parts.values().any(open)
             || match &task.fixed {
                 Some(fixed) => fixed.iter().any(fresh),
-                None => self.eligible_workers(&task.pin).iter().any(fresh),
+                None => self.candidates(task).iter().any(fresh),
             }
+    }
+
+    /// Who may be offered a task: those who say that they can, or those it is limited to, whose keys
+    /// nobody tells of.
+    fn candidates(&self, task: &Task) -> Vec<NodeId> {
+        let pin = task.among.is_none().then_some(&task.pin);
+        self.eligible_workers(pin).into_iter().filter(|node| task.admits(node)).collect()
     }
 
     /// Whether a node of the same owner could still take the task.
@@ -865,7 +896,7 @@ impl Peer {
         let fresh = |n: &NodeId| self.members.is_trusted(n) && !task.parts.contains_key(n);
         match &task.fixed {
             Some(fixed) => fixed.iter().any(fresh),
-            None => self.eligible_workers(&task.pin).iter().any(fresh),
+            None => self.candidates(task).iter().any(fresh),
         }
     }
 
@@ -887,7 +918,7 @@ impl Peer {
         // One spare bid, so that a decline costs no round trip.
         let wanted = (missing + 1).saturating_sub(open);
         let mut candidates: Vec<NodeId> = self
-            .eligible_workers(&task.pin)
+            .candidates(task)
             .into_iter()
             .filter(|n| !task.parts.contains_key(n))
             .filter(|n| task.price > Credits::ZERO || self.members.is_trusted(n))
@@ -915,7 +946,10 @@ impl Peer {
 
     fn assign(&mut self, id: TaskId, worker: NodeId, escrow: Option<EscrowId>) {
         let now = self.now;
-        let Some(price) = self.tasks.all.get(&id).map(|t| t.price) else { return };
+        let Some(price) = self.tasks.all.get(&id).filter(|t| t.admits(&worker)).map(|t| t.price)
+        else {
+            return;
+        };
         self.draw(escrow, price);
         let Some(task) = self.tasks.all.get_mut(&id) else { return };
         let body = Assignment {
@@ -1056,17 +1090,18 @@ impl Peer {
         let Some(task) = self.tasks.all.get(&id) else { return };
         let Some(proof) = task.parts.get(&worker).and_then(Part::proof) else { return };
         let (payload_digest, payload, origin) = (task.digest, task.payload.clone(), task.origin);
-        self.content.keep(payload_digest, payload);
+        let audience = task.audience();
+        self.content.keep(payload_digest, payload, audience.clone());
         let evidence = match origin {
             Origin::Append { shard, seq } => {
                 let history = self.history_before(&shard, seq);
                 let digest = content_digest(&history);
-                self.content.keep(digest, history);
+                self.content.keep(digest, history, Audience::Members);
                 Evidence::History { history: digest }
             }
             Origin::Call(_) | Origin::Nobody => Evidence::Payload,
         };
-        self.raise_fault(FaultReport { proof, evidence });
+        self.raise_fault(FaultReport { proof, evidence }, audience);
     }
 
     /// Results that came after the decision are judged like the others.

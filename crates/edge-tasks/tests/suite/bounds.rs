@@ -3,6 +3,10 @@
 use edge_base::codec;
 use edge_index::{DIM_MAX, PAYLOAD_BYTES_MAX};
 use edge_tasks::compression::{COMPRESSED_BYTES_MAX, CompressionPayload, DATA_BYTES_MAX};
+use edge_tasks::encryption::{
+    DATA_BYTES_MAX as CLEAR_BYTES_MAX, EncryptionPayload, Operation, REQUEST_BYTES,
+    SEALED_BYTES_MAX,
+};
 use edge_tasks::matching::{EXAMPLES_MAX, TEMPERATURE};
 use edge_tasks::{
     ANSWER_BYTES_MAX, EmbeddingPayload, EmbeddingResult, Example, FILTER_BYTES_MAX,
@@ -71,6 +75,33 @@ fn bytes_of_compressions() {
     assert_eq!(most.output_bytes_max as usize, DATA_BYTES_MAX);
     let more = DATA_BYTES_MAX as u32 + 1;
     assert!(!check(CompressionPayload { output_bytes_max: more, ..most }));
+}
+
+#[test]
+fn bytes_of_encryptions() {
+    let check = |operation, bytes| {
+        let (key, request) = (edge_base::Digest::default(), [0; REQUEST_BYTES]);
+        let payload = EncryptionPayload { key, operation, request, data: vec![0; bytes] };
+        assert_eq!(payload.check().is_ok(), EncryptionPayload::decode(&payload.encode()).is_ok());
+        payload.check()
+    };
+    assert_eq!(check(Operation::Encrypt, 0), Ok(()));
+    assert_eq!(check(Operation::Encrypt, CLEAR_BYTES_MAX), Ok(()));
+    assert_eq!(check(Operation::Decrypt, SEALED_BYTES_MAX), Ok(()));
+    for (operation, bytes, limit) in [
+        (Operation::Encrypt, CLEAR_BYTES_MAX + 1, CLEAR_BYTES_MAX),
+        (Operation::Decrypt, SEALED_BYTES_MAX + 1, SEALED_BYTES_MAX),
+        (Operation::Encrypt, (64 << 20) + 1, CLEAR_BYTES_MAX),
+    ] {
+        let what = "the data";
+        assert_eq!(check(operation, bytes), Err(TaskError::TooLarge { what, bytes, limit }));
+    }
+    // An announced length that nothing backs, and a third operation.
+    let start = [0; 32];
+    let request = [7; REQUEST_BYTES];
+    let huge = [&start[..], &[0], &request, &[0xff, 0xff, 0xff, 0xff, 0x0f], &[1; 100]].concat();
+    assert!(EncryptionPayload::decode(&huge).is_err());
+    assert!(EncryptionPayload::decode(&[&start[..], &[2], &request, &[0]].concat()).is_err());
 }
 
 #[test]

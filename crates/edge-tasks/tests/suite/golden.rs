@@ -5,10 +5,12 @@
 use edge_base::shard::{AppendResult, LogEntry, score_key};
 use edge_base::{Digest, RecordId, Verdict, codec};
 use edge_tasks::compression::{CompressionPayload, ENCODER, Operation};
+use edge_tasks::encryption::{self, EncryptionPayload};
 use edge_tasks::{
     EmbeddingPayload, EmbeddingResult, Example, Layout, MatchPayload, MatchResult, Metric,
-    RecordBody, Storage, VectorQuery, compression_pin, default_layout, default_model, match_pin,
-    normalised, pin_of, pins, record_id_for_key, record_id_for_text, score_from_key, shard_pin,
+    RecordBody, Storage, VectorQuery, compression_pin, default_layout, default_model,
+    encryption_pin, match_pin, normalised, pin_of, pins, record_id_for_key, record_id_for_text,
+    score_from_key, shard_pin,
 };
 
 const MODEL: Digest = Digest([0xab; 32]);
@@ -61,6 +63,20 @@ fn compressions_have_their_bytes() {
     let version = lock.split("name = \"ruzstd\"\nversion = \"").nth(1).expect("it is a dependency");
     let version = version.split('"').next().unwrap_or_default();
     assert!(ENCODER.starts_with(&format!("ruzstd {version}, ")), "{version}: a new ENCODER");
+}
+
+/// It begins with the key's id: nodes decide by that whose tasks they take.
+#[test]
+fn encryptions_have_their_bytes() {
+    let payload = EncryptionPayload {
+        key: MODEL,
+        operation: encryption::Operation::Decrypt,
+        request: *b"0123456789abcdef",
+        data: b"abc".to_vec(),
+    };
+    let expected = bytes(&[&[0xab; 32], b"\x01", b"0123456789abcdef", b"\x03abc"]);
+    assert_eq!(payload.encode(), expected);
+    assert_eq!(EncryptionPayload::decode(&expected), Ok(payload));
 }
 
 #[test]
@@ -120,6 +136,7 @@ fn pins_name_model_tokenizer_and_arithmetic() {
     assert_ne!(pin, shard_pin());
     assert_ne!(pin, pin_of(&MODEL));
     assert!(!pins().contains(&pin_of(&MODEL)));
+    assert_ne!(encryption_pin(&MODEL), encryption_pin(&Digest::default()));
     assert_eq!(default_layout().model, default_model());
     assert_eq!((default_layout().dim, default_layout().exact_below), (256, 10_000));
 }

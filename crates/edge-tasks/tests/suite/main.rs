@@ -4,6 +4,7 @@
 
 mod bounds;
 mod check;
+mod encryption;
 mod golden;
 mod lies;
 mod matching;

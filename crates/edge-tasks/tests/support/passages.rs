@@ -6,6 +6,7 @@ use std::sync::Arc;
 use edge_base::shard::{LogBatch, ShardQuery};
 use edge_base::{Digest, Hasher, ShardId, TaskKind, Work, codec};
 use edge_tasks::compression::CompressionPayload;
+use edge_tasks::encryption::{EncryptionKey, EncryptionPayload, Keyring, Operation, REQUEST_BYTES};
 use edge_tasks::{
     EmbeddingPayload, EmbeddingResult, Example, Executor, MatchPayload, MatchResult, Metric,
     RecordBody, TaskError, VectorQuery, default_layout, default_model, record_id_for_text,
@@ -26,12 +27,15 @@ const LABELS: [&str; 8] = [
 ];
 
 /// The kinds of work, in the order of [`sections`].
-pub(crate) const SECTIONS: [&str; 5] =
-    ["embedding", "semantic_match", "vector_insert", "vector_search", "compression"];
+pub(crate) const SECTIONS: [&str; 6] =
+    ["embedding", "semantic_match", "vector_insert", "vector_search", "compression", "encryption"];
 
 /// One digest for each of [`SECTIONS`], over all results of the kind.
-pub(crate) fn sections() -> Result<[Digest; 5], TaskError> {
-    let executor = Executor::new();
+pub(crate) fn sections() -> Result<[Digest; 6], TaskError> {
+    let key = EncryptionKey::new(zeroize::Zeroizing::new([5; 32]));
+    let mut keys = Keyring::default();
+    keys.insert("sample", key.clone()).expect("invariant: it is the first");
+    let executor = Executor::new().with_keys(keys);
     let texts: Vec<&str> = PASSAGES.lines().collect();
     let mut hashers = SECTIONS.map(Hasher::new);
     let vectors = embed(&executor, &texts, &mut hashers[0])?;
@@ -65,6 +69,15 @@ pub(crate) fn sections() -> Result<[Digest; 5], TaskError> {
         hashers[4].update_framed(&less);
         let back = compressed(&executor, CompressionPayload::decompress(less, None))?;
         hashers[4].update_framed(&back);
+    }
+    for (data, n) in [PASSAGES.as_bytes(), texts[7].as_bytes(), b""].into_iter().zip(0..) {
+        let (operation, request) = (Operation::Encrypt, [n; REQUEST_BYTES]);
+        let clear = EncryptionPayload { key: key.id(), operation, request, data: data.to_vec() };
+        let sealed = run(&executor, TaskKind::Encryption, clear.encode())?;
+        hashers[5].update_framed(&sealed);
+        let back = EncryptionPayload { operation: Operation::Decrypt, data: sealed, ..clear };
+        let opened = run(&executor, TaskKind::Encryption, back.encode())?;
+        hashers[5].update_framed(&opened);
     }
     Ok(hashers.map(Hasher::finish))
 }

@@ -1,0 +1,446 @@
+//! A few peers on an instant network with an instant disk: the protocol without faults of the
+//! network. Execution is a stand-in (a hash of the payload); `edge-sim` runs the real one.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use edge_base::{
+    Credits, Digest, Micros, NodeId, RecordId, SecretKey, TaskKind, Timestamp, Verdict, Verifier,
+    Work, codec,
+    shard::{AppendResult, LogBatch, LogEntry, ShardAnswer, ShardHit, ShardQuery},
+};
+use edge_ledger::{Genesis, Network};
+use edge_swarm::{
+    Answer, Command, Event, Guarded, Input, Output, Peer, Refusal, Settings, Stored, Table, Ticket,
+    command::{Change, Priority, TaskRequest},
+    message::{Message, decode_message},
+};
+
+pub(crate) const PIN: Digest = Digest([9; 32]);
+
+/// A shard as the stand-in executes it: records in order, the root is a hash of them.
+pub(crate) type Rows = BTreeMap<RecordId, Digest>;
+
+pub(crate) fn root(rows: &Rows) -> Digest {
+    Digest::of_value("root", rows)
+}
+
+pub(crate) struct Node {
+    pub(crate) peer: Option<Peer>,
+    pub(crate) key: SecretKey,
+    pub(crate) disk: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>,
+    pub(crate) shards: BTreeMap<edge_base::ShardId, (u64, Rows)>,
+    pub(crate) snapshots: BTreeMap<edge_base::ShardId, (u64, Rows)>,
+    /// Batches executed.
+    pub(crate) appends: usize,
+    /// A snapshot is of another log: the first batch after it does not continue it.
+    pub(crate) foreign_snapshot: bool,
+    pub(crate) answers: BTreeMap<u64, Result<Answer, Refusal>>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) lies: bool,
+    pub(crate) guarded: Vec<Guarded>,
+    /// Payloads of pure tasks that were executed here.
+    pub(crate) ran: Vec<Arc<[u8]>>,
+    pub(crate) wake: Timestamp,
+    pub(crate) sent_away: usize,
+}
+
+impl Node {
+    pub(crate) fn stored(&self) -> Stored {
+        let mut stored = Stored::default();
+        for (table, rows) in &self.disk {
+            if *table != Table::Log {
+                let rows = rows.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+                stored.rows.insert(*table, rows);
+            }
+        }
+        stored
+    }
+
+    pub(crate) fn execute(&mut self, work: &Work) -> Result<Vec<u8>, String> {
+        let lie = |mut bytes: Vec<u8>| {
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+            bytes
+        };
+        match work {
+            Work::Run { payload, .. } => {
+                self.ran.push(payload.clone());
+                let truth = Digest::of_value("run", &payload[..]).0.to_vec();
+                Ok(if self.lies { lie(truth) } else { truth })
+            }
+            Work::Append { payload } => {
+                self.appends += 1;
+                let foreign = std::mem::take(&mut self.foreign_snapshot);
+                let batch: LogBatch = codec::decode(payload).map_err(|e| e.to_string())?;
+                let (seq, rows) = self.shards.entry(batch.shard).or_default();
+                if batch.seq != *seq + 1 || foreign {
+                    return Err(format!("batch {} after {seq}", batch.seq));
+                }
+                *seq = batch.seq;
+                apply(rows, &batch.entries);
+                let result = codec::encode(&AppendResult { seq: batch.seq, root: root(rows) });
+                Ok(if self.lies { lie(result) } else { result })
+            }
+            Work::Search { payload } => {
+                let query: ShardQuery = codec::decode(payload).map_err(|e| e.to_string())?;
+                let (seq, rows) = self.shards.get(&query.shard).ok_or("no shard")?;
+                let hits = rows
+                    .keys()
+                    .take(query.k as usize)
+                    .map(|id| ShardHit {
+                        id: *id,
+                        score: if self.lies { 8 } else { 7 },
+                        body: vec![],
+                        proof: vec![],
+                    })
+                    .collect();
+                Ok(codec::encode(&ShardAnswer {
+                    shard: query.shard,
+                    seq: *seq,
+                    root: root(rows),
+                    exact: true,
+                    rows_visited: rows.len() as u64,
+                    rows: rows.len() as u64,
+                    hits,
+                }))
+            }
+            Work::CheckAnswer { answer, root, .. } => {
+                let answer: ShardAnswer = codec::decode(answer).map_err(|e| e.to_string())?;
+                let fine = answer.root == *root && answer.hits.iter().all(|h| h.score == 7);
+                let verdict =
+                    if fine { Verdict::Holds } else { Verdict::False("a wrong score".into()) };
+                Ok(codec::encode(&verdict))
+            }
+            Work::Replay { history, payload } => {
+                let history: Vec<Vec<LogEntry>> =
+                    codec::decode(history).map_err(|e| e.to_string())?;
+                let batch: LogBatch = codec::decode(payload).map_err(|e| e.to_string())?;
+                let mut rows = Rows::new();
+                history.iter().for_each(|entries| apply(&mut rows, entries));
+                apply(&mut rows, &batch.entries);
+                Ok(codec::encode(&AppendResult { seq: batch.seq, root: root(&rows) }))
+            }
+            Work::Restore { shard, seq, .. } => {
+                self.shards.remove(shard);
+                let found = self.snapshots.get(shard).filter(|(at, _)| at <= seq).cloned();
+                let result = found.map(|(seq, rows)| {
+                    let root = root(&rows);
+                    self.shards.insert(*shard, (seq, rows));
+                    AppendResult { seq, root }
+                });
+                if result.is_none() {
+                    self.snapshots.remove(shard);
+                }
+                Ok(codec::encode(&result))
+            }
+            Work::Drop { shard } => {
+                self.shards.remove(shard);
+                Ok(vec![])
+            }
+        }
+    }
+}
+
+pub(crate) fn apply(rows: &mut Rows, entries: &[LogEntry]) {
+    for entry in entries {
+        match entry.record {
+            Some(record) => rows.insert(entry.id, record),
+            None => rows.remove(&entry.id),
+        };
+    }
+}
+
+pub(crate) enum Parcel {
+    Input(usize, Input),
+}
+
+pub(crate) struct Net {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) now: Timestamp,
+    pub(crate) mail: VecDeque<Parcel>,
+    pub(crate) next_call: u64,
+    /// Offers that get lost from now on.
+    pub(crate) lose_offers: usize,
+    /// Whether what is delivered is remembered.
+    pub(crate) records: bool,
+    /// What nodes were sent, told and asked by others.
+    pub(crate) delivered: Vec<(usize, Vec<u8>)>,
+}
+
+impl Net {
+    /// A founder alone.
+    pub(crate) fn new() -> Self {
+        let key = SecretKey::from_seed([1; 32]);
+        let grant = Credits::from_whole(1_000_000).unwrap();
+        let genesis = Genesis::new(Network::Test, key.node_id(), grant, "test", [0; 32]).unwrap();
+        let (now, mail) = (Timestamp(1), VecDeque::new());
+        let mut net = Net {
+            nodes: vec![],
+            now,
+            mail,
+            next_call: 0,
+            lose_offers: 0,
+            records: false,
+            delivered: vec![],
+        };
+        net.add(key, Peer::found(&genesis));
+        net
+    }
+
+    pub(crate) fn add(&mut self, key: SecretKey, writes: Vec<edge_swarm::Write>) -> usize {
+        let mut disk: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>> = BTreeMap::new();
+        for write in writes {
+            disk.entry(write.table).or_default().insert(write.key, write.value.unwrap());
+        }
+        let node = Node {
+            peer: None,
+            key,
+            disk,
+            shards: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            appends: 0,
+            foreign_snapshot: false,
+            answers: BTreeMap::new(),
+            events: vec![],
+            lies: false,
+            guarded: vec![],
+            ran: vec![],
+            wake: Timestamp(u64::MAX),
+            sent_away: 0,
+        };
+        self.nodes.push(node);
+        let index = self.nodes.len() - 1;
+        self.start(index);
+        index
+    }
+
+    pub(crate) fn start(&mut self, index: usize) {
+        let settings = Settings {
+            addresses: vec![format!("/memory/{index}")],
+            pins: vec![PIN],
+            guarded: self.nodes[index].guarded.clone(),
+            shard_pin: PIN,
+            shard_rows: 40,
+            ..Settings::default()
+        };
+        let node = &mut self.nodes[index];
+        let seed = [index as u8 + 1; 32];
+        let peer = Peer::new(
+            node.key.clone(),
+            settings,
+            node.stored(),
+            Verifier::strict(),
+            seed,
+            self.now,
+        );
+        node.shards.clear();
+        node.peer = Some(peer.unwrap());
+        self.drain(index);
+        for other in 0..self.nodes.len() {
+            if other != index && self.nodes[other].peer.is_some() {
+                let (a, b) = (self.nodes[index].key.node_id(), self.nodes[other].key.node_id());
+                self.input(index, Input::Connected { node: b });
+                self.input(other, Input::Connected { node: a });
+            }
+        }
+    }
+
+    pub(crate) fn kill(&mut self, index: usize) {
+        self.nodes[index].peer = None;
+        let gone = self.nodes[index].key.node_id();
+        for other in 0..self.nodes.len() {
+            self.input(other, Input::Disconnected { node: gone });
+        }
+    }
+
+    pub(crate) fn id(&self, index: usize) -> NodeId {
+        self.nodes[index].key.node_id()
+    }
+
+    pub(crate) fn index_of(&self, node: &NodeId) -> Option<usize> {
+        self.nodes.iter().position(|n| n.key.node_id() == *node && n.peer.is_some())
+    }
+
+    pub(crate) fn input(&mut self, index: usize, input: Input) {
+        self.mail.push_back(Parcel::Input(index, input));
+    }
+
+    pub(crate) fn drain(&mut self, index: usize) {
+        while let Some(output) = self.nodes[index].peer.as_mut().and_then(Peer::poll) {
+            self.output(index, output);
+        }
+    }
+
+    pub(crate) fn output(&mut self, index: usize, output: Output) {
+        let from = self.nodes[index].key.node_id();
+        match output {
+            Output::Persist(write) => {
+                let table = self.nodes[index].disk.entry(write.table).or_default();
+                match write.value {
+                    Some(value) => table.insert(write.key, value),
+                    None => table.remove(&write.key),
+                };
+            }
+            Output::Send { to, frame } => {
+                let message = decode_message(&frame);
+                if self.lose_offers > 0 && matches!(message, Ok(Message::Offer(_))) {
+                    self.lose_offers -= 1;
+                    return;
+                }
+                if let Some(to) = self.index_of(&to) {
+                    self.input(to, Input::Frame { from, bytes: frame });
+                }
+            }
+            Output::Publish { frame } => {
+                for other in 0..self.nodes.len() {
+                    if other != index && self.nodes[other].peer.is_some() {
+                        self.input(other, Input::Published { bytes: frame.clone() });
+                    }
+                }
+            }
+            Output::Execute { work, what, .. } => {
+                let outcome = self.nodes[index].execute(&what);
+                self.input(index, Input::Executed { work, outcome });
+            }
+            Output::Load { load, table, key } => {
+                let value = self.nodes[index].disk.get(&table).and_then(|t| t.get(&key)).cloned();
+                self.input(index, Input::Loaded { load, value });
+            }
+            Output::Answer { call, answer } => {
+                self.nodes[index].answers.insert(call, answer);
+            }
+            Output::Event(event) => self.nodes[index].events.push(event),
+            Output::WakeAt(at) => self.nodes[index].wake = at,
+            Output::Disconnect { node } => {
+                self.nodes[index].sent_away += 1;
+                self.input(index, Input::Disconnected { node });
+            }
+            Output::CancelWork { .. } | Output::Keep { .. } | Output::Ban { .. } => {}
+        }
+    }
+
+    /// Delivers everything that is under way, without time passing.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..200_000 {
+            let Some(Parcel::Input(index, input)) = self.mail.pop_front() else { return };
+            let now = self.now;
+            if let (true, Input::Frame { bytes, .. } | Input::Published { bytes }) =
+                (self.records, &input)
+            {
+                self.delivered.push((index, bytes.clone()));
+            }
+            if let Some(peer) = &mut self.nodes[index].peer {
+                peer.handle(now, input);
+                self.drain(index);
+            }
+        }
+        panic!("the pool does not come to rest");
+    }
+
+    /// Lets time pass, in the steps the peers ask for.
+    pub(crate) fn run(&mut self, time: Micros) {
+        let end = self.now + time;
+        self.settle();
+        loop {
+            let next = self.nodes.iter().filter(|n| n.peer.is_some()).map(|n| n.wake).min();
+            let next = next.unwrap_or(end).max(self.now + Micros(1));
+            if next > end {
+                break;
+            }
+            self.now = next;
+            for index in 0..self.nodes.len() {
+                if self.nodes[index].peer.is_some() && self.nodes[index].wake <= next {
+                    self.input(index, Input::Tick);
+                }
+            }
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn call(&mut self, index: usize, command: Command) -> u64 {
+        self.next_call += 1;
+        let call = self.next_call;
+        self.input(index, Input::Command { call, command });
+        call
+    }
+
+    pub(crate) fn ask(&mut self, index: usize, command: Command) -> Result<Answer, Refusal> {
+        let call = self.call(index, command);
+        for _ in 0..400 {
+            self.settle();
+            if let Some(answer) = self.nodes[index].answers.remove(&call) {
+                return answer;
+            }
+            self.run(Micros::from_millis(100));
+        }
+        panic!("no answer");
+    }
+
+    pub(crate) fn join(&mut self, owner: bool) -> usize {
+        let invite = Command::Invite { owner, credits: Credits::ZERO };
+        let Ok(Answer::Ticket(text)) = self.ask(0, invite) else { panic!("no ticket") };
+        let ticket: Ticket = text.parse().unwrap();
+        let key = SecretKey::from_seed([self.nodes.len() as u8 + 1; 32]);
+        let index = self.add(key, Peer::join(&ticket));
+        self.run(Micros::from_secs(3));
+        index
+    }
+
+    pub(crate) fn submit(&mut self, text: &str) -> Result<Answer, Refusal> {
+        let request = TaskRequest {
+            kind: TaskKind::Embedding,
+            payload: Arc::from(text.as_bytes()),
+            pin: PIN,
+            units: 1_000,
+            priority: Priority::Normal,
+            remaining: Micros::from_secs(30),
+            price_max: None,
+            among: None,
+        };
+        self.ask(0, Command::Submit(request))
+    }
+
+    pub(crate) fn append(&mut self, from: u8, to: u8) -> Result<Answer, Refusal> {
+        let changes = (from..to)
+            .map(|i| Change {
+                entry: LogEntry { id: RecordId(Digest([i; 32])), record: Some(Digest::of(&[i])) },
+                body: vec![i],
+            })
+            .collect();
+        self.ask(0, Command::Append { collection: "docs".into(), changes, units: 1_000 })
+    }
+
+    pub(crate) fn search(&mut self) -> edge_swarm::command::SearchView {
+        let command = Command::Search {
+            collection: "docs".into(),
+            k: 5,
+            query: vec![],
+            units: 10,
+            remaining: Micros::from_secs(20),
+        };
+        match self.ask(0, command) {
+            Ok(Answer::Found(view)) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn balances(&mut self, index: usize) -> edge_swarm::command::BalanceView {
+        match self.ask(index, Command::Balance { account: None }) {
+            Ok(Answer::Balance(view)) => view,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn conserved(&mut self, index: usize) {
+        match self.ask(index, Command::VerifyLedger) {
+            Ok(Answer::Ledger(view)) => assert!(view.conserved, "{view:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
