@@ -75,7 +75,7 @@ impl StaticModel {
     }
 
     /// What brings the embeddings of all-MiniLM-L6-v2, which this model was distilled from, into its space:
-    /// the file [`crate::EncoderFiles::projection`] of an encoder whose vectors are to compare with those of
+    /// the file `edge_projection_f32.bin` of an encoder ([`crate::EncoderFiles`]) whose vectors are to compare with those of
     /// this model. `[384, 256]` little-endian f32, row-major.
     pub fn teacher_projection() -> &'static [u8] {
         TEACHER_PROJECTION
