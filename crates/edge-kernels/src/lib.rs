@@ -38,6 +38,7 @@
 //! - Deliberately absent: `mul_add` (but in `fast`), `Iterator::sum`, platform `libm`, relaxed SIMD,
 //!   threads, I/O.
 
+pub mod backend;
 pub mod canon;
 pub mod codes;
 pub mod conformance;

@@ -43,6 +43,7 @@ mod platform;
 mod runtime;
 mod snapshots;
 pub mod store;
+mod threads;
 pub mod workers;
 
 pub use jobs::Jobs;

@@ -1,12 +1,14 @@
 //! What this node embeds for itself: questions, and hits that are
 //! ranked again. Nobody compares these vectors, so the fast arithmetic will do, and all cores.
 
-use std::{sync::Arc, thread};
+use std::sync::Arc;
 
 use edge_embed::{EmbedError, Model};
+use edge_kernels::backend::{Backend, map};
 use edge_swarm::Refusal;
 
 use super::{Hit, check_text};
+use crate::threads::all_cores;
 
 /// Of what a search found at least this many hits are ranked again.
 pub const RERANKED: u32 = 50;
@@ -19,37 +21,35 @@ pub(super) async fn embed(
     for text in &texts {
         check_text(text).map_err(|why| Refusal::Invalid(format!("the text: {why}")))?;
     }
-    match tokio::task::spawn_blocking(move || on_all_cores(&*model, &texts)).await {
+    match tokio::task::spawn_blocking(move || embed_on(all_cores(), &*model, &texts)).await {
         Ok(Ok(vectors)) => Ok(vectors),
         Ok(Err(error)) => Err(Refusal::Invalid(error.to_string())),
         Err(error) => Err(Refusal::Failed(error.to_string())),
     }
 }
 
-fn on_all_cores(model: &dyn Model, texts: &[String]) -> Result<Vec<Vec<f32>>, EmbedError> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(texts.len()).max(1);
-    // Every so manieth text: long and short ones are spread over the threads.
-    let part = |first: usize| {
-        let texts: Vec<&str> =
-            texts.iter().skip(first).step_by(threads).map(String::as_str).collect();
+/// In parts of a few texts of about one length each, the longest first.
+fn embed_on(
+    backend: &dyn Backend,
+    model: &dyn Model,
+    texts: &[String],
+) -> Result<Vec<Vec<f32>>, EmbedError> {
+    const PART: usize = 4;
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|n| std::cmp::Reverse(texts[*n].len()));
+    let parts: Vec<&[usize]> = order.chunks(PART).collect();
+    let embedded = map(backend, parts.len(), |part| {
+        let texts: Vec<&str> = parts[part].iter().map(|n| texts[*n].as_str()).collect();
         let mut vectors = Vec::new();
         model.embed_fast(&texts, &mut vectors).map(|()| vectors)
-    };
-    let parts: Vec<Vec<f32>> = if threads == 1 {
-        vec![part(0)?]
-    } else {
-        thread::scope(|scope| {
-            let part = &part;
-            let handles: Vec<_> = (0..threads).map(|n| scope.spawn(move || part(n))).collect();
-            let join = |handle: thread::ScopedJoinHandle<'_, _>| {
-                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            handles.into_iter().map(join).collect::<Result<_, _>>()
-        })?
-    };
-    let dim = model.dim().max(1);
-    let row = |n: usize| parts[n % threads][n / threads * dim..][..dim].to_vec();
-    Ok((0..texts.len()).map(row).collect())
+    });
+    let mut out = vec![Vec::new(); texts.len()];
+    for (part, vectors) in parts.iter().zip(embedded) {
+        for (n, vector) in part.iter().zip(vectors?.chunks_exact(model.dim().max(1))) {
+            out[*n] = vector.to_vec();
+        }
+    }
+    Ok(out)
 }
 
 /// Orders hits by how near their texts are to the question's for a model: scores are the cosines by that
@@ -80,6 +80,7 @@ pub(super) async fn rerank(
 mod tests {
     use edge_base::{Digest, RecordId};
     use edge_embed::Registry;
+    use edge_kernels::backend::Serial;
 
     use super::*;
 
@@ -88,10 +89,11 @@ mod tests {
     }
 
     #[test]
-    fn texts_keep_their_places_on_any_number_of_threads() {
+    fn texts_keep_their_places_on_every_backend() {
         for count in [1, 2, 7, 60] {
-            let texts: Vec<String> = (0..count).map(|n| format!("text number {n}")).collect();
-            let vectors = on_all_cores(&*model(), &texts).unwrap();
+            let texts: Vec<String> = (0..count).map(|n| "text ".repeat(n % 9) + "number").collect();
+            let vectors = embed_on(all_cores(), &*model(), &texts).unwrap();
+            assert_eq!(vectors, embed_on(&Serial, &*model(), &texts).unwrap());
             for (text, vector) in texts.iter().zip(&vectors) {
                 let mut alone = Vec::new();
                 model().embed_fast(&[text], &mut alone).unwrap();
