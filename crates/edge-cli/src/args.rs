@@ -331,7 +331,8 @@ Texts are embedded by one model for good; who searches needs it, too (`edge-net 
 
 Examples:
   edge-net collection create notes
-  edge-net collection create notes --model all-minilm-l6-v2")]
+  edge-net collection create notes --model all-minilm-l6-v2
+  edge-net collection create notes --storage binary      a bit a number instead of a byte: less recall, slower")]
     Create {
         /// Its name
         name: String,

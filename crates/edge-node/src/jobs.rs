@@ -221,7 +221,10 @@ impl Jobs {
     fn no_model(&self, name: &str) -> Refusal {
         let known: Vec<&str> = self.node.models().names().map(|(name, _)| name).collect();
         let known = known.join(", ");
-        Refusal::NotFound(format!("there is no model {name} at this node; there are: {known}"))
+        Refusal::NotFound(format!(
+            "there is no model {name} at this node; there are: {known}; `edge-net model add` adds one, which \
+             a running node has after a restart"
+        ))
     }
 
     /// A model of this node by its name; the default one without.
@@ -395,7 +398,12 @@ impl Jobs {
             }
         };
         let Some(model) = self.node.models().get(&asks).cloned() else {
-            return Err(self.no_model(&asks.short()));
+            return Err(Refusal::NotFound(format!(
+                "the texts of collection {collection:?} were embedded by model {}, which this node has not \
+                 got: take its file from a node that has it (`edge-net model ls` there), `edge-net model \
+                 add FILE` here, and start the node again",
+                asks.short()
+            )));
         };
         // Nobody compares a query's vector, and two strangers would make it for pay.
         let vectors = here::embed(model, vec![text.to_owned()]).await?;

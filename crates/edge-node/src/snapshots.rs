@@ -87,6 +87,9 @@ impl Write for Roomy<'_> {
 }
 
 fn map(file: &File) -> io::Result<Mapping> {
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     // SAFETY: the file is private to this node, whose folder is locked, and is replaced by renaming, never
     // written to after it got its name; the module's text says what it means if somebody else does.
     let map = unsafe { Mmap::map(file)? };
@@ -118,7 +121,10 @@ impl Snapshots for SnapshotFolder {
     }
 
     fn load(&self, shard: &ShardId) -> Option<Mapping> {
-        map(&File::open(self.file(shard)).ok()?).ok()
+        let path = self.file(shard);
+        // Opening a pipe would wait for whoever writes to it.
+        let is_file = fs::metadata(&path).is_ok_and(|meta| meta.is_file());
+        is_file.then(|| map(&File::open(path).ok()?).ok()).flatten()
     }
 
     fn remove(&self, shard: &ShardId) {
@@ -135,11 +141,15 @@ pub(crate) struct SnapshotTaker {
 }
 
 impl SnapshotTaker {
-    pub(crate) fn start(executor: Arc<TaskExecutor>) -> Self {
+    /// `data` is the data folder.
+    pub(crate) fn start(executor: Arc<TaskExecutor>, data: &Path) -> Self {
+        let folder = data.join(FOLDER);
         let (stop, stopped) = channel();
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
-            .spawn(move || Taking { executor, seen: BTreeMap::new(), failed: None }.run(&stopped))
+            .spawn(move || {
+                Taking { executor, seen: BTreeMap::new(), failed: None, folder }.run(&stopped)
+            })
             .expect("invariant: a thread can be started while the node starts");
         SnapshotTaker { stop, thread }
     }
@@ -158,6 +168,7 @@ struct Taking {
     seen: BTreeMap<ShardId, u64>,
     /// What the last failure said: the same is not logged again.
     failed: Option<String>,
+    folder: PathBuf,
 }
 
 impl Taking {
@@ -216,6 +227,7 @@ impl Taking {
                 let text = error.to_string();
                 if self.failed.as_ref() != Some(&text) {
                     tracing::warn!(
+                        folder = %self.folder.display(),
                         shard = %shard.short(),
                         error = text,
                         "no snapshot of a shard: the next start applies its log, which takes longer"

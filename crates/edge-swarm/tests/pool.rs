@@ -220,6 +220,28 @@ fn after_a_restart_a_copy_begins_with_its_snapshot_if_that_fits_the_log() {
 }
 
 #[test]
+fn who_missed_the_last_heads_hears_of_them_with_the_answers() {
+    let mut net = Net::new();
+    for n in 2..8 {
+        let ticket = invite(&mut net, 100).unwrap();
+        net.add(SecretKey::from_seed([n; 32]), Peer::join(&ticket));
+        net.run(Micros::from_secs(3));
+    }
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    net.append(0, 10).unwrap();
+    net.run(Micros::from_secs(2));
+    let outside = (1..7).find(|n| net.nodes[*n].shards.is_empty()).unwrap();
+    net.deaf = Some(outside);
+    net.append(10, 20).unwrap();
+    net.run(Micros::from_secs(2));
+    let began = net.now;
+    let view = net.search_from(outside);
+    assert_eq!(view.shards[0].rows, 20, "of the last position");
+    assert!(net.now.since(began) < Micros::from_secs(1), "nobody waited for gossip");
+}
+
+#[test]
 fn copies_that_were_made_later_are_found_by_others_when_the_owner_is_away() {
     let mut net = Net::new();
     let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };

@@ -22,6 +22,8 @@ const DIM_MAX: u32 = 4_096;
 /// What to do about a name that cannot be had.
 const OTHER_NAME: &str =
     "use it as it is, or choose another name; `edge-net collection ls` lists what there is";
+/// Candidates of a search of binary codes that does not say how many.
+const BINARY_EF: u32 = 400;
 /// The longest a search may take, in milliseconds.
 const TIMEOUT_MS_MAX: u64 = 600_000;
 
@@ -134,6 +136,9 @@ pub(crate) async fn create(State(app): State<App>, Body(body): Body<Create>) -> 
             Layout { storage, ..Layout::vectors(dim, metric) }
         }
     };
+    // Bits order neighbours roughly: more of them have to be scored.
+    let ef = if storage == Storage::Binary { BINARY_EF } else { layout.ef };
+    let layout = Layout { ef, ..layout };
     let made = app.jobs.create_collection_with(&body.name, &layout).await;
     let view = made.map_err(Failure::advised(OTHER_NAME))?;
     tagged("edge-net.collection/1", Collection::from(view))

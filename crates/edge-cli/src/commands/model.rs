@@ -53,7 +53,13 @@ pub(super) fn run(context: &Context, command: Model) -> Outcome {
         Model::Rm { name } => {
             models::remove(&folder, &name).map_err(failure)?;
             let answer = json!({ "schema": "edge-net.removed/1", "name": name });
-            context.show(&answer, |output, _| output.line(format!("removed {name}")));
+            let running = read_api_note(&folder).is_some();
+            context.show(&answer, |output, _| {
+                output.line(format!("removed {name}"));
+                if running {
+                    output.remark("the node has it until `edge-net stop`");
+                }
+            });
         }
     }
     Ok(())

@@ -273,7 +273,7 @@ impl Parts {
             .with_keys(keys.ring().clone())
             .with_snapshots(snapshots);
         let executor = Arc::new(TaskExecutor::new(executor, options.lie));
-        let snapshots = SnapshotTaker::start(Arc::clone(&executor));
+        let snapshots = SnapshotTaker::start(Arc::clone(&executor), folder.path());
         let results = completed.clone();
         let workers =
             Workers::start(bounds, Arc::clone(&share), executor.clone(), move |work, outcome| {

@@ -431,8 +431,23 @@ impl Peer {
             self.counters.executed_for_others += 1;
             self.event(Event::Delivered { task, kind });
         }
+        self.tell_newer_head(task, requester);
         let result = (result.len() <= INLINE_BYTES_MAX).then(|| result.to_vec());
         self.send(requester, &Message::Revealed { commit, reveal, result });
+    }
+
+    /// A search that knows of an earlier position than this node did not hear of the shard's last head, and
+    /// could not check an answer of a later position.
+    fn tell_newer_head(&mut self, task: TaskId, requester: NodeId) {
+        let job =
+            self.jobs.all.get(&task).filter(|j| j.assignment.body.kind == TaskKind::VectorSearch);
+        let payload = job.and_then(|job| job.payload.as_deref());
+        let query = payload.and_then(|payload| codec::decode::<ShardQuery>(payload).ok());
+        let Some(ShardQuery { shard, seq_min, .. }) = query else { return };
+        if let Some(head) = self.shards.head(&shard).filter(|head| head.body.seq > seq_min).cloned()
+        {
+            self.send(requester, &Message::Collections { specs: Vec::new(), heads: vec![head] });
+        }
     }
 
     pub(super) fn on_reveal_please(

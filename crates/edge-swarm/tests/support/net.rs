@@ -166,6 +166,8 @@ pub(crate) struct Net {
     pub(crate) next_call: u64,
     /// Offers that get lost from now on.
     pub(crate) lose_offers: usize,
+    /// A node that misses what is published from now on.
+    pub(crate) deaf: Option<usize>,
     /// Whether what is delivered is remembered.
     pub(crate) records: bool,
     /// What nodes were sent, told and asked by others.
@@ -185,6 +187,7 @@ impl Net {
             mail,
             next_call: 0,
             lose_offers: 0,
+            deaf: None,
             records: false,
             delivered: vec![],
         };
@@ -298,7 +301,10 @@ impl Net {
             }
             Output::Publish { frame } => {
                 for other in 0..self.nodes.len() {
-                    if other != index && self.nodes[other].peer.is_some() {
+                    if other != index
+                        && self.nodes[other].peer.is_some()
+                        && self.deaf != Some(other)
+                    {
                         self.input(other, Input::Published { bytes: frame.clone() });
                     }
                 }
@@ -417,6 +423,10 @@ impl Net {
     }
 
     pub(crate) fn search(&mut self) -> edge_swarm::command::SearchView {
+        self.search_from(0)
+    }
+
+    pub(crate) fn search_from(&mut self, index: usize) -> edge_swarm::command::SearchView {
         let command = Command::Search {
             collection: "docs".into(),
             k: 5,
@@ -424,7 +434,7 @@ impl Net {
             units: 10,
             remaining: Micros::from_secs(20),
         };
-        match self.ask(0, command) {
+        match self.ask(index, command) {
             Ok(Answer::Found(view)) => view,
             other => panic!("{other:?}"),
         }
