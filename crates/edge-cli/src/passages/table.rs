@@ -15,6 +15,11 @@ use super::{
     jsonl::{BadLines, LINE_BYTES_MAX, passage},
 };
 
+/// A last line that no file has. It comes back as a row of its own, or a quote before it was never closed
+/// and it is in that field.
+const END: &str = "\n\0edge-net: end of file\0\n";
+const UNCLOSED: &str = "a quote that is never closed: it would take the rest of the file";
+
 /// Gives at most so many bytes for one record: a quote that is never closed must not fill the memory.
 struct Bounded<R> {
     reader: R,
@@ -42,7 +47,7 @@ pub(crate) fn read(
     skipped: &mut Vec<Skipped>,
 ) {
     let left = Rc::new(Cell::new(LINE_BYTES_MAX));
-    let reader = Bounded { reader, left: Rc::clone(&left) };
+    let reader = Bounded { reader: reader.chain(END.as_bytes()), left: Rc::clone(&left) };
     // Lines are numbered by the line feeds; with carriage returns as ends, too, the numbers would be wrong.
     let mut rows = csv::ReaderBuilder::new()
         .delimiter(delimiter)
@@ -60,7 +65,17 @@ pub(crate) fn read(
         }
     };
     if !columns.iter().any(|column| column == "text") {
-        let reason = format!("no column `text`; there are: {}", columns.join(", "));
+        let unclosed = columns.iter().any(|column| column.contains(END.trim()));
+        let reason = match columns.as_slice() {
+            [] => "it is empty".to_owned(),
+            [one] if one == END.trim() => "it is empty".to_owned(),
+            _ if unclosed => format!("its header has {UNCLOSED}"),
+            _ => format!(
+                "no column `text`; there are: {}. A header names it, in small letters, between commas (tabs \
+                 in a .tsv)",
+                columns.join(", ")
+            ),
+        };
         return skipped.push(Skipped { file: file.to_owned(), reason });
     }
     let mut bad = BadLines::new(file, skipped);
@@ -72,6 +87,13 @@ pub(crate) fn read(
             Ok(true) => {
                 let start = row.position().map_or(u64::from(line), csv::Position::line);
                 let line = u32::try_from(start).unwrap_or(u32::MAX);
+                if row.len() == 1 && &row[0] == END.trim() {
+                    break;
+                }
+                if row.iter().any(|field| field.contains(END.trim())) {
+                    bad.name(line, UNCLOSED.to_owned());
+                    break;
+                }
                 if row.len() == 1 && row[0].trim().is_empty() {
                     continue;
                 }
