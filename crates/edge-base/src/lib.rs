@@ -43,6 +43,7 @@ mod digest;
 mod id;
 mod identity;
 mod kind;
+mod ring;
 mod rng;
 pub mod shard;
 mod signature;
@@ -57,6 +58,7 @@ pub use identity::{
     PoolPurpose, SUITE_VERSION,
 };
 pub use kind::{Determinism, TaskKind};
+pub use ring::{Ring, RingSet};
 pub use rng::Rng;
 pub use signature::{
     Domain, PublicKeyError, SecretKey, Signature, SignatureError, Signed, SignedBody, Verifier,

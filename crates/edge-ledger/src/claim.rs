@@ -9,9 +9,11 @@
 //! vouched for. A claim on agreeing reveals without a voucher can be wrong (two liars agree), so
 //! [`ClaimBook::dismiss`] drops it once somebody executed the task again.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use edge_base::{Credits, Digest, Domain, EscrowId, NodeId, Signed, SignedBody, TaskId, Verifier};
+use edge_base::{
+    Credits, Digest, Domain, EscrowId, NodeId, RingSet, Signed, SignedBody, TaskId, Verifier,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -194,8 +196,7 @@ fn check_task(
 pub struct ClaimBook {
     standing: BTreeMap<(EscrowId, NodeId), Standing>,
     tasks: usize,
-    dismissed: BTreeSet<(TaskId, Digest)>,
-    dismissed_order: VecDeque<(TaskId, Digest)>,
+    dismissed: RingSet<(TaskId, Digest), DISMISSED_MAX>,
 }
 
 impl ClaimBook {
@@ -272,15 +273,7 @@ impl ClaimBook {
     /// Voids every claim on the digest that a proof refutes, whoever made it, now and later. Only
     /// after the payload was executed again and gave another digest.
     pub fn dismiss(&mut self, refuted: &FaultProof) {
-        let key = (refuted.task(), refuted.digest());
-        if self.dismissed.insert(key) {
-            self.dismissed_order.push_back(key);
-            if self.dismissed_order.len() > DISMISSED_MAX
-                && let Some(oldest) = self.dismissed_order.pop_front()
-            {
-                self.dismissed.remove(&oldest);
-            }
-        }
+        self.dismissed.insert((refuted.task(), refuted.digest()));
     }
 
     /// Drops claims on escrows that have ended and claims of which nothing is left.

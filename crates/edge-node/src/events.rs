@@ -1,11 +1,9 @@
 //! What happened, numbered: a broadcast for those who watch, and a ring of the latest for those who
 //! were away for a moment.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use edge_base::Ring;
 use edge_swarm::Event;
 use serde::Serialize;
 use tokio::sync::broadcast;
@@ -23,10 +21,12 @@ pub struct Sequenced {
     pub event: Event,
 }
 
+type Latest = Ring<Arc<Sequenced>, EVENTS_KEPT>;
+
 /// The events of a node.
 #[derive(Debug)]
 pub struct EventLog {
-    ring: Mutex<VecDeque<Arc<Sequenced>>>,
+    ring: Mutex<Latest>,
     sender: broadcast::Sender<Arc<Sequenced>>,
     next: std::sync::atomic::AtomicU64,
 }
@@ -43,7 +43,7 @@ pub struct Subscription {
 impl Default for EventLog {
     fn default() -> Self {
         EventLog {
-            ring: Mutex::new(VecDeque::with_capacity(EVENTS_KEPT)),
+            ring: Mutex::default(),
             sender: broadcast::Sender::new(EVENTS_KEPT),
             next: std::sync::atomic::AtomicU64::new(1),
         }
@@ -56,10 +56,7 @@ impl EventLog {
         let mut ring = self.lock();
         let seq = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let event = Arc::new(Sequenced { seq, event });
-        if ring.len() == EVENTS_KEPT {
-            ring.pop_front();
-        }
-        ring.push_back(Arc::clone(&event));
+        ring.push(Arc::clone(&event));
         // Nobody watching is fine.
         let _ = self.sender.send(event);
     }
@@ -68,15 +65,15 @@ impl EventLog {
     /// between `seen` and the first received event.
     pub fn subscribe(&self) -> Subscription {
         let ring = self.lock();
-        let seen = ring.back().map_or(0, |event| event.seq);
+        let seen = ring.last().map_or(0, |event| event.seq);
         Subscription { seen, receiver: self.sender.subscribe() }
     }
 
     /// Everything after a number, or `None` when some of it is forgotten.
     pub fn since(&self, seen: u64) -> Option<Vec<Arc<Sequenced>>> {
         let ring = self.lock();
-        let first = ring.front().map_or(seen + 1, |event| event.seq);
-        let last = ring.back().map_or(0, |event| event.seq);
+        let first = ring.first().map_or(seen + 1, |event| event.seq);
+        let last = ring.last().map_or(0, |event| event.seq);
         if seen + 1 < first || seen > last {
             return None;
         }
@@ -85,10 +82,10 @@ impl EventLog {
 
     /// How many there were since the start.
     pub fn count(&self) -> u64 {
-        self.lock().back().map_or(0, |event| event.seq)
+        self.lock().last().map_or(0, |event| event.seq)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Sequenced>>> {
+    fn lock(&self) -> MutexGuard<'_, Latest> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     folder::{FolderError, entropy, read_identity, replace},
+    named::NamedFiles,
     platform,
 };
 
@@ -33,7 +34,8 @@ const VERSION: u8 = 1;
 const HEAD_BYTES: usize = MAGIC.len() + 1;
 const FILE_BYTES_MIN: usize = HEAD_BYTES + 32 + 32;
 const FILE_BYTES_MAX: usize = FILE_BYTES_MIN + 32 * AMONG_MAX;
-const EXTENSION: &str = "key";
+/// More than a keyring holds are refused by it.
+const FILES: NamedFiles = NamedFiles { folder: "keys", extension: "key" };
 
 /// Why keys cannot be changed or used.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +134,7 @@ impl Keys {
 /// The keys of a folder, and what is wrong with files that are none.
 pub fn load(data_dir: &Path) -> (Keys, Vec<String>) {
     let (mut keys, mut problems) = (Keys::default(), Vec::new());
-    for (name, path) in files(data_dir) {
+    for (name, path) in FILES.list(data_dir) {
         let taken = read(&path).and_then(|Contents { key, nodes }| {
             let id = key.id();
             keys.ring.insert(&name, key)?;
@@ -160,7 +162,7 @@ pub fn create(data_dir: &Path, name: &str) -> Result<KeyEntry, KeyError> {
 /// # Errors
 /// [`KeyError`]; nothing changes then.
 pub fn import(data_dir: &Path, file: &Path, name: Option<&str>) -> Result<KeyEntry, KeyError> {
-    let name = name.map_or_else(|| name_of(file), str::to_owned);
+    let name = name.map_or_else(|| FILES.name_of(file), str::to_owned);
     let mut contents = read(file)?;
     if let Some((me, _)) = read_identity(data_dir)? {
         contents.nodes.retain(|node| *node != me.node_id());
@@ -221,7 +223,7 @@ pub fn remove(data_dir: &Path, name: &str) -> Result<(), KeyError> {
 /// # Errors
 /// [`KeyError`] of the first that cannot be read; it names the file.
 pub fn list(data_dir: &Path) -> Result<Vec<KeyEntry>, KeyError> {
-    files(data_dir).into_iter().map(|(name, path)| Ok(read(&path)?.entry(&name))).collect()
+    FILES.list(data_dir).into_iter().map(|(name, path)| Ok(read(&path)?.entry(&name))).collect()
 }
 
 /// What a file holds.
@@ -301,9 +303,9 @@ fn add(data_dir: &Path, name: &str, mut contents: Contents) -> Result<KeyEntry, 
         return Err(KeyringError::TooMany.into());
     }
     contents.allow(&[])?;
-    let folder = data_dir.join("keys");
+    let folder = data_dir.join(FILES.folder);
     platform::make_private_folder(&folder).map_err(io_at(&folder))?;
-    let path = path_of(data_dir, name);
+    let path = FILES.path(data_dir, name);
     replace(&path, &contents.encode()).map_err(io_at(&path))?;
     Ok(contents.entry(name))
 }
@@ -318,37 +320,9 @@ fn read(path: &Path) -> Result<Contents, KeyError> {
     Contents::decode(&bytes).map_err(damaged)
 }
 
-/// Names and files, by name. More than a keyring holds are refused by it.
-fn files(data_dir: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = fs::read_dir(data_dir.join("keys")) else { return Vec::new() };
-    let paths = entries.flatten().map(|entry| entry.path());
-    let fits = |path: &PathBuf| path.extension().is_some_and(|extension| extension == EXTENSION);
-    let mut found: Vec<(String, PathBuf)> =
-        paths.filter(fits).map(|path| (name_of(&path), path)).collect();
-    found.sort();
-    found
-}
-
-fn path_of(data_dir: &Path, name: &str) -> PathBuf {
-    data_dir.join("keys").join(format!("{name}.{EXTENSION}"))
-}
-
-/// Found by its name, never by a path made of it.
 fn path_of_known(data_dir: &Path, name: &str) -> Result<PathBuf, KeyError> {
-    let known = files(data_dir);
-    if let Some((_, path)) = known.iter().find(|(other, _)| other == name) {
-        return Ok(path.clone());
-    }
-    let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    Err(KeyError::Unknown { name: name.chars().take(80).collect(), known })
-}
-
-/// The last part of a path without our extension.
-fn name_of(path: &Path) -> String {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.unwrap_or_default();
-    name.strip_suffix(&format!(".{EXTENSION}")).unwrap_or(&name).to_owned()
+    let unknown = |known| KeyError::Unknown { name: name.chars().take(80).collect(), known };
+    FILES.find(data_dir, name).map_err(unknown)
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> KeyError {
@@ -410,7 +384,7 @@ mod tests {
         let out = here.path().join("out");
         export(here.path(), "mine", &out).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path_of(here.path(), "mine")), 0o600);
+        assert_eq!(mode(&FILES.path(here.path(), "mine")), 0o600);
         assert_eq!((mode(&here.path().join("keys")), mode(&out)), (0o700, 0o600));
     }
 
@@ -419,7 +393,7 @@ mod tests {
         let here = tempfile::tempdir().unwrap();
         create(here.path(), "good").unwrap();
         create(here.path(), "bad").unwrap();
-        let path = path_of(here.path(), "bad");
+        let path = FILES.path(here.path(), "bad");
         let whole = fs::read(&path).unwrap();
         let mut damaged: Vec<(Vec<u8>, &str)> = vec![
             (whole[..whole.len() / 2].to_vec(), "damaged or cut off"),

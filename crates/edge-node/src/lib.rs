@@ -39,6 +39,7 @@ pub mod keys;
 pub mod lifeline;
 pub mod logging;
 pub mod models;
+mod named;
 mod platform;
 mod runtime;
 mod snapshots;

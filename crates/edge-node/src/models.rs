@@ -11,13 +11,13 @@ use std::{
 use edge_base::Digest;
 use edge_embed::{Encoder, EncoderFiles, LoadError, Model as _, Registry, StaticModel};
 
-use crate::folder::write_private;
+use crate::{folder::write_private, named::NamedFiles};
 
 /// Models of a folder; a node advertises two pins for each.
 pub const MODELS_MAX: usize = 16;
 /// The largest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 30;
-const EXTENSION: &str = "encoder";
+const FILES: NamedFiles = NamedFiles { folder: "models", extension: "encoder" };
 
 /// Why a model cannot be added or removed.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub enum ModelError {
     /// The caller's.
     #[error("there is no model {name}; there are: {known}")]
     Unknown {
-        /// What was asked for.
+        /// What was asked for, its first characters.
         name: String,
         /// What there is.
         known: String,
@@ -97,7 +97,7 @@ pub struct Added {
 /// The models compiled in and those of the folder, and what is wrong with files that are none.
 pub fn load(data_dir: &Path) -> (Registry, Vec<String>) {
     let (mut registry, mut problems) = (Registry::builtin(), Vec::new());
-    for (name, path) in files(data_dir).into_iter().take(MODELS_MAX) {
+    for (name, path) in FILES.list(data_dir).into_iter().take(MODELS_MAX) {
         let inserted = open(&path, &name)
             .map_err(|error| error.to_string())
             .and_then(|model| registry.insert(Arc::new(model)).map_err(|error| error.to_string()));
@@ -139,8 +139,8 @@ pub fn add(
     name: Option<&str>,
     projected: bool,
 ) -> Result<Added, ModelError> {
-    let name = name.map_or_else(|| name_of(source), str::to_owned);
-    let known = files(data_dir);
+    let name = name.map_or_else(|| name_from(source), str::to_owned);
+    let known = FILES.list(data_dir);
     if known.len() >= MODELS_MAX {
         return Err(ModelError::TooMany);
     }
@@ -169,8 +169,8 @@ pub fn add(
             return Err(ModelError::NotTheTeacher { path: source.to_owned(), cosine });
         }
     }
-    let file = path_of(data_dir, &name);
-    let folder = data_dir.join("models");
+    let file = FILES.path(data_dir, &name);
+    let folder = data_dir.join(FILES.folder);
     fs::create_dir_all(&folder).map_err(io_at(&folder))?;
     let draft = file.with_extension("draft");
     write_private(&draft, &bytes).map_err(io_at(&draft))?;
@@ -198,13 +198,9 @@ fn cosine_with_builtin(model: &Encoder) -> f32 {
 /// # Errors
 /// [`ModelError::Unknown`] and [`ModelError::Io`].
 pub fn remove(data_dir: &Path, name: &str) -> Result<(), ModelError> {
-    let known = files(data_dir);
-    let Some((_, path)) = known.iter().find(|(other, _)| other == name) else {
-        let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(ModelError::Unknown { name: name.to_owned(), known });
-    };
-    fs::remove_file(path).map_err(io_at(path))
+    let unknown = |known| ModelError::Unknown { name: name.chars().take(80).collect(), known };
+    let path = FILES.find(data_dir, name).map_err(unknown)?;
+    fs::remove_file(&path).map_err(io_at(&path))
 }
 
 /// The models in a folder, by name; loads each.
@@ -217,7 +213,7 @@ pub fn list(data_dir: &Path) -> Result<Vec<Added>, ModelError> {
         let bytes = fs::metadata(&file).map_err(io_at(&file))?.len();
         Ok(Added { name, id: model.id(), dim: model.dim(), file, bytes })
     };
-    files(data_dir).into_iter().map(describe).collect()
+    FILES.list(data_dir).into_iter().map(describe).collect()
 }
 
 fn open(path: &Path, name: &str) -> Result<Encoder, ModelError> {
@@ -226,27 +222,10 @@ fn open(path: &Path, name: &str) -> Result<Encoder, ModelError> {
         .map_err(|source| ModelError::Load { path: path.to_owned(), source })
 }
 
-/// Names and files, by name.
-fn files(data_dir: &Path) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = fs::read_dir(data_dir.join("models")) else { return Vec::new() };
-    let paths = entries.flatten().map(|entry| entry.path());
-    let fits = |path: &PathBuf| path.extension().is_some_and(|extension| extension == EXTENSION);
-    let mut found: Vec<(String, PathBuf)> =
-        paths.filter(fits).map(|path| (name_of(&path), path)).collect();
-    found.sort();
-    found
-}
-
-fn path_of(data_dir: &Path, name: &str) -> PathBuf {
-    data_dir.join("models").join(format!("{name}.{EXTENSION}"))
-}
-
-/// The last part of a path without our extension, as a name may be written.
-fn name_of(path: &Path) -> String {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase());
-    let name = name.unwrap_or_default();
-    name.strip_suffix(&format!(".{EXTENSION}")).unwrap_or(&name).to_owned()
+/// A name for a model made of where it comes from.
+fn name_from(source: &Path) -> String {
+    let source = source.canonicalize().unwrap_or_else(|_| source.to_owned());
+    FILES.name_of(&source).to_lowercase()
 }
 
 fn folder_contents(folder: &Path) -> Result<[Option<Vec<u8>>; 10], ModelError> {

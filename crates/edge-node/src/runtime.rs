@@ -249,7 +249,9 @@ impl NodeHandle {
     async fn stopped(&self) -> Refusal {
         match self.wait_ended().await {
             Err(reason) => Refusal::Failed(format!("the node has stopped: {reason}")),
-            Ok(()) => Refusal::Failed("the node has stopped".to_owned()),
+            Ok(()) => Refusal::Failed(
+                "the node is stopped or stopping: `edge-net start` starts it".to_owned(),
+            ),
         }
     }
 }

@@ -21,7 +21,7 @@ use std::{
 };
 
 use edge_base::ShardId;
-use edge_tasks::{Mapping, Snapshots, Unsaved};
+use edge_tasks::{Mapping, Saved, Snapshots, Unsaved};
 use memmap2::Mmap;
 
 use crate::{execute::TaskExecutor, platform};
@@ -34,9 +34,6 @@ const ROWS_MIN: u64 = 1_000;
 /// between two looks.
 const CHANGED_PART: u64 = 4;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// A shard is let go of by memory between two searches.
-const SETTLE_TRIES: usize = 500;
-const SETTLE_EVERY: Duration = Duration::from_millis(1);
 /// How long the end of a node may take snapshots.
 const AT_END: Duration = Duration::from_secs(5);
 
@@ -87,9 +84,6 @@ impl Write for Roomy<'_> {
 }
 
 fn map(file: &File) -> io::Result<Mapping> {
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
     // SAFETY: the file is private to this node, whose folder is locked, and is replaced by renaming, never
     // written to after it got its name; the module's text says what it means if somebody else does.
     let map = unsafe { Mmap::map(file)? };
@@ -148,7 +142,8 @@ impl SnapshotTaker {
         let thread = std::thread::Builder::new()
             .name("snapshots".into())
             .spawn(move || {
-                Taking { executor, seen: BTreeMap::new(), failed: None, folder }.run(&stopped)
+                let (seen, unsettled) = (BTreeMap::new(), Vec::new());
+                Taking { executor, seen, unsettled, failed: None, folder }.run(&stopped)
             })
             .expect("invariant: a thread can be started while the node starts");
         SnapshotTaker { stop, thread }
@@ -166,6 +161,8 @@ struct Taking {
     executor: Arc<TaskExecutor>,
     /// Changes of each shard at the last look.
     seen: BTreeMap<ShardId, u64>,
+    /// Snapshots of shards that were being searched when their vectors were to be left in them.
+    unsettled: Vec<Saved>,
     /// What the last failure said: the same is not logged again.
     failed: Option<String>,
     folder: PathBuf,
@@ -174,12 +171,8 @@ struct Taking {
 impl Taking {
     fn run(mut self, stopped: &Receiver<()>) {
         while stopped.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
-            let due = self.due();
-            due.iter().for_each(|shard| self.save(shard));
-            if !due.is_empty() {
-                // Their vectors were let go of in blocks between which other things lie.
-                platform::give_back_memory();
-            }
+            self.due().iter().for_each(|shard| self.save(shard));
+            self.settle();
         }
         let end = Instant::now() + AT_END;
         for unsaved in self.worth_it() {
@@ -206,19 +199,21 @@ impl Taking {
         unsaved.iter().filter(is_due).map(|unsaved| unsaved.shard).collect()
     }
 
+    fn settle(&mut self) {
+        let before = self.unsettled.len();
+        let executor = self.executor.honest();
+        self.unsettled.retain(|saved| !executor.settle(saved));
+        if self.unsettled.len() < before {
+            // The vectors were let go of in blocks between which other things lie.
+            platform::give_back_memory();
+        }
+    }
+
     fn save(&mut self, shard: &ShardId) {
         let executor = self.executor.honest();
         match executor.save(shard) {
             Ok(saved) => {
-                let moved = (0..SETTLE_TRIES).any(|_| {
-                    executor.settle(&saved) || {
-                        std::thread::sleep(SETTLE_EVERY);
-                        false
-                    }
-                });
-                if !moved {
-                    tracing::debug!(shard = %shard.short(), "searched all the time: stays in memory");
-                }
+                self.unsettled.push(saved);
                 self.failed = None;
             }
             // Dropped meanwhile.

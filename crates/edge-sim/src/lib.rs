@@ -37,7 +37,6 @@ mod outcome;
 mod pool;
 mod queue;
 mod scenario;
-mod snapshots;
 mod trace;
 mod workload;
 mod world;

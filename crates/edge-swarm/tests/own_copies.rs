@@ -260,7 +260,7 @@ fn while_the_index_is_built_again_views_and_searches_say_how_far_it_is() {
     assert_eq!((seqs(&shard), shard.seq), (vec![2], 6));
     let (refusal, took) = alone.search();
     let Err(Refusal::TimedOut(text)) = refusal else { panic!("{refusal:?}") };
-    assert!(text.contains("is being rebuilt here, 2 of 6 batches: try again"), "{text}");
+    assert!(text.contains("is being rebuilt here, 2 of 6 batches: try again;"), "{text}");
     assert!(took < Micros::from_secs(8), "{took:?}");
     alone.release();
     let (view, took) = alone.search();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use edge_base::shard::AppendResult;
@@ -58,11 +59,14 @@ impl std::fmt::Debug for Saved {
 struct Slot {
     state: RwLock<Arc<Shard>>,
     writing: Mutex<()>,
+    /// [`Shard::changes`] of the state that was saved last.
+    saved: AtomicU64,
 }
 
 impl Slot {
     fn new(shard: Shard) -> Self {
-        Slot { state: RwLock::new(Arc::new(shard)), writing: Mutex::new(()) }
+        let saved = AtomicU64::new(0);
+        Slot { state: RwLock::new(Arc::new(shard)), writing: Mutex::new(()), saved }
     }
 
     fn state(&self, id: &ShardId) -> Result<Arc<Shard>, TaskError> {
@@ -158,13 +162,14 @@ impl Executor {
         let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
         let of = |(shard, slot): (&ShardId, &Arc<Slot>)| {
             let state = slot.state(shard).ok()?;
-            let (rows, changes) = (state.rows(), state.changes());
+            let saved = slot.saved.load(Ordering::Relaxed);
+            let (rows, changes) = (state.rows(), state.changes().saturating_sub(saved));
             (changes > 0).then_some(Unsaved { shard: *shard, rows, changes })
         };
         shards.iter().filter_map(of).collect()
     }
 
-    /// Takes a snapshot of a shard, while it is searched and changed. [`Executor::settle`] is to follow.
+    /// Takes a snapshot of a shard, while it is searched and changed. [`Executor::settle`] may follow.
     ///
     /// # Errors
     /// Those of the place for snapshots; `NotFound` when the shard is not held, or
@@ -174,6 +179,7 @@ impl Executor {
         let slot = self.slot(shard).ok_or_else(gone)?;
         let state = slot.state(shard).map_err(|_| gone())?;
         let mapping = self.snapshots.save(shard, &mut |out| state.write(shard, out))?;
+        slot.saved.fetch_max(state.changes(), Ordering::Relaxed);
         drop(state);
         if self.slot(shard).is_none_or(|now| !Arc::ptr_eq(&now, &slot)) {
             // Forgotten meanwhile.
@@ -182,12 +188,12 @@ impl Executor {
         Ok(Saved { slot, mapping })
     }
 
-    /// Notes what was saved. When the shard did not change since, its vectors stay in the snapshot from now
-    /// on, and out of the heap. `false` while a search reads them: to be tried again.
+    /// Leaves the vectors of a shard that did not change since in its snapshot, and out of the heap.
+    /// `false` while a search reads them: to be tried again.
     pub fn settle(&self, saved: &Saved) -> bool {
         let Ok(mut state) = saved.slot.state.write() else { return true };
         let Some(state) = Arc::get_mut(&mut *state) else { return false };
-        state.saved(&saved.mapping);
+        state.move_into(&saved.mapping);
         true
     }
 

@@ -96,7 +96,7 @@ pub use query::{ANSWER_BYTES_MAX, EF_MAX, VectorQuery, score_from_key};
 pub use record::{RecordBody, normalised, record_id_for_key, record_id_for_text};
 pub use replay::HISTORY_BYTES_MAX;
 pub use shard::ShardCheck;
-pub use snapshot::Snapshots;
+pub use snapshot::{MemorySnapshots, Snapshots};
 pub use text::{EmbeddingPayload, EmbeddingResult, TEXT_BYTES_MAX, TEXT_BYTES_SUM_MAX, TEXTS_MAX};
 pub use units::{
     append_units, compression_units, embedding_units, encryption_units, match_units, model_units,

@@ -92,7 +92,7 @@ pub(crate) struct Shard {
     index: Index,
     /// Whether the index keeps a graph, as far as can be told after a batch: only for [`Shard::is_slow`].
     graph: bool,
-    /// Changes since the last snapshot.
+    /// Changes since the shard was made, or read from a snapshot.
     changes: u64,
 }
 
@@ -160,7 +160,7 @@ impl Shard {
         Ok(self.result())
     }
 
-    /// How many changes the last snapshot does not have.
+    /// How many changes were applied since the shard was made, or read from a snapshot.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
@@ -188,15 +188,14 @@ impl Shard {
         Some(Shard { layout, seq, chain, index, graph, changes: 0 })
     }
 
-    /// Notes that the snapshot in `mapping` has all changes, and leaves the vectors in it. `false`, and
-    /// nothing changed, when it is of another state.
-    pub(crate) fn saved(&mut self, mapping: &Mapping) -> bool {
-        let Some((bytes, place)) = snapshot::split(mapping) else { return false };
-        if place.seq != self.seq || self.index.move_into(&bytes).is_err() {
-            return false;
+    /// Leaves the vectors in a snapshot of this state; they stay where they are when it is of another.
+    pub(crate) fn move_into(&mut self, mapping: &Mapping) {
+        if let Some((bytes, place)) = snapshot::split(mapping)
+            && place.seq == self.seq
+        {
+            // What does not fit is not taken, and costs memory only.
+            let _ = self.index.move_into(&bytes);
         }
-        self.changes = 0;
-        true
     }
 
     /// How many bytes the shard holds for search.

@@ -3,7 +3,9 @@
 //! Layout: the snapshot of the index (`edge-index`), then what the log says of it (an encoded [`Place`]),
 //! the length of that (4, little endian), and SHA-256 of it under the tag `tasks/snapshot/1` (32).
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use edge_base::{Digest, Hasher, ShardId, codec};
 use edge_index::{Index, Mapping};
@@ -51,6 +53,42 @@ impl Snapshots for NoSnapshots {
     }
 
     fn remove(&self, _: &ShardId) {}
+}
+
+type Files = BTreeMap<ShardId, Vec<u8>>;
+
+/// Snapshots in memory, for a machine that is simulated and for tests. Clones are the same place: they
+/// outlive an executor, as files do.
+#[derive(Clone, Debug, Default)]
+pub struct MemorySnapshots(Arc<Mutex<Files>>);
+
+impl MemorySnapshots {
+    /// What is there. Whatever is changed is found changed by the next [`Snapshots::load`].
+    pub fn with<T>(&self, then: impl FnOnce(&mut Files) -> T) -> T {
+        // Half a change is a damaged file, which every reader expects.
+        then(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Snapshots for MemorySnapshots {
+    fn save(
+        &self,
+        shard: &ShardId,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Mapping> {
+        let mut bytes = Vec::new();
+        write(&mut bytes)?;
+        self.with(|files| files.insert(*shard, bytes.clone()));
+        Ok(Mapping::new(bytes))
+    }
+
+    fn load(&self, shard: &ShardId) -> Option<Mapping> {
+        self.with(|files| files.get(shard).cloned()).map(Mapping::new)
+    }
+
+    fn remove(&self, shard: &ShardId) {
+        self.with(|files| files.remove(shard));
+    }
 }
 
 /// Which shard, and where in its log.

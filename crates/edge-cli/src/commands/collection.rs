@@ -125,7 +125,9 @@ fn checked_row(shard: &Value) -> Vec<String> {
         return vec![name, text(shard, "rows"), nothing(), nothing(), nothing(), nothing(), other];
     }
     let share = |field: &str| copy[field].as_f64().map_or_else(String::new, |x| format!("{x:.4}"));
-    let state = match (shard["holds"] == true, copy["seq"] == shard["seq"]) {
+    // A copy may be ahead of the last head that this node was told of.
+    let in_step = copy["seq"].as_u64() >= shard["seq"].as_u64();
+    let state = match (shard["holds"] == true, in_step) {
         (true, true) => String::from("holds"),
         (true, false) => format!("at {} of {}", text(copy, "seq"), text(shard, "seq")),
         (false, _) => String::from("DAMAGED"),

@@ -4,9 +4,9 @@
 //! digest, executes it and compares. Only what was re-executed here changes what this node thinks
 //! of a member, and only within a budget.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use edge_base::{Digest, NodeId, TaskId, TaskKind, Verdict, Work, codec};
+use edge_base::{Digest, NodeId, RingSet, TaskId, TaskKind, Verdict, Work, codec};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -54,8 +54,7 @@ struct OpenReport {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     open: BTreeMap<Digest, OpenReport>,
-    judged: BTreeSet<Digest>,
-    judged_order: VecDeque<Digest>,
+    judged: RingSet<Digest, JUDGED_MAX>,
     per_node: BTreeMap<NodeId, usize>,
     named: BTreeSet<NodeId>,
     proofs: BTreeMap<NodeId, FaultReport>,
@@ -221,12 +220,6 @@ impl Peer {
         let Some(open) = self.faults.open.remove(&fault) else { return };
         let OpenReport { report, audience, .. } = open;
         self.faults.judged.insert(fault);
-        self.faults.judged_order.push_back(fault);
-        if self.faults.judged_order.len() > JUDGED_MAX
-            && let Some(oldest) = self.faults.judged_order.pop_front()
-        {
-            self.faults.judged.remove(&oldest);
-        }
         // Work that fails here proves nothing.
         let Ok(bytes) = outcome else { return };
         let lied = match &report.evidence {

@@ -3,13 +3,11 @@
 //! A commit is durable before it leaves, so a worker that crashes never commits to two results of
 //! one task. A certified answer (`vector_search`) is committed and revealed in one message.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use edge_base::{
-    Credits, Digest, Micros, NodeId, Signed, TaskId, TaskKind, Work, codec, shard::ShardQuery,
+    Credits, Digest, Micros, NodeId, RingSet, Signed, TaskId, TaskKind, Work, codec,
+    shard::ShardQuery,
 };
 use edge_ledger::statement::{Assignment, Commit, Reveal, commit_hash};
 
@@ -73,8 +71,7 @@ pub(crate) struct Jobs {
     active: usize,
     unpaid: BTreeMap<NodeId, Credits>,
     bound: BTreeMap<TaskId, (Signed<Commit>, Signed<Reveal>)>,
-    executed: BTreeSet<TaskId>,
-    executed_order: VecDeque<TaskId>,
+    executed: RingSet<TaskId, EXECUTED_MAX>,
 }
 
 impl Jobs {
@@ -104,14 +101,7 @@ impl Jobs {
     }
 
     fn remember(&mut self, task: TaskId) {
-        if self.executed.insert(task) {
-            self.executed_order.push_back(task);
-        }
-        if self.executed_order.len() > EXECUTED_MAX
-            && let Some(oldest) = self.executed_order.pop_front()
-        {
-            self.executed.remove(&oldest);
-        }
+        self.executed.insert(task);
     }
 
     /// A voucher covered this much of what a requester owed.

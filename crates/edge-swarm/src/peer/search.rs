@@ -12,8 +12,8 @@ use std::{
 };
 
 use edge_base::{
-    Credits, Digest, Micros, NodeId, ShardId, Signed, TaskId, TaskKind, Timestamp, Verdict, Work,
-    codec,
+    Credits, Digest, Micros, NodeId, Ring, ShardId, Signed, TaskId, TaskKind, Timestamp, Verdict,
+    Work, codec,
     shard::{HITS_MAX, ShardAnswer, ShardHit, ShardQuery},
 };
 use edge_ledger::statement::{Assignment, Commit, Reveal, task_id};
@@ -46,6 +46,8 @@ const REBUILD_WAIT: Micros = Micros::from_secs(5);
 const TICK: Micros = Micros::from_millis(100);
 /// Ended searches remembered for `task ls` and `task explain`.
 const RECENT_MAX: usize = 2_048;
+/// Shards that a refusal says something of.
+const SHARDS_NAMED: usize = 3;
 
 #[derive(Debug)]
 enum Answered {
@@ -88,7 +90,7 @@ struct Search {
 pub(crate) struct Searches {
     all: BTreeMap<u64, Search>,
     by_task: BTreeMap<TaskId, (u64, usize)>,
-    recent: VecDeque<TaskView>,
+    recent: Ring<TaskView, RECENT_MAX>,
 }
 
 impl Searches {
@@ -593,8 +595,7 @@ impl Peer {
         let short = shard.short();
         if let Some(applied) = self.applied_here(shard).filter(|applied| *applied < last) {
             return Some(format!(
-                "the index of shard {short} is being rebuilt here, {applied} of {last} batches: try \
-                 again in some seconds"
+                "the index of shard {short} is being rebuilt here, {applied} of {last} batches"
             ));
         }
         if !self.holders_in_step(shard).is_empty() {
@@ -603,7 +604,7 @@ impl Peer {
         let behind = self.best_catching_up(shard)?;
         Some(format!(
             "the holders of shard {short} are catching up with its log, the furthest at {behind} of \
-             {last} batches: try again in some seconds"
+             {last} batches"
         ))
     }
 
@@ -636,7 +637,15 @@ impl Peer {
         for shard in &search.shards {
             self.searches.by_task.remove(&shard.task);
         }
-        let text = unanswered.join("; ");
+        let more = unanswered.len().saturating_sub(SHARDS_NAMED);
+        unanswered.truncate(SHARDS_NAMED);
+        let mut text = unanswered.join("; ");
+        if more > 0 {
+            text.push_str(&format!("; {more} more shards did not answer either"));
+        }
+        if rebuilding {
+            text.push_str(": try again; `edge-net collection ls` shows how far they are");
+        }
         self.counters.tasks_failed += 1;
         let refusal = match self.funds(search.price) {
             Funds::Short if !rebuilding => Refusal::Refused(format!(
@@ -757,10 +766,7 @@ impl Peer {
             took: now.since(shard.started),
         };
         self.persist(Table::Tasks, &task_key(&record.task), &record);
-        self.searches.recent.push_back(view);
-        if self.searches.recent.len() > RECENT_MAX {
-            self.searches.recent.pop_front();
-        }
+        self.searches.recent.push(view);
     }
 
     /// Answers the caller when every shard is answered.

@@ -5,13 +5,11 @@
 //! reveals when all commits are in, accept a group whose posterior is high enough, widen the set on
 //! disagreement (up to [`WORKERS_MAX`]), and execute here when nobody else is left.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use edge_base::{
-    Credits, Digest, EscrowId, Micros, NodeId, ShardId, Signed, TaskId, TaskKind, Timestamp, Work,
+    Credits, Digest, EscrowId, Micros, NodeId, Ring, ShardId, Signed, TaskId, TaskKind, Timestamp,
+    Work,
 };
 use edge_ledger::statement::{Assignment, Commit, FaultProof, Reveal, task_id};
 use serde::{Deserialize, Serialize};
@@ -257,7 +255,7 @@ pub struct WorkerRecord {
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     pub(crate) all: BTreeMap<TaskId, Task>,
-    pub(crate) decided: VecDeque<TaskId>,
+    pub(crate) decided: Ring<TaskId, DECIDED_MAX>,
     pub(crate) undecided: usize,
     outstanding: BTreeMap<NodeId, u32>,
 }
@@ -1258,13 +1256,10 @@ impl Peer {
                 silent.push(*node);
             }
         }
-        self.tasks.decided.push_back(id);
         for node in silent {
             self.release_worker(&node);
         }
-        while self.tasks.decided.len() > DECIDED_MAX
-            && let Some(oldest) = self.tasks.decided.pop_front()
-        {
+        if let Some(oldest) = self.tasks.decided.push(id) {
             self.tasks.all.remove(&oldest);
         }
     }

@@ -1,48 +1,22 @@
 //! Snapshots: a shard goes on from one as if it had never been away, or from nothing.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::io;
 
 use edge_base::{Digest, Rng, ShardId, Work, codec, shard::AppendResult};
-use edge_tasks::{Executor, Layout, Mapping, Metric, Snapshots, TaskError, Unsaved};
+use edge_tasks::{Executor, Layout, MemorySnapshots, Metric, TaskError, Unsaved};
 
 use crate::world::{DIM, Log, append, ask, body, fill, id, query, root, search};
 
-/// A medium that keeps what it is given.
-#[derive(Clone, Default)]
-struct Medium(Arc<Mutex<BTreeMap<ShardId, Vec<u8>>>>);
-
-impl Snapshots for Medium {
-    fn save(
-        &self,
-        shard: &ShardId,
-        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
-    ) -> io::Result<Mapping> {
-        let mut bytes = Vec::new();
-        write(&mut bytes)?;
-        self.0.lock().unwrap().insert(*shard, bytes);
-        Ok(self.load(shard).unwrap())
-    }
-
-    fn load(&self, shard: &ShardId) -> Option<Mapping> {
-        let bytes = self.0.lock().unwrap().get(shard).cloned()?;
-        Some(Mapping::new(bytes))
-    }
-
-    fn remove(&self, shard: &ShardId) {
-        self.0.lock().unwrap().remove(shard);
-    }
+fn executor_of(medium: &MemorySnapshots) -> Executor {
+    Executor::new().with_snapshots(medium.clone())
 }
 
-impl Medium {
-    fn executor(&self) -> Executor {
-        Executor::new().with_snapshots(self.clone())
-    }
+fn has(medium: &MemorySnapshots, shard: &ShardId) -> bool {
+    medium.with(|files| files.contains_key(shard))
+}
 
-    fn has(&self, shard: &ShardId) -> bool {
-        self.0.lock().unwrap().contains_key(shard)
-    }
+fn put(medium: &MemorySnapshots, shard: ShardId, bytes: &[u8]) {
+    medium.with(|files| files.insert(shard, bytes.to_vec()));
 }
 
 fn restore(executor: &Executor, log: &Log, seq: u64) -> Option<AppendResult> {
@@ -58,8 +32,8 @@ fn layout() -> Layout {
 #[test]
 fn a_shard_goes_on_from_its_snapshot() {
     for rows in [1u64, 40, 150] {
-        let medium = Medium::default();
-        let executor = medium.executor();
+        let medium = MemorySnapshots::default();
+        let executor = executor_of(&medium);
         let mut log = Log::new(layout());
         fill(&executor, &mut log, rows);
         let seq = log.history.len() as u64;
@@ -70,7 +44,7 @@ fn a_shard_goes_on_from_its_snapshot() {
         let payload = ask(&log, &query(Metric::Cosine, 1), 5);
         let before = search(&executor, &payload).unwrap();
 
-        let again = medium.executor();
+        let again = executor_of(&medium);
         let restored = restore(&again, &log, seq).unwrap();
         assert_eq!((restored.seq, restored.root), (seq, before.root));
         assert_eq!(search(&again, &payload).unwrap(), before);
@@ -91,8 +65,8 @@ fn a_shard_goes_on_from_its_snapshot() {
 
 #[test]
 fn a_snapshot_that_does_not_fit_the_log_is_thrown_away() {
-    let medium = Medium::default();
-    let executor = medium.executor();
+    let medium = MemorySnapshots::default();
+    let executor = executor_of(&medium);
     let mut log = Log::new(layout());
     fill(&executor, &mut log, 120);
     let seq = log.history.len() as u64;
@@ -100,10 +74,10 @@ fn a_snapshot_that_does_not_fit_the_log_is_thrown_away() {
     let other = Log { prev: Digest([1; 32]), ..Log::new(layout()) };
     let elsewhere = Log { shard: ShardId(Digest([2; 32])), ..Log::new(layout()) };
     let refused = |log: &Log, seq: u64| {
-        let again = medium.executor();
+        let again = executor_of(&medium);
         assert_eq!(restore(&again, log, seq), None);
         assert_eq!(again.shard_rows(&log.shard), None);
-        assert!(!medium.has(&log.shard));
+        assert!(!has(&medium, &log.shard));
     };
     save();
     refused(&log, seq - 1);
@@ -112,11 +86,11 @@ fn a_snapshot_that_does_not_fit_the_log_is_thrown_away() {
     save();
     refused(&log, 0);
     save();
-    let bytes = medium.0.lock().unwrap()[&log.shard].clone();
-    medium.0.lock().unwrap().insert(elsewhere.shard, bytes.clone());
+    let bytes = medium.with(|files| files[&log.shard].clone());
+    put(&medium, elsewhere.shard, &bytes);
     refused(&elsewhere, seq);
     // The chain of an earlier position is not known: the next batch shows whether it fits.
-    let again = medium.executor();
+    let again = executor_of(&medium);
     assert_eq!(restore(&again, &other, seq + 1).unwrap().seq, seq);
     let mut rng = Rng::derive(1, "other");
     let mut batch = log.next(&[(id(9_000), Some(body(&log.layout, &mut rng, 3)))]);
@@ -125,32 +99,32 @@ fn a_snapshot_that_does_not_fit_the_log_is_thrown_away() {
     for at in (0..bytes.len()).step_by(211).chain([bytes.len() - 1, bytes.len() - 33]) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 16;
-        medium.0.lock().unwrap().insert(log.shard, damaged);
+        put(&medium, log.shard, &damaged);
         refused(&log, seq);
     }
     for cut in [0, 1, 35, 36, 37, 200, bytes.len() - 1] {
-        medium.0.lock().unwrap().insert(log.shard, bytes[..cut].to_vec());
+        put(&medium, log.shard, &bytes[..cut]);
         refused(&log, seq);
     }
 }
 
 #[test]
 fn what_is_dropped_has_no_snapshot() {
-    let medium = Medium::default();
-    let executor = medium.executor();
+    let medium = MemorySnapshots::default();
+    let executor = executor_of(&medium);
     let mut log = Log::new(layout());
     fill(&executor, &mut log, 20);
     executor.save(&log.shard).unwrap();
-    assert!(medium.has(&log.shard));
+    assert!(has(&medium, &log.shard));
     executor.execute(&Work::Drop { shard: log.shard }).unwrap();
-    assert!(!medium.has(&log.shard));
+    assert!(!has(&medium, &log.shard));
     assert_eq!(executor.save(&log.shard).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
 fn snapshots_are_taken_while_batches_arrive_and_searches_run() {
-    let medium = Medium::default();
-    let executor = medium.executor();
+    let medium = MemorySnapshots::default();
+    let executor = executor_of(&medium);
     let mut log = Log::new(layout());
     fill(&executor, &mut log, 90);
     let payload = ask(&log, &query(Metric::Cosine, 1), 5);
@@ -178,14 +152,19 @@ fn snapshots_are_taken_while_batches_arrive_and_searches_run() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     let early = executor.save(&shard).unwrap();
+    assert_eq!(executor.unsaved(), [], "whether or not its vectors were left there");
     let batch = log.next(&[(id(1), None)]);
     root(&executor, &append(&batch)).unwrap();
     log.push(&batch);
+    let unsaved = executor.unsaved();
+    assert_eq!((unsaved.len(), unsaved[0].changes), (1, 1), "what came after, and no more");
     assert!(executor.settle(&early));
-    assert_ne!(executor.unsaved(), [], "it changed since");
+    assert_eq!(executor.shard_memory(&shard).unwrap().mapped, 0, "not of this state");
+    assert_eq!(executor.unsaved(), unsaved);
     assert!(executor.settle(&executor.save(&shard).unwrap()));
+    assert_ne!(executor.shard_memory(&shard).unwrap().mapped, 0);
     assert_eq!(executor.unsaved(), []);
-    let again = medium.executor();
+    let again = executor_of(&medium);
     let restored = restore(&again, &log, log.history.len() as u64).unwrap();
     assert_eq!(restored.root, search(&executor, &payload).unwrap().root);
     assert_eq!(search(&again, &payload), search(&executor, &payload));
