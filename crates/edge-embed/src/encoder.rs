@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use edge_base::Digest;
 use edge_kernels::canon::{Kernels, NormalizeError};
+use edge_kernels::graph::Arithmetic;
 
 use crate::model::{EmbedError, Model};
 use crate::tokenizer::Tokenizer;
@@ -21,7 +22,7 @@ mod word_piece;
 pub use error::LoadError;
 pub use folder::EncoderFiles;
 
-use forward::{Arithmetic, Network};
+use forward::Network;
 use parts::Parts;
 
 /// A sentence encoder of the BERT family (Devlin et al., arXiv 1810.04805; pooled as in Reimers and

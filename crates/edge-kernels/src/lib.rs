@@ -3,7 +3,8 @@
 //! **What it is.** [`canon`] is canon-1, the exact meaning of a canonical result: dot products, norms,
 //! softmax, matrix products, 8-bit dot products and top-k, each defined down to the rounding of every
 //! operation, with back ends for scalar, AVX2, AVX-512, NEON and wasm SIMD that agree bit for bit.
-//! [`fast`] gives up the agreement, for results that nobody compares.
+//! [`fast`] gives up the agreement, for results that nobody compares. [`graph`] records a model's operations,
+//! checks their shapes, and runs them in either arithmetic on buffers that are used again.
 //!
 //! **What it is not.** It knows no model and no policy, starts no thread, reads no environment. `canon` is
 //! not the fastest possible arithmetic: fused multiply-add, reassociation and approximate reciprocals are
@@ -43,6 +44,7 @@ pub mod canon;
 pub mod codes;
 pub mod conformance;
 pub mod fast;
+pub mod graph;
 mod rows;
 mod scratch;
 pub mod simd;

@@ -1,7 +1,7 @@
 //! Space that vector units read without crossing cache lines.
 
-/// Zeros at an address divisible by 64, the size of a cache line.
-#[derive(Debug)]
+/// Floats at an address divisible by 64, the size of a cache line; zeros at first.
+#[derive(Debug, Default)]
 pub(crate) struct Scratch {
     values: Vec<f32>,
     offset: usize,
@@ -23,9 +23,29 @@ impl Scratch {
         scratch
     }
 
+    /// Makes it at least `len` long. Where it grows, its values are zeros again.
+    pub(crate) fn grow(&mut self, len: usize) {
+        if self.len < len {
+            // Not both in memory at once.
+            *self = Scratch::default();
+            *self = Scratch::new(len);
+        }
+    }
+
+    /// The first `len`, with anything in it; see [`Scratch::grow`].
+    pub(crate) fn take(&mut self, len: usize) -> &mut [f32] {
+        self.grow(len);
+        &mut self.get()[..len]
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.len() * size_of::<f32>()
+    }
+
     pub(crate) fn get(&mut self) -> &mut [f32] {
         &mut self.values[self.offset..][..self.len]
     }
+
     pub(crate) fn values(&self) -> &[f32] {
         &self.values[self.offset..][..self.len]
     }

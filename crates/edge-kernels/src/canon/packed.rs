@@ -110,6 +110,11 @@ impl PackedMatrix {
         self.values.values()[at]
     }
 
+    /// The back end that it is packed for.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
     /// Rows of the matrix.
     pub fn k(&self) -> usize {
         self.k
