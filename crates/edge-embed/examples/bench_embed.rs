@@ -49,8 +49,8 @@ fn best(units: usize, mut round: impl FnMut()) -> f64 {
 
 fn report(bench: &str, metric: &str, value: f64, rival: &str, rival_value: f64) {
     println!(
-        "{{\"bench\":\"{bench}\",\"metric\":\"{metric}\",\"value\":{value:.0},\"unit\":\"1/s\",\
-         \"rival\":\"{rival}\",\"rival_value\":{rival_value:.0},\"ratio\":{:.2}}}",
+        "{{\"bench\":\"{bench}\",\"metric\":\"{metric}\",\"value\":{value:.1},\"unit\":\"1/s\",\
+         \"rival\":\"{rival}\",\"rival_value\":{rival_value:.1},\"ratio\":{:.2}}}",
         value / rival_value
     );
 }
