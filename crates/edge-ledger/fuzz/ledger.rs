@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 const GOLDEN: &str = include_str!("../tests/golden/ledger.txt");
 
 /// The name of a value in the golden file at the place of its tag, the first byte of a message.
-const TAGS: [&str; 16] = [
+const TAGS: [&str; 19] = [
     "genesis",
     "send",
     "escrow",
@@ -32,6 +32,9 @@ const TAGS: [&str; 16] = [
     "claim",
     "fault_proof",
     "equivocation",
+    "stake",
+    "unstake",
+    "release",
 ];
 
 fn golden(name: &str) -> Vec<u8> {
@@ -121,7 +124,7 @@ impl World {
                 let valid = genesis.validate().is_ok();
                 assert_eq!(Ledger::new(genesis).is_ok(), valid);
             }),
-            "send" | "escrow" | "settle" | "refund" | "open" => {
+            "send" | "escrow" | "settle" | "refund" | "open" | "stake" | "unstake" | "release" => {
                 signed::<Block>(body).map(|block| self.block(block))
             }
             "vote" => read::<Vote>(body).map(|vote| {
@@ -161,6 +164,7 @@ impl World {
                 let result = ledger.apply_equivocation(proof, &mut verifier);
                 let frozen = ledger.account(&account).frozen;
                 assert_eq!(frozen, result == Ok(edge_ledger::Applied::New));
+                assert_eq!(frozen, ledger.account(&account).slashed);
             }),
         };
         if value.is_some() { Reached::Value } else { Reached::Header }

@@ -96,6 +96,9 @@ def main():
     settle = block(3, escrow_id, settle_kind, 0, credits, 5)
     refund = block(4, block_hash(settle), varint(4) + escrow_id, 0, [], 2**64 - 1)
     opened = block(5, block_hash(refund), varint(0), 0, credits[:1], 0)
+    stake = block(6, block_hash(opened), varint(5) + varint(700), 700, [], 300)
+    unstake = block(7, block_hash(stake), varint(6) + varint(200), 0, [], 300)
+    release = block(8, block_hash(unstake), varint(7) + block_hash(unstake), 0, [], 500)
 
     vote = varint(1) + varint(0) + block_hash(send)
     votes = array([public(1) + signature(1, "ledger/vote", vote)])
@@ -137,6 +140,9 @@ def main():
         "settle": signed(1, "ledger/block", settle),
         "refund": signed(1, "ledger/block", refund),
         "open": signed(1, "ledger/block", opened),
+        "stake": signed(1, "ledger/block", stake),
+        "unstake": signed(1, "ledger/block", unstake),
+        "release": signed(1, "ledger/block", release),
         "vote": signed(1, "ledger/vote", vote),
         "certificate": certificate,
         "handover": signed(1, "ledger/handover", handover),

@@ -13,6 +13,8 @@ pub const CREDITS_MAX: usize = 256;
 pub const PAYMENTS_MAX: usize = 1024;
 /// Kinds one price list may price.
 pub const PRICES_MAX: usize = 16;
+/// Withdrawals of one account that have not ended.
+pub const WITHDRAWALS_MAX: usize = 64;
 /// The part of every settled payment that is burned, in millionths: .003.
 pub const FEE_PPM: u64 = 3_000;
 
@@ -79,8 +81,7 @@ impl PriceList {
     }
 }
 
-/// What a block does. (The numbers after `Refund` are reserved, in this order, for Stake, Unstake
-/// and Ballot.)
+/// What a block does. (The number after `Release` is reserved for Ballot.)
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum BlockKind {
     /// Opens the account by taking credits that were sent to it; later, only takes more of them.
@@ -120,6 +121,24 @@ pub enum BlockKind {
         /// Which one.
         escrow: EscrowId,
     },
+    /// Puts credits of the balance at stake: they answer for what their owner does.
+    Stake {
+        /// How many; never none.
+        amount: Credits,
+    },
+    /// Begins to take stake back. The hash of the block names the withdrawal; until its Release the
+    /// credits are leaving: no stake any more, not spendable yet, and lost like stake if their
+    /// owner is caught.
+    Unstake {
+        /// How many; never none, never more than is staked. At most [`WITHDRAWALS_MAX`]
+        /// withdrawals of an account are on their way.
+        amount: Credits,
+    },
+    /// Ends a withdrawal: what was leaving is spendable again.
+    Release {
+        /// The hash of the Unstake block.
+        unstake: Digest,
+    },
 }
 
 impl BlockKind {
@@ -142,20 +161,34 @@ impl BlockKind {
         Ok(BlockKind::Settle { escrow, payments: joined, fee: fee(total)? })
     }
 
-    /// What leaves the spendable balance: the amount of a Send, the budget of an Escrow.
+    /// What leaves the spendable balance: the amount of a Send or a Stake, the budget of an Escrow.
     pub fn debit(&self) -> Credits {
         match self {
-            BlockKind::Send { amount, .. } => *amount,
+            BlockKind::Send { amount, .. } | BlockKind::Stake { amount } => *amount,
             BlockKind::Escrow { budget, .. } => *budget,
-            BlockKind::Open | BlockKind::Settle { .. } | BlockKind::Refund { .. } => Credits::ZERO,
+            BlockKind::Open
+            | BlockKind::Settle { .. }
+            | BlockKind::Refund { .. }
+            | BlockKind::Unstake { .. }
+            | BlockKind::Release { .. } => Credits::ZERO,
         }
+    }
+
+    /// Whether it takes stake back: what the owner of a slashed account may not.
+    pub fn withdraws(&self) -> bool {
+        matches!(self, BlockKind::Unstake { .. } | BlockKind::Release { .. })
     }
 
     /// The escrow that this block ends.
     pub fn ends(&self) -> Option<EscrowId> {
         match self {
             BlockKind::Settle { escrow, .. } | BlockKind::Refund { escrow } => Some(*escrow),
-            BlockKind::Open | BlockKind::Send { .. } | BlockKind::Escrow { .. } => None,
+            BlockKind::Open
+            | BlockKind::Send { .. }
+            | BlockKind::Escrow { .. }
+            | BlockKind::Stake { .. }
+            | BlockKind::Unstake { .. }
+            | BlockKind::Release { .. } => None,
         }
     }
 
@@ -170,7 +203,10 @@ impl BlockKind {
             BlockKind::Send { .. }
             | BlockKind::Open
             | BlockKind::Escrow { .. }
-            | BlockKind::Refund { .. } => None,
+            | BlockKind::Refund { .. }
+            | BlockKind::Stake { .. }
+            | BlockKind::Unstake { .. }
+            | BlockKind::Release { .. } => None,
         }
     }
 }
@@ -193,7 +229,8 @@ pub fn payable(budget: Credits) -> Credits {
 
 /// One entry of an account's chain, signed by the account's owner.
 ///
-/// `balance_after` = the balance before + the credits taken + what an ended escrow returns − `debit`.
+/// `balance_after` = the balance before + the credits taken + what an ended escrow or withdrawal
+/// returns − `debit`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Block {
     /// Whose chain; also who signs.

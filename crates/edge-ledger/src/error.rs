@@ -46,6 +46,13 @@ pub enum LedgerError {
         /// How much.
         owed: Credits,
     },
+    /// This witness has not known the withdrawal for long enough to vote for its end. Retryable.
+    /// The ledger has no clock: whoever votes keeps the time.
+    #[error("the withdrawal {unstake} cannot end yet")]
+    Leaving {
+        /// The hash of the Unstake block.
+        unstake: Digest,
+    },
     /// The signature does not hold.
     #[error(transparent)]
     Signature(#[from] SignatureError),
@@ -91,6 +98,24 @@ pub enum LedgerError {
     /// The account has two signed blocks at one seq; nothing of it is voted for any more.
     #[error("the account {0} is frozen: its owner signed two blocks at one seq")]
     Frozen(NodeId),
+    /// The account's owner was caught lying or signing two blocks at one seq: what it staked stays
+    /// where it is, for ever.
+    #[error("the stake of {0} is slashed: its owner was caught")]
+    Slashed(NodeId),
+    /// More is taken back than is staked.
+    #[error("{asked} rUv are taken back and {staked} are staked")]
+    NotStaked {
+        /// What is staked and not leaving.
+        staked: Credits,
+        /// What the block takes back.
+        asked: Credits,
+    },
+    /// No such withdrawal of this account.
+    #[error("the account has no withdrawal {0}")]
+    NoWithdrawal(Digest),
+    /// A withdrawal that ended already.
+    #[error("the withdrawal {0} has ended")]
+    WithdrawalEnded(Digest),
     /// `prev` is not the head.
     #[error("the block does not follow its account's head")]
     Prev,
@@ -210,6 +235,7 @@ impl LedgerError {
                 | LedgerError::MissingHandover { .. }
                 | LedgerError::EpochAhead { .. }
                 | LedgerError::ClaimStands { .. }
+                | LedgerError::Leaving { .. }
         )
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use edge_base::{Credits, Digest, EscrowId, NodeId, Signed, Verifier};
 
 use crate::{
-    block::{Block, PriceList, SignedBlock, block_hash},
+    block::{Block, BlockKind, PriceList, SignedBlock, block_hash},
     claim::ClaimBook,
     equivocation::EquivocationProof,
     error::LedgerError,
@@ -70,12 +70,19 @@ pub struct AccountView {
     pub incoming: Credits,
     /// Set aside in its open escrows.
     pub escrowed: Credits,
+    /// At stake and not leaving.
+    pub staked: Credits,
+    /// In withdrawals that have not ended.
+    pub leaving: Credits,
     /// The seq of its last certified block; 0 before the first.
     pub seq: u64,
     /// The hash of that block; the pool's hash before the first.
     pub head: Digest,
     /// Whether its owner was caught with two blocks at one seq.
     pub frozen: bool,
+    /// Whether what it has staked, and what is leaving, is lost for ever: it is frozen, or a
+    /// proven fault names its owner ([`Ledger::slash`]).
+    pub slashed: bool,
 }
 
 /// Where every credit of the pool is.
@@ -91,12 +98,17 @@ pub struct Totals {
     pub uncredited: Credits,
     /// Fees of all settlements.
     pub burned: Credits,
+    /// At stake or leaving.
+    pub staked: Credits,
+    /// The part of `staked` that belongs to slashed accounts. It depends on the marks this ledger
+    /// has heard of, not on certificates alone.
+    pub slashed: Credits,
 }
 
 impl Totals {
     /// Whether nothing was made from nothing and nothing is lost.
     pub fn conserved(&self) -> bool {
-        let parts = [self.balances, self.escrowed, self.uncredited, self.burned];
+        let parts = [self.balances, self.escrowed, self.uncredited, self.burned, self.staked];
         Credits::sum(parts) == Ok(self.granted)
     }
 }
@@ -124,6 +136,10 @@ struct Account {
     head: Digest,
     balance: Credits,
     escrowed: Credits,
+    staked: Credits,
+    /// Withdrawals that have not ended, by the hash of their Unstake.
+    leaving: BTreeMap<Digest, Credits>,
+    leaving_sum: Credits,
     incoming: BTreeMap<Digest, Credits>,
     incoming_sum: Credits,
     frozen: Option<Arc<EquivocationProof>>,
@@ -136,6 +152,9 @@ impl Account {
             head: pool,
             balance: Credits::ZERO,
             escrowed: Credits::ZERO,
+            staked: Credits::ZERO,
+            leaving: BTreeMap::new(),
+            leaving_sum: Credits::ZERO,
             incoming: BTreeMap::new(),
             incoming_sum: Credits::ZERO,
             frozen: None,
@@ -159,8 +178,8 @@ struct Escrow {
     opened: Arc<Certificate>,
 }
 
-/// The ledger of one pool. Two ledgers that hold the same certificates are equal in everything
-/// they answer, in whatever order the certificates came.
+/// The ledger of one pool. Two ledgers that hold the same certificates and the same marks on slashed
+/// accounts are equal in everything they answer, in whatever order both came.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     genesis: Arc<Genesis>,
@@ -173,6 +192,8 @@ pub struct Ledger {
     escrows: BTreeMap<EscrowId, Escrow>,
     /// The open ones, by owner.
     open: BTreeSet<(NodeId, EscrowId)>,
+    /// Marks that only grow in number, on accounts here or not.
+    slashed: BTreeSet<NodeId>,
     totals: Totals,
     conflicts: Vec<Conflict>,
     /// Digest of the heads of the accounts that share a first byte.
@@ -192,6 +213,8 @@ impl Ledger {
             escrowed: Credits::ZERO,
             uncredited: Credits::ZERO,
             burned: Credits::ZERO,
+            staked: Credits::ZERO,
+            slashed: Credits::ZERO,
         };
         Ok(Ledger {
             pool,
@@ -203,6 +226,7 @@ impl Ledger {
             certificates: BTreeMap::new(),
             escrows: BTreeMap::new(),
             open: BTreeSet::new(),
+            slashed: BTreeSet::new(),
             totals,
             conflicts: Vec::new(),
             buckets: Box::new([Digest::default(); 256]),
@@ -237,22 +261,29 @@ impl Ledger {
 
     /// An account; one that nobody heard of is empty.
     pub fn account(&self, account: &NodeId) -> AccountView {
+        let slashed = self.slashed.contains(account);
         match self.accounts.get(account) {
             Some(found) => AccountView {
                 balance: found.balance,
                 incoming: found.incoming_sum,
                 escrowed: found.escrowed,
+                staked: found.staked,
+                leaving: found.leaving_sum,
                 seq: found.seq(),
                 head: found.head,
                 frozen: found.frozen.is_some(),
+                slashed,
             },
             None => AccountView {
                 balance: Credits::ZERO,
                 incoming: Credits::ZERO,
                 escrowed: Credits::ZERO,
+                staked: Credits::ZERO,
+                leaving: Credits::ZERO,
                 seq: 0,
                 head: self.pool,
                 frozen: false,
+                slashed,
             },
         }
     }
@@ -276,9 +307,21 @@ impl Ledger {
         self.open.range((*owner, all.0)..=(*owner, all.1)).map(|(_, id)| *id)
     }
 
+    /// Withdrawals of an account that have not ended, ascending by the hash of their Unstake.
+    pub fn withdrawals<'a>(
+        &'a self,
+        owner: &NodeId,
+    ) -> impl Iterator<Item = (Digest, Credits)> + use<'a> {
+        let found = self.accounts.get(owner).into_iter();
+        found.flat_map(|found| found.leaving.iter().map(|(unstake, amount)| (*unstake, *amount)))
+    }
+
     /// Where every credit is.
     pub fn totals(&self) -> Totals {
-        self.totals
+        let marked = self.slashed.iter().filter_map(|account| self.accounts.get(account));
+        let slashed = Credits::sum(marked.flat_map(|found| [found.staked, found.leaving_sum]))
+            .expect("invariant: every sum of certified amounts is at most the grant");
+        Totals { slashed, ..self.totals }
     }
 
     /// Conflicting certificates seen so far: empty unless more than f witnesses are faulty.
@@ -302,7 +345,9 @@ impl Ledger {
     }
 
     /// What a witness checks before it votes: the owner's signature, the place in the chain, the
-    /// credits taken, the arithmetic, the escrow, and that no claim stands against the block.
+    /// credits taken, the arithmetic, the escrow, that the account is not frozen, that it takes back
+    /// no stake that is slashed, and that no claim stands against the block. Only votes look at
+    /// marks: what a quorum certified before it heard of one is applied all the same.
     pub fn check(
         &self,
         block: &SignedBlock,
@@ -311,9 +356,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         self.check_owner(block, verifier)?;
         let body = &block.body;
-        if self.account(&body.account).frozen {
-            return Err(LedgerError::Frozen(body.account));
-        }
+        self.check_marks(&body.account, &body.kind)?;
         self.transition(body)?;
         let recorded = self.recorded_head(&body.account).0;
         if body.seq <= recorded {
@@ -361,7 +404,7 @@ impl Ledger {
         Ok(Handover { from_version, epoch: self.epoch + 1, to, heads })
     }
 
-    /// Freezes the account of an owner who signed two blocks for one place.
+    /// Freezes the account of an owner who signed two blocks for one place, and slashes its stake.
     pub fn apply_equivocation(
         &mut self,
         proof: EquivocationProof,
@@ -375,11 +418,40 @@ impl Ledger {
         match self.accounts.get_mut(&account) {
             Some(found) => {
                 found.frozen = Some(Arc::new(proof));
+                self.slashed.insert(account);
                 Ok(Applied::New)
             }
             // An account without credits has nothing to freeze, and anybody can make a thousand.
             None => Ok(Applied::Known),
         }
+    }
+
+    /// Marks the account of a node that a proven fault names: what it has staked is lost, all of it
+    /// for any offence, whatever is certified before or after. Only for a caller who executed the
+    /// task again, as with [`ClaimBook::dismiss`]. The mark is no movement, so the order in which
+    /// ledgers hear of marks and certificates does not matter.
+    pub fn slash(&mut self, node: NodeId) -> Applied {
+        if self.slashed.insert(node) { Applied::New } else { Applied::Known }
+    }
+
+    /// The nodes whose stake is lost, ascending.
+    pub fn slashed(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.slashed.iter().copied()
+    }
+
+    /// Whether the marks on an account let a block of this kind pass.
+    pub(crate) fn check_marks(
+        &self,
+        account: &NodeId,
+        kind: &BlockKind,
+    ) -> Result<(), LedgerError> {
+        if self.accounts.get(account).is_some_and(|found| found.frozen.is_some()) {
+            return Err(LedgerError::Frozen(*account));
+        }
+        if kind.withdraws() && self.slashed.contains(account) {
+            return Err(LedgerError::Slashed(*account));
+        }
+        Ok(())
     }
 
     /// The proof for which an account is frozen.
@@ -453,6 +525,7 @@ impl Ledger {
         if found.frozen.is_none() {
             let proof = EquivocationProof::new(kept.block.clone(), refused.block.clone());
             found.frozen = Some(Arc::new(proof));
+            self.slashed.insert(account);
         }
         let known = self.conflicts.iter().any(|conflict| conflict.refused.id() == refused.id());
         if known || self.conflicts.len() == CONFLICTS_MAX {

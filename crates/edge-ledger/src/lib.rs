@@ -13,7 +13,9 @@
 //! A single owner's transfers need no consensus (Guerraoui et al., arXiv 1906.05574; FastPay, arXiv
 //! 2003.11506; Astro, arXiv 2004.13184): the owner orders them, witnesses only refuse a second block at one
 //! seq. Jobs are paid from an escrow: signed cumulative [`Voucher`]s say what is owed, one Settle
-//! ends the escrow, and a worker that was forgotten raises a [`Claim`].
+//! ends the escrow, and a worker that was forgotten raises a [`Claim`]. An owner stakes credits that
+//! answer for its work; [`Ledger::slash`] marks an account that was caught, and no witness votes for
+//! taking a marked stake back.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -47,10 +49,12 @@
 //! ```
 //!
 //! Invariants (each a test in `tests/suite`)
-//! - Σ balances + Σ open escrows + Σ uncredited payments = grant − Σ burned fees, after every step.
-//! - A balance is never negative; a payment is credited at most once; an escrow ends at most once.
+//! - Σ balances + Σ open escrows + Σ uncredited payments + Σ stake = grant − Σ burned fees, after
+//!   every step; stake that is leaving counts until its Release.
+//! - A balance is never negative; a payment is credited at most once; an escrow and a withdrawal end
+//!   at most once.
 //! - Fewer than n/3 faulty witnesses: at most one certificate per (account, seq).
-//! - The union of certificate sets is commutative, associative and idempotent.
+//! - The union of certificate sets is commutative, associative and idempotent; so is that of marks.
 //! - A witness that restarts from its durable records never votes for a second block at one place.
 //! - Every vector that travels has a bound, checked when it is decoded and when it is applied.
 //!
@@ -74,7 +78,7 @@ mod witness;
 
 pub use block::{
     Block, BlockKind, CREDITS_MAX, FEE_PPM, PAYMENTS_MAX, PRICES_MAX, Payment, PriceList,
-    SignedBlock, block_hash, fee, payable,
+    SignedBlock, WITHDRAWALS_MAX, block_hash, fee, payable,
 };
 pub use claim::{
     CLAIM_AGREEING_MAX, CLAIM_TASKS_MAX, Claim, ClaimBook, ClaimedTask, DISMISSED_MAX, Owed,

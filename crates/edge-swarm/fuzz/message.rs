@@ -14,8 +14,8 @@ use edge_swarm::{
     command::Priority,
     message::{
         Acquaintance, Advert, CollectionSpec, DeclineReason, Evidence, FaultReport, Gossip,
-        MemberRecord, Membership, Message, Offer, ShardHead, decode_gossip, decode_message,
-        encode_gossip, encode_message,
+        MayWithdraw, MemberRecord, Membership, Message, Offer, ShardHead, Withdrawal,
+        decode_gossip, decode_message, encode_gossip, encode_message,
     },
 };
 
@@ -177,6 +177,11 @@ fn messages() -> Vec<Message> {
         Message::NoVote { block: content, missing: Some((node(), 3)), reason: "later".into() },
         Message::Certificates(vec![]),
         Message::Frontier { heads: vec![(node(), 3)] },
+        Message::AskWithdraw(Withdrawal::Begin),
+        Message::SayWithdraw {
+            step: Withdrawal::End(content),
+            answer: MayWithdraw::In(Micros::from_secs(5)),
+        },
     ]
 }
 

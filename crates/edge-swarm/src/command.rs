@@ -149,6 +149,17 @@ pub enum Command {
         /// The other members of the new set.
         witnesses: Vec<NodeId>,
     },
+    /// Put credits at stake. Answered when a quorum has certified it.
+    Stake {
+        /// How many.
+        amount: Credits,
+    },
+    /// Begin to take stake back. Answered when a quorum has certified it; the credits are spendable
+    /// again once the delay has passed, without another command.
+    Unstake {
+        /// How many.
+        amount: Credits,
+    },
     /// Pay what is owed now instead of at the next occasion.
     Settle,
     /// Finish what was promised and take nothing new; answered when idle.
@@ -395,6 +406,8 @@ pub struct PeerView {
     pub checked: u64,
     /// Faults of it that this node verified.
     pub faults: u64,
+    /// What it has at stake, nothing if that is slashed.
+    pub stake: Credits,
     /// Tasks it says wait there.
     pub load: u32,
     /// Its label.
@@ -412,12 +425,32 @@ pub struct BalanceView {
     pub incoming: Credits,
     /// Held by open escrows.
     pub escrowed: Credits,
+    /// At stake and not leaving.
+    pub staked: Credits,
+    /// In withdrawals that have not ended.
+    pub leaving: Credits,
+    /// Those withdrawals.
+    pub withdrawals: Vec<WithdrawalView>,
     /// Vouchers held that are not settled yet.
     pub vouchers: Credits,
     /// The account's next block number less one.
     pub seq: u64,
     /// Two blocks at one number were seen.
     pub frozen: bool,
+    /// Its stake is lost: it is frozen or a verified fault names it; of this node itself also when
+    /// too many witnesses say so.
+    pub slashed: bool,
+}
+
+/// Stake on its way back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WithdrawalView {
+    /// The hash of the Unstake block.
+    pub unstake: Digest,
+    /// How much.
+    pub amount: Credits,
+    /// When a quorum of witnesses would vote for its end, if this node is the owner and was told.
+    pub release_in: Option<Micros>,
 }
 
 /// One certified block.
@@ -429,7 +462,7 @@ pub struct BlockView {
     pub seq: u64,
     /// Its hash.
     pub hash: Digest,
-    /// `open`, `send`, `escrow`, `settle`, `refund`.
+    /// `open`, `send`, `escrow`, `settle`, `refund`, `stake`, `unstake`, `release`.
     pub kind: String,
     /// What it says, for people.
     pub text: String,

@@ -244,6 +244,9 @@ pub struct Guarded {
     pub nodes: Vec<NodeId>,
 }
 
+/// How long stake is on its way back unless [`Settings::unstake_delay`] says otherwise: a day.
+pub const UNSTAKE_DELAY: edge_base::Micros = edge_base::Micros::from_secs(24 * 3_600);
+
 /// What the peer cannot know by itself and does not change while it runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -263,6 +266,9 @@ pub struct Settings {
     pub exposure_max: edge_base::Credits,
     /// How long a result may take before its worker counts as late.
     pub execution_timeout: edge_base::Micros,
+    /// How long stake is on its way back: a witness votes for a Release no earlier than this after
+    /// it took the certificate of the Unstake.
+    pub unstake_delay: edge_base::Micros,
     /// Rows after which a collection opens its next shard.
     pub shard_rows: u64,
     /// Replicas wanted of each shard.
@@ -282,6 +288,7 @@ impl Default for Settings {
             queue_max: 256,
             exposure_max: edge_base::Credits::from_micro(10_000_000),
             execution_timeout: edge_base::Micros::from_secs(10),
+            unstake_delay: UNSTAKE_DELAY,
             shard_rows: 12_000,
             replication: 3,
             agent: String::from("edge-net"),

@@ -55,7 +55,9 @@ mod ticket;
 
 pub use command::{Answer, Command, Refusal};
 pub use event::Event;
-pub use io::{CallId, Guarded, Input, LoadId, Output, Settings, Table, Urgency, WorkId, Write};
+pub use io::{
+    CallId, Guarded, Input, LoadId, Output, Settings, Table, UNSTAKE_DELAY, Urgency, WorkId, Write,
+};
 pub use peer::{
     Counters, FaultRecord, Holding, Peer, Row, StartError, Stored, TaskRecord, WorkerRecord,
 };

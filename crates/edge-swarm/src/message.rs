@@ -371,6 +371,36 @@ pub enum Message {
     },
     /// Evidence of unpaid work.
     Claim(Box<Signed<Claim>>),
+
+    /// The owner of an account asks a witness about a block that it has not signed yet.
+    AskWithdraw(Withdrawal),
+    /// A witness says whether it would vote for that block.
+    SayWithdraw {
+        /// What was asked.
+        step: Withdrawal,
+        /// Whether, and when.
+        answer: MayWithdraw,
+    },
+}
+
+/// A step of taking stake back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Withdrawal {
+    /// An Unstake.
+    Begin,
+    /// The Release of the withdrawal that this block began.
+    End(Digest),
+}
+
+/// Whether a witness would vote for a step of a withdrawal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum MayWithdraw {
+    /// Now.
+    Now,
+    /// After this long.
+    In(Micros),
+    /// Not any more: the account is slashed.
+    Never,
 }
 
 /// What a requester tells workers before they bid.
@@ -552,7 +582,9 @@ fn message_in_bounds(message: &Message) -> bool {
         | Message::ReplicaAt { .. }
         | Message::Propose(_)
         | Message::Vote(_)
-        | Message::Claim(_) => true,
+        | Message::Claim(_)
+        | Message::AskWithdraw(_)
+        | Message::SayWithdraw { .. } => true,
     }
 }
 

@@ -28,6 +28,7 @@ mod job;
 mod membership;
 mod replica;
 mod search;
+mod stake;
 mod start;
 mod task;
 mod view;
@@ -69,6 +70,7 @@ pub struct Peer {
     pub(crate) shards: collections::Shards,
     pub(crate) searches: search::Searches,
     pub(crate) faults: faults::Faults,
+    pub(crate) staking: stake::Staking,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
     pub(crate) counters: Counters,
@@ -168,7 +170,10 @@ impl Peer {
             Input::Executed { work, outcome } => self.on_executed(work, outcome),
             Input::Loaded { load, value } => self.on_loaded(load, value),
             Input::Command { call, command } => self.on_command(call, command),
-            Input::Abandoned { call } => self.on_abandoned(call),
+            Input::Abandoned { call } => {
+                self.abandon_unstake(call);
+                self.on_abandoned(call);
+            }
             Input::Tick => {}
         }
     }
@@ -295,6 +300,8 @@ impl Peer {
             Message::Certificates(list) => self.on_certificates(from, list),
             Message::Frontier { heads } => self.on_frontier(from, heads),
             Message::Claim(claim) => self.on_claim(from, *claim),
+            Message::AskWithdraw(step) => self.on_ask_withdraw(from, step),
+            Message::SayWithdraw { step, answer } => self.on_say_withdraw(from, step, answer),
         }
     }
 

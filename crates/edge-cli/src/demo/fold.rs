@@ -18,6 +18,8 @@ pub(crate) struct Sums {
     pub(crate) uncredited: u128,
     /// Burned as fees.
     pub(crate) burned: u128,
+    /// Staked and not released.
+    pub(crate) staked: u128,
     /// What there was in the beginning.
     pub(crate) grant: u128,
     /// Certificates.
@@ -31,7 +33,7 @@ pub(crate) struct Sums {
 impl Sums {
     /// Whether nothing was made and nothing lost.
     pub(crate) fn conserved(&self) -> bool {
-        self.balances + self.escrowed + self.uncredited + self.burned == self.grant
+        self.balances + self.escrowed + self.uncredited + self.burned + self.staked == self.grant
     }
 }
 
@@ -137,12 +139,17 @@ fn add_up(
                 let terms = (block.account, u128::from(budget.micro()));
                 escrows.insert(EscrowId(*id), terms);
             }
-            BlockKind::Open | BlockKind::Refund { .. } => {}
+            BlockKind::Open
+            | BlockKind::Refund { .. }
+            | BlockKind::Stake { .. }
+            | BlockKind::Unstake { .. }
+            | BlockKind::Release { .. } => {}
         }
     }
     for (account, chain) in chains {
         let mut balance = if *account == founder { sums.grant } else { 0 };
         let mut prev = *pool;
+        let mut stake = Stake::default();
         for (expected, (seq, (id, block))) in (1u64..).zip(chain) {
             let wrong = |why: String| format!("block {seq} of {}: {why}", account.short());
             if *seq != expected || block.prev != prev {
@@ -153,7 +160,8 @@ fn add_up(
                 let amount = payments.remove(&(*credit, *account));
                 balance += amount.ok_or_else(|| wrong("credits what nobody paid".into()))?;
             }
-            let (spent, returned) = effect(block, &mut escrows, sums).map_err(&wrong)?;
+            let (spent, returned) =
+                effect(id, block, &mut escrows, &mut stake, sums).map_err(&wrong)?;
             balance += returned;
             balance = balance.checked_sub(spent).ok_or_else(|| wrong("spends too much".into()))?;
             if balance != u128::from(block.balance_after.micro()) {
@@ -161,6 +169,7 @@ fn add_up(
             }
         }
         sums.balances += balance;
+        sums.staked += stake.bonded + stake.leaving.values().sum::<u128>();
     }
     if !chains.contains_key(&founder) {
         sums.balances += sums.grant;
@@ -170,10 +179,19 @@ fn add_up(
     Ok(())
 }
 
+/// What an account has at stake, and what is leaving, by the hash of its Unstake.
+#[derive(Default)]
+struct Stake {
+    bonded: u128,
+    leaving: BTreeMap<Digest, u128>,
+}
+
 /// What a block takes from the balance, and what it gives back.
 fn effect(
+    id: &Digest,
     block: &Block,
     escrows: &mut BTreeMap<EscrowId, (NodeId, u128)>,
+    stake: &mut Stake,
     sums: &mut Sums,
 ) -> Result<(u128, u128), String> {
     let mut ended = |escrow: &EscrowId| match escrows.remove(escrow) {
@@ -186,6 +204,21 @@ fn effect(
         BlockKind::Send { amount, .. } => Ok((u128::from(amount.micro()), 0)),
         BlockKind::Escrow { budget, .. } => Ok((u128::from(budget.micro()), 0)),
         BlockKind::Refund { escrow } => Ok((0, ended(escrow)?)),
+        BlockKind::Stake { amount } => {
+            stake.bonded += u128::from(amount.micro());
+            Ok((u128::from(amount.micro()), 0))
+        }
+        BlockKind::Unstake { amount } => {
+            let amount = u128::from(amount.micro());
+            stake.bonded =
+                stake.bonded.checked_sub(amount).ok_or("takes back what is not staked")?;
+            stake.leaving.insert(*id, amount);
+            Ok((0, 0))
+        }
+        BlockKind::Release { unstake } => {
+            let amount = stake.leaving.remove(unstake).ok_or("releases what is not leaving")?;
+            Ok((0, amount))
+        }
         BlockKind::Settle { escrow, payments, fee } => {
             let budget = ended(escrow)?;
             let paid: u128 = payments.iter().map(|p| u128::from(p.amount.micro())).sum();
@@ -265,6 +298,12 @@ mod tests {
         let refund = BlockKind::Refund { escrow: EscrowId(opened.id()) };
         out.push(opened);
         out.push(pool.certify(&founder, refund));
+        out.push(pool.certify(&founder, BlockKind::Stake { amount: amount(900) }));
+        for part in [200, 300] {
+            out.push(pool.certify(&founder, BlockKind::Unstake { amount: amount(part) }));
+        }
+        let unstake = out[out.len() - 2].id();
+        out.push(pool.certify(&founder, BlockKind::Release { unstake }));
         out.push(pool.certify(&founder, escrow()));
         (pool, out)
     }
@@ -280,6 +319,8 @@ mod tests {
         assert_eq!(sums.escrowed, u128::from(totals.escrowed.micro()));
         assert_eq!(sums.uncredited, u128::from(totals.uncredited.micro()));
         assert_eq!(sums.burned, u128::from(totals.burned.micro()));
+        assert_eq!(sums.staked, u128::from(totals.staked.micro()));
+        assert_eq!(sums.staked, 700);
         assert_eq!((sums.burned, sums.escrowed, sums.uncredited), (2, 1_000, 334));
         assert_eq!(sums.certificates, certificates.len());
         // One of the owner and one of the witness for each.

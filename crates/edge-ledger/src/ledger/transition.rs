@@ -6,7 +6,7 @@ use edge_base::{Credits, Digest, EscrowId, NodeId};
 
 use super::{Account, Escrow, EscrowState, Ledger};
 use crate::{
-    block::{Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, PriceList, fee},
+    block::{Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, PriceList, WITHDRAWALS_MAX, fee},
     bounded,
     error::LedgerError,
     vote::Certificate,
@@ -16,8 +16,29 @@ use crate::{
 pub(super) struct Effect {
     /// Sum of the credits taken.
     credited: Credits,
-    /// The escrow that ends.
-    ended: Option<Ended>,
+    change: Change,
+}
+
+/// What a kind moves beside its debit.
+enum Change {
+    Nothing,
+    Ends(Ended),
+    /// A withdrawal ends.
+    Releases {
+        unstake: Digest,
+        amount: Credits,
+    },
+}
+
+impl Change {
+    /// What returns to the balance.
+    fn returned(&self) -> Credits {
+        match self {
+            Change::Nothing => Credits::ZERO,
+            Change::Ends(ended) => ended.returned,
+            Change::Releases { amount, .. } => *amount,
+        }
+    }
 }
 
 struct Ended {
@@ -36,7 +57,10 @@ pub(super) fn escrow_terms(block: &Block) -> Option<(&PriceList, u64)> {
         BlockKind::Open
         | BlockKind::Send { .. }
         | BlockKind::Settle { .. }
-        | BlockKind::Refund { .. } => None,
+        | BlockKind::Refund { .. }
+        | BlockKind::Stake { .. }
+        | BlockKind::Unstake { .. }
+        | BlockKind::Release { .. } => None,
     }
 }
 
@@ -52,16 +76,15 @@ impl Ledger {
             return Err(LedgerError::Debit);
         }
         let credited = self.credited(block)?;
-        let ended = self.check_kind(block)?;
-        let returned = ended.as_ref().map_or(Credits::ZERO, |ended| ended.returned);
+        let change = self.check_kind(block)?;
         let before = self.account(&block.account).balance;
-        let have = before.plus(credited)?.plus(returned)?;
+        let have = before.plus(credited)?.plus(change.returned())?;
         let need = block.debit;
         let computed = have.minus(need).map_err(|_| LedgerError::Insufficient { have, need })?;
         if computed != block.balance_after {
             return Err(LedgerError::BalanceAfter { stated: block.balance_after, computed });
         }
-        Ok(Effect { credited, ended })
+        Ok(Effect { credited, change })
     }
 
     fn check_place(&self, block: &Block) -> Result<(), LedgerError> {
@@ -121,7 +144,7 @@ impl Ledger {
         }
     }
 
-    fn check_kind(&self, block: &Block) -> Result<Option<Ended>, LedgerError> {
+    fn check_kind(&self, block: &Block) -> Result<Change, LedgerError> {
         match &block.kind {
             BlockKind::Open if block.credits.is_empty() => {
                 Err(LedgerError::Empty("an Open takes at least one credit"))
@@ -130,7 +153,7 @@ impl Ledger {
             BlockKind::Send { amount, .. } if *amount == Credits::ZERO => {
                 Err(LedgerError::Empty("a Send of nothing"))
             }
-            BlockKind::Open | BlockKind::Send { .. } => Ok(None),
+            BlockKind::Open | BlockKind::Send { .. } => Ok(Change::Nothing),
             BlockKind::Escrow { budget, prices, expires_epoch } => {
                 if *budget == Credits::ZERO {
                     return Err(LedgerError::Empty("an escrow of nothing"));
@@ -138,7 +161,7 @@ impl Ledger {
                 if *expires_epoch <= block.epoch {
                     return Err(LedgerError::Empty("an escrow that has expired"));
                 }
-                if prices.is_canonical() { Ok(None) } else { Err(LedgerError::Prices) }
+                if prices.is_canonical() { Ok(Change::Nothing) } else { Err(LedgerError::Prices) }
             }
             BlockKind::Settle { escrow, payments, fee: stated } => {
                 let budget = self.open_budget(&block.account, escrow)?;
@@ -161,14 +184,50 @@ impl Ledger {
                 let over = LedgerError::OverBudget { total, budget };
                 let returned = budget.minus(total).map_err(|_| over)?;
                 let (escrow, state) = (*escrow, EscrowState::Settled);
-                Ok(Some(Ended { escrow, budget, burned: computed, returned, state }))
+                Ok(Change::Ends(Ended { escrow, budget, burned: computed, returned, state }))
             }
             BlockKind::Refund { escrow } => {
                 let budget = self.open_budget(&block.account, escrow)?;
                 let (escrow, state) = (*escrow, EscrowState::Refunded);
                 let burned = Credits::ZERO;
-                Ok(Some(Ended { escrow, budget, burned, returned: budget, state }))
+                Ok(Change::Ends(Ended { escrow, budget, burned, returned: budget, state }))
             }
+            BlockKind::Stake { amount } | BlockKind::Unstake { amount }
+                if *amount == Credits::ZERO =>
+            {
+                Err(LedgerError::Empty("a stake of nothing"))
+            }
+            BlockKind::Stake { .. } => Ok(Change::Nothing),
+            BlockKind::Unstake { amount } => {
+                let (staked, asked) = (self.account(&block.account).staked, *amount);
+                if asked > staked {
+                    return Err(LedgerError::NotStaked { staked, asked });
+                }
+                let open = self.withdrawals(&block.account).count();
+                bound("withdrawals", open + 1, WITHDRAWALS_MAX)?;
+                Ok(Change::Nothing)
+            }
+            BlockKind::Release { unstake } => {
+                let amount = self.leaving(&block.account, unstake)?;
+                Ok(Change::Releases { unstake: *unstake, amount })
+            }
+        }
+    }
+
+    /// The amount of a withdrawal of this account that has not ended. (Its Unstake is in the same
+    /// chain as its Release, so no other certificate can be missing.)
+    fn leaving(&self, account: &NodeId, unstake: &Digest) -> Result<Credits, LedgerError> {
+        if let Some(amount) = self.accounts.get(account).and_then(|a| a.leaving.get(unstake)) {
+            return Ok(*amount);
+        }
+        let block = self.certificates.get(unstake).map(|certificate| certificate.body());
+        match block {
+            Some(Block { account: owner, kind: BlockKind::Unstake { .. }, .. })
+                if owner == account =>
+            {
+                Err(LedgerError::WithdrawalEnded(*unstake))
+            }
+            _ => Err(LedgerError::NoWithdrawal(*unstake)),
         }
     }
 
@@ -205,14 +264,22 @@ impl Ledger {
         self.totals.balances = self.totals.balances.minus(account.balance).expect(held);
         account.balance = block.balance_after;
         self.totals.balances = self.totals.balances.plus(account.balance).expect(fits);
-        if let Some(ended) = &effect.ended {
-            account.escrowed = account.escrowed.minus(ended.budget).expect(held);
-            self.totals.escrowed = self.totals.escrowed.minus(ended.budget).expect(held);
-            self.totals.burned = self.totals.burned.plus(ended.burned).expect(fits);
-            if let Some(escrow) = self.escrows.get_mut(&ended.escrow) {
-                escrow.state = ended.state;
+        match &effect.change {
+            Change::Nothing => {}
+            Change::Ends(ended) => {
+                account.escrowed = account.escrowed.minus(ended.budget).expect(held);
+                self.totals.escrowed = self.totals.escrowed.minus(ended.budget).expect(held);
+                self.totals.burned = self.totals.burned.plus(ended.burned).expect(fits);
+                if let Some(escrow) = self.escrows.get_mut(&ended.escrow) {
+                    escrow.state = ended.state;
+                }
+                self.open.remove(&(block.account, ended.escrow));
             }
-            self.open.remove(&(block.account, ended.escrow));
+            Change::Releases { unstake, amount } => {
+                account.leaving.remove(unstake);
+                account.leaving_sum = account.leaving_sum.minus(*amount).expect(held);
+                self.totals.staked = self.totals.staked.minus(*amount).expect(held);
+            }
         }
         account.chain.push(certificate.clone());
         account.head = id;
@@ -231,7 +298,16 @@ impl Ledger {
                     self.add_incoming(payment.worker, id, payment.amount);
                 }
             }
-            BlockKind::Open | BlockKind::Refund { .. } => {}
+            BlockKind::Stake { amount } => {
+                account.staked = account.staked.plus(*amount).expect(fits);
+                self.totals.staked = self.totals.staked.plus(*amount).expect(fits);
+            }
+            BlockKind::Unstake { amount } => {
+                account.staked = account.staked.minus(*amount).expect(held);
+                account.leaving.insert(id, *amount);
+                account.leaving_sum = account.leaving_sum.plus(*amount).expect(fits);
+            }
+            BlockKind::Open | BlockKind::Refund { .. } | BlockKind::Release { .. } => {}
         }
     }
 
@@ -248,9 +324,7 @@ impl Ledger {
     /// [`Ledger::check`] once its owner has signed it, as far as no claim stands against it.
     pub fn next_block(&self, account: NodeId, kind: BlockKind) -> Result<Block, LedgerError> {
         let view = self.account(&account);
-        if view.frozen {
-            return Err(LedgerError::Frozen(account));
-        }
+        self.check_marks(&account, &kind)?;
         let mut incoming: Vec<(Credits, Digest)> = Vec::new();
         if let Some(found) = self.accounts.get(&account) {
             incoming.extend(found.incoming.iter().map(|(id, amount)| (*amount, *id)));
@@ -272,9 +346,8 @@ impl Ledger {
             credits: incoming.into_iter().map(|(_, id)| id).collect(),
             balance_after: Credits::ZERO,
         };
-        let ended = self.check_kind(&block)?;
-        let returned = ended.map_or(Credits::ZERO, |ended| ended.returned);
-        let have = view.balance.plus(credited)?.plus(returned)?;
+        let change = self.check_kind(&block)?;
+        let have = view.balance.plus(credited)?.plus(change.returned())?;
         block.balance_after =
             have.minus(debit).map_err(|_| LedgerError::Insufficient { have, need: debit })?;
         Ok(block)

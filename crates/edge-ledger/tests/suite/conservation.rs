@@ -18,6 +18,9 @@ enum Op {
     Escrow(u64, u64),
     Settle(u64, u64, Vec<(u64, u64)>),
     Refund(u64, u64),
+    Stake(u64, u64),
+    Unstake(u64, u64),
+    Release(u64, u64),
     Junk(u64, u64),
 }
 
@@ -38,6 +41,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (owner(), any::<u64>(), prop::collection::vec((owner(), amount()), 0..5))
             .prop_map(|(a, which, payments)| Op::Settle(a, which, payments)),
         1 => (owner(), any::<u64>()).prop_map(|(a, which)| Op::Refund(a, which)),
+        2 => (owner(), amount()).prop_map(|(a, n)| Op::Stake(a, n)),
+        2 => (owner(), amount()).prop_map(|(a, n)| Op::Unstake(a, n)),
+        2 => (owner(), any::<u64>()).prop_map(|(a, which)| Op::Release(a, which)),
         2 => (owner(), any::<u64>()).prop_map(|(a, seed)| Op::Junk(a, seed)),
     ]
 }
@@ -47,6 +53,17 @@ fn some_escrow(escrows: &[EscrowId], which: u64) -> EscrowId {
     match escrows.len() as u64 {
         0 => EscrowId(Digest::of(&which.to_le_bytes())),
         n => escrows[(which % n) as usize],
+    }
+}
+
+/// A withdrawal of anybody, ended or not.
+fn some_withdrawal(world: &World, which: u64) -> Digest {
+    let is_one = |kind: &BlockKind| matches!(kind, BlockKind::Unstake { .. });
+    let certificates = world.ledger.certificates().filter(|c| is_one(&c.body().kind));
+    let all: Vec<_> = certificates.map(|certificate| certificate.id()).collect();
+    match all.len() as u64 {
+        0 => Digest::of(&which.to_le_bytes()),
+        n => all[(which % n) as usize],
     }
 }
 
@@ -65,6 +82,11 @@ fn step(world: &mut World, escrows: &mut Vec<EscrowId>, op: Op) {
         }
         Op::Refund(owner, which) => {
             (owner, BlockKind::Refund { escrow: some_escrow(escrows, which) })
+        }
+        Op::Stake(owner, n) => (owner, stake(n)),
+        Op::Unstake(owner, n) => (owner, unstake(n)),
+        Op::Release(owner, which) => {
+            (owner, BlockKind::Release { unstake: some_withdrawal(world, which) })
         }
         Op::Junk(owner, seed) => {
             junk(world, owner, seed);
@@ -87,8 +109,12 @@ fn step(world: &mut World, escrows: &mut Vec<EscrowId>, op: Op) {
 /// every rule of the fold, not only by the witnesses.
 fn junk(world: &mut World, owner: u64, seed: u64) {
     let mut rng = Rng::derive(seed, "junk");
-    let kinds = [send((owner + 1) % OWNERS, 1 + rng.below(5_000)), escrow(1 + rng.below(5_000))];
-    let kind = kinds[rng.below(2) as usize].clone();
+    let kinds = [
+        send((owner + 1) % OWNERS, 1 + rng.below(5_000)),
+        escrow(1 + rng.below(5_000)),
+        stake(1 + rng.below(5_000)),
+    ];
+    let kind = kinds[rng.below(3) as usize].clone();
     let Ok(honest) = world.ledger.next_block(id(owner), kind) else { return };
     let mut block = honest.clone();
     lie(world, &mut block, &mut rng);
@@ -124,7 +150,12 @@ fn lie(world: &World, block: &mut Block, rng: &mut Rng) {
         6 => match &mut block.kind {
             BlockKind::Send { amount, .. } => *amount = wrap(*amount, by),
             BlockKind::Escrow { budget, .. } => *budget = wrap(*budget, by),
-            BlockKind::Open | BlockKind::Settle { .. } | BlockKind::Refund { .. } => unreachable!(),
+            BlockKind::Stake { amount } => *amount = wrap(*amount, by),
+            BlockKind::Open
+            | BlockKind::Settle { .. }
+            | BlockKind::Refund { .. }
+            | BlockKind::Unstake { .. }
+            | BlockKind::Release { .. } => unreachable!(),
         },
         7 => {
             // Credit any certificate of the ledger that is not ours to credit now.
@@ -197,10 +228,10 @@ fn a_long_seeded_history_conserves_and_reaches_every_kind() {
     for to in 1..OWNERS {
         world.act(0, send(to, 50_000_000)).unwrap();
     }
-    let mut counts = [0u32; 5];
+    let mut counts = [0u32; 8];
     for _ in 0..400 * scale() {
         let owner = rng.below(OWNERS);
-        let op = match rng.below(6) {
+        let op = match rng.below(9) {
             0 => Op::Open(owner),
             1 => Op::Send(owner, rng.below(OWNERS), rng.below(1_000_000)),
             2 => Op::Escrow(owner, rng.below(1_000_000)),
@@ -210,6 +241,9 @@ fn a_long_seeded_history_conserves_and_reaches_every_kind() {
                 Op::Settle(owner, rng.next_u64(), pay)
             }
             4 => Op::Refund(owner, rng.next_u64()),
+            5 => Op::Stake(owner, rng.below(1_000_000)),
+            6 => Op::Unstake(owner, rng.below(500_000)),
+            7 => Op::Release(owner, rng.next_u64()),
             _ => Op::Junk(owner, rng.next_u64()),
         };
         step(&mut world, &mut escrows, op);
@@ -222,6 +256,9 @@ fn a_long_seeded_history_conserves_and_reaches_every_kind() {
             BlockKind::Escrow { .. } => 2,
             BlockKind::Settle { .. } => 3,
             BlockKind::Refund { .. } => 4,
+            BlockKind::Stake { .. } => 5,
+            BlockKind::Unstake { .. } => 6,
+            BlockKind::Release { .. } => 7,
         }] += 1;
     }
     assert!(counts.iter().all(|count| *count > 0), "a kind never happened: {counts:?}");

@@ -113,6 +113,15 @@ fn blocks_of_every_kind() {
     check_signed("refund", &refunded);
     let opened = block(5, block_hash(&refunded), BlockKind::Open, &credits[..1], 0);
     check_signed("open", &opened);
+    let staked = BlockKind::Stake { amount: micro(700) };
+    let staked = block(6, block_hash(&opened), staked, &[], 300);
+    check_signed("stake", &staked);
+    let unstaked = BlockKind::Unstake { amount: micro(200) };
+    let unstaked = block(7, block_hash(&staked), unstaked, &[], 300);
+    check_signed("unstake", &unstaked);
+    let released = BlockKind::Release { unstake: block_hash(&unstaked) };
+    let released = block(8, block_hash(&unstaked), released, &[], 500);
+    check_signed("release", &released);
 }
 
 #[test]

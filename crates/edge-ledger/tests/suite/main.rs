@@ -12,6 +12,7 @@ mod golden;
 mod handover;
 mod merge;
 mod quorum;
+mod stake;
 mod vote_log;
 mod votes;
 mod world;

@@ -16,23 +16,32 @@ fn history() -> (World, Vec<Arc<Certificate>>) {
     for to in 1..8 {
         world.act(0, send(to, 10_000_000)).unwrap();
     }
-    for round in 0..60 {
+    for round in 0..80 {
         if round == 30 {
             world.hand_over(4);
         }
         let (owner, other) = (rng.below(8), rng.below(8));
         let open: Vec<_> = world.ledger.open_escrows(&id(owner)).collect();
-        let kind = match (open.first(), rng.below(4)) {
+        let leaving = world.ledger.withdrawals(&id(owner)).next();
+        let kind = match (open.first(), rng.below(7)) {
+            (_, 4) => stake(3_000),
+            (_, 5) => unstake(1_000),
+            (_, 6) => match leaving {
+                Some((unstake, _)) => BlockKind::Release { unstake },
+                None => send(other, 1_000),
+            },
             (Some(escrow), 0) => BlockKind::Refund { escrow: *escrow },
             (Some(escrow), _) => settle(*escrow, vec![pay((owner + 1) % 8, 900), pay(9, 50)]),
             (None, 0 | 1) => escrow(20_000),
             (None, _) => send(other, 1_000 + rng.below(1_000)),
         };
-        // A Send to oneself is refused: one step less.
+        // A Send to oneself is refused, and an Unstake of what is not staked: one step less.
         let _ = world.act(owner, kind);
     }
     world.check_totals();
     let certificates: Vec<_> = world.ledger.certificates().cloned().collect();
+    let released = |kind: &BlockKind| matches!(kind, BlockKind::Release { .. });
+    assert!(certificates.iter().any(|certificate| released(&certificate.body().kind)));
     assert!(certificates.len() > 60);
     (world, certificates)
 }

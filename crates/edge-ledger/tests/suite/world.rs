@@ -185,6 +185,14 @@ pub(crate) fn escrow(budget: u64) -> BlockKind {
     BlockKind::Escrow { budget: micro(budget), prices, expires_epoch: 100 }
 }
 
+pub(crate) fn stake(amount: u64) -> BlockKind {
+    BlockKind::Stake { amount: micro(amount) }
+}
+
+pub(crate) fn unstake(amount: u64) -> BlockKind {
+    BlockKind::Unstake { amount: micro(amount) }
+}
+
 pub(crate) fn pay(worker: u64, amount: u64) -> Payment {
     Payment { worker: id(worker), amount: micro(amount), tasks: 1 }
 }
@@ -195,13 +203,15 @@ pub(crate) fn settle(escrow: EscrowId, payments: Vec<Payment>) -> BlockKind {
 
 /// Sums computed from certificates alone, in i128, by code that shares nothing with the ledger's:
 /// an account has what its last block says; an Escrow block counts until a later block names it;
-/// a payment counts until its receiver lists it.
+/// a payment counts until its receiver lists it; a Stake counts until the Release of an Unstake.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Fold {
     pub(crate) balances: i128,
     pub(crate) escrowed: i128,
     pub(crate) uncredited: i128,
     pub(crate) burned: i128,
+    pub(crate) staked: i128,
+    pub(crate) leaving: i128,
 }
 
 pub(crate) fn fold<'a>(
@@ -214,7 +224,8 @@ pub(crate) fn fold<'a>(
         BTreeMap::from([(genesis.founder, (0, i128::from(genesis.grant.micro())))]);
     let (mut open, mut payments) = (BTreeMap::new(), BTreeMap::new());
     let (mut ended, mut taken) = (BTreeSet::new(), BTreeSet::new());
-    let mut burned = 0;
+    let (mut burned, mut staked) = (0, 0);
+    let (mut withdrawn, mut released) = (BTreeMap::new(), BTreeSet::new());
     for (hash, block) in blocks {
         let seen = last.entry(block.account).or_insert((0, 0));
         if block.seq > seen.0 {
@@ -241,8 +252,19 @@ pub(crate) fn fold<'a>(
             BlockKind::Refund { escrow } => {
                 assert!(ended.insert(*escrow), "an escrow that ended twice");
             }
+            BlockKind::Stake { amount } => staked += i128::from(amount.micro()),
+            BlockKind::Unstake { amount } => {
+                withdrawn.insert((block.account, hash), i128::from(amount.micro()));
+            }
+            BlockKind::Release { unstake } => {
+                let withdrawal = (block.account, *unstake);
+                assert!(released.insert(withdrawal), "a withdrawal that ended twice");
+            }
         }
     }
+    assert!(released.iter().all(|withdrawal| withdrawn.contains_key(withdrawal)));
+    let gone: i128 = released.iter().map(|withdrawal| withdrawn[withdrawal]).sum();
+    let all_withdrawn: i128 = withdrawn.values().sum();
     let unended = open.iter().filter(|(escrow, _)| !ended.contains(escrow));
     let untaken = payments.iter().filter(|(payment, _)| !taken.contains(*payment));
     Fold {
@@ -250,6 +272,8 @@ pub(crate) fn fold<'a>(
         escrowed: unended.map(|(_, budget)| budget).sum(),
         uncredited: untaken.map(|(_, amount)| amount).sum(),
         burned,
+        staked: staked - gone,
+        leaving: all_withdrawn - gone,
     }
 }
 
@@ -261,10 +285,12 @@ pub(crate) fn check_totals(ledger: &Ledger) {
         escrowed: totals.escrowed.micro().into(),
         uncredited: totals.uncredited.micro().into(),
         burned: totals.burned.micro().into(),
+        staked: totals.staked.micro().into(),
+        leaving: ledger.accounts().map(|(_, view)| i128::from(view.leaving.micro())).sum(),
     };
     assert_eq!(stated, again);
     assert!(totals.conserved(), "{totals:?}");
-    let sum = again.balances + again.escrowed + again.uncredited + again.burned;
+    let sum = again.balances + again.escrowed + again.uncredited + again.burned + again.staked;
     assert_eq!(sum, i128::from(ledger.genesis().grant.micro()));
     let by_account = |part: fn(&edge_ledger::AccountView) -> Credits| -> i128 {
         ledger.accounts().map(|(_, view)| i128::from(part(&view).micro())).sum()
@@ -272,6 +298,10 @@ pub(crate) fn check_totals(ledger: &Ledger) {
     assert_eq!(by_account(|view| view.balance), again.balances);
     assert_eq!(by_account(|view| view.incoming), again.uncredited);
     assert_eq!(by_account(|view| view.escrowed), again.escrowed);
+    assert_eq!(by_account(|view| view.staked), again.staked - again.leaving);
+    let lost = ledger.accounts().filter(|(_, view)| view.slashed);
+    let lost: u64 = lost.map(|(_, view)| view.staked.micro() + view.leaving.micro()).sum();
+    assert_eq!(totals.slashed, micro(lost));
 }
 
 /// What two ledgers have to agree on.

@@ -11,8 +11,9 @@ use std::{
 
 use edge_base::{Credits, Digest, Micros, NodeId, Signed, Timestamp, Verifier};
 use edge_ledger::{
-    Applied, BlockKind, Certificate, Claim, ClaimBook, Genesis, HandOverError, Handover, Ledger,
-    LedgerError, Refusal as VoteRefusal, SignedBlock, Vote, VoteCollector, VoteLog,
+    Applied, BlockKind, Certificate, Claim, ClaimBook, EquivocationProof, Genesis, HandOverError,
+    Handover, Ledger, LedgerError, Refusal as VoteRefusal, SignedBlock, Vote, VoteCollector,
+    VoteLog,
 };
 
 use super::{Peer, StartError, Stored, Timer, decode_stored, membership::Link};
@@ -31,6 +32,8 @@ const QUEUE_MAX: usize = 1_024;
 const PROPOSE_EVERY: Micros = Micros::from_millis(500);
 /// A node is told our frontier at most this often.
 const FRONTIER_EVERY: Micros = Micros::from_millis(400);
+/// Before the stored key of a proof that froze an account.
+const FROZEN: &[u8] = b"frozen";
 /// Messages of certificates sent in answer to one frontier.
 const BURST: usize = 8;
 
@@ -109,6 +112,13 @@ impl Bank {
         }
         let votes = stored.table(Table::Votes).iter().map(|(k, v)| (k, v));
         bank.votes = VoteLog::restore(votes).map_err(|_| StartError::Damaged { table: "votes" })?;
+        for (_, value) in stored.table(Table::Pool).iter().filter(|(k, _)| k.starts_with(FROZEN)) {
+            let proof: EquivocationProof =
+                decode_stored(value).ok_or(StartError::Damaged { table: "pool" })?;
+            bank.ledger
+                .apply_equivocation(proof, verifier)
+                .map_err(|e| StartError::Ledger(e.to_string()))?;
+        }
         if let Some(bytes) = stored.get(Table::OwnBlock, b"pending") {
             let block: SignedBlock =
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "own_block" })?;
@@ -128,6 +138,16 @@ impl Bank {
     /// What the own block on its way does.
     pub(crate) fn pending_kind(&self) -> Option<&BlockKind> {
         self.pending.as_ref().map(|p| &p.block.body.kind)
+    }
+
+    /// What every own block on its way does.
+    pub(crate) fn on_its_way(&self) -> impl Iterator<Item = &BlockKind> {
+        self.pending_kind().into_iter().chain(self.queue.iter().map(|(kind, _)| kind))
+    }
+
+    /// Seq and block of this witness's last vote on an account under a set version.
+    pub(crate) fn last_vote(&self, version: u64, account: &NodeId) -> Option<(u64, Digest)> {
+        self.votes.last_vote(version, account)
     }
 
     /// Whether blocks of this node are on their way.
@@ -203,9 +223,13 @@ impl Peer {
 
     /// Votes for a block if everything about it is right; the vote is durable before it leaves.
     fn cast_vote(&mut self, block: &SignedBlock) -> Result<Option<Vote>, VoteRefusal> {
+        let early = self.is_too_early(block);
         let Some(bank) = &mut self.bank else { return Ok(None) };
         if !self.may_vote {
             return Ok(None);
+        }
+        if let Some(unstake) = early {
+            return Err(LedgerError::Leaving { unstake }.into());
         }
         let voted =
             bank.votes.vote(&bank.ledger, &bank.claims, block, &self.key, &mut self.verifier)?;
@@ -235,9 +259,12 @@ impl Peer {
                 (missing, error.to_string())
             }
             Err(VoteRefusal::OtherBlock(proof)) => {
-                if let Some(bank) = &mut self.bank {
-                    // Only its owner is harmed; an error means the account has nothing to freeze.
-                    let _ = bank.ledger.apply_equivocation(*proof, &mut self.verifier);
+                // Only its owner is harmed; an error means the account has nothing to freeze.
+                if let Some(bank) = &mut self.bank
+                    && let Ok(Applied::New) =
+                        bank.ledger.apply_equivocation(*proof, &mut self.verifier)
+                {
+                    self.persist_freeze(&block.body.account);
                 }
                 (None, String::from("the account signed another block at this place"))
             }
@@ -246,6 +273,14 @@ impl Peer {
         let (missing, mut reason) = refused;
         reason.truncate(500);
         self.send(from, &Message::NoVote { block: hash, missing, reason });
+    }
+
+    /// What is frozen stays frozen, and its stake slashed, after a restart.
+    fn persist_freeze(&mut self, account: &NodeId) {
+        let proof = self.bank.as_ref().and_then(|bank| bank.ledger.equivocation(account));
+        if let Some(proof) = proof.cloned() {
+            self.persist(Table::Pool, &[FROZEN, account.0.as_slice()].concat(), proof.as_ref());
+        }
     }
 
     pub(super) fn on_vote(&mut self, from: NodeId, vote: Vote) {
@@ -323,6 +358,9 @@ impl Peer {
                 }
                 self.ask_frontier(from.unwrap_or(signer));
             }
+            Err(LedgerError::ConflictingCertificate { account, .. }) => {
+                self.persist_freeze(&account);
+            }
             Err(_) => {}
         }
     }
@@ -370,6 +408,7 @@ impl Peer {
         if let Some(bank) = &mut self.bank {
             bank.claims.prune(&bank.ledger);
         }
+        self.on_stake_certified(certificate.id(), &body.kind);
         if let Some(escrow) = body.kind.ends() {
             self.on_escrow_ended(escrow);
         }
@@ -397,6 +436,7 @@ impl Peer {
         self.propose();
         self.step_handover();
         self.step_bank();
+        self.step_withdrawals();
         self.after(PROPOSE_EVERY, Timer::Propose);
     }
 
@@ -568,9 +608,13 @@ impl Peer {
             balance: view.balance,
             incoming: view.incoming,
             escrowed: view.escrowed,
+            staked: view.staked,
+            leaving: view.leaving,
+            withdrawals: self.withdrawal_views(&account),
             vouchers,
             seq: view.seq,
             frozen: view.frozen,
+            slashed: self.is_slashed(&account),
         })
     }
 
@@ -608,6 +652,10 @@ impl Peer {
         if let Some(refused) = merged.refused.first() {
             return Err(failed(refused.error.to_string()));
         }
+        // Marks are no certificates: nothing of them can be verified again here.
+        bank.ledger.slashed().for_each(|node| {
+            again.slash(node);
+        });
         let totals = again.totals();
         let set = again.witness_set();
         Ok(LedgerView {
@@ -639,6 +687,9 @@ pub(crate) fn kind_name(kind: &BlockKind) -> &'static str {
         BlockKind::Escrow { .. } => "escrow",
         BlockKind::Settle { .. } => "settle",
         BlockKind::Refund { .. } => "refund",
+        BlockKind::Stake { .. } => "stake",
+        BlockKind::Unstake { .. } => "unstake",
+        BlockKind::Release { .. } => "release",
     }
 }
 
@@ -656,6 +707,13 @@ fn block_view(certificate: &Certificate) -> BlockView {
             (text, Some(*escrow))
         }
         BlockKind::Refund { escrow } => (String::from("takes the escrow back"), Some(*escrow)),
+        BlockKind::Stake { amount } => (format!("puts {amount} rUv at stake"), None),
+        BlockKind::Unstake { amount } => {
+            (format!("begins to take {amount} rUv of stake back"), None)
+        }
+        BlockKind::Release { unstake } => {
+            (format!("ends the withdrawal {}", unstake.short()), None)
+        }
     };
     BlockView {
         account: body.account,

@@ -377,7 +377,11 @@ impl Peer {
             BlockKind::Settle { escrow, .. } | BlockKind::Refund { escrow } => {
                 self.escrow.settling.remove(escrow);
             }
-            BlockKind::Open | BlockKind::Send { .. } => {}
+            BlockKind::Open
+            | BlockKind::Send { .. }
+            | BlockKind::Stake { .. }
+            | BlockKind::Unstake { .. }
+            | BlockKind::Release { .. } => {}
         }
     }
 

@@ -88,6 +88,9 @@ impl Peer {
             let Some(record) = decode_stored::<FaultRecord>(value) else { continue };
             let worker = record.report.proof.worker();
             self.faults.named.insert(worker);
+            if let Some(bank) = &mut self.bank {
+                bank.ledger.slash(worker);
+            }
             // The others' keys are a node and a task.
             if key.len() != UNTOLD.len() + 64 {
                 self.faults.proofs.entry(worker).or_insert(record.report);
@@ -257,6 +260,7 @@ impl Peer {
         let key = [mark, node.0.as_slice(), task.as_bytes()].concat();
         if let Some(bank) = &mut self.bank {
             bank.claims.dismiss(&report.proof);
+            bank.ledger.slash(node);
         }
         if told {
             self.faults.proofs.entry(node).or_insert_with(|| report.clone());

@@ -787,6 +787,7 @@ impl Peer {
                 witness: set.is_some_and(|s| s.contains(node)),
                 checked: member.checked,
                 faults: member.faults,
+                stake: self.stake_of(node),
                 load: member.advert.as_ref().map_or(0, |a| a.load),
                 agent: member.advert.as_ref().map_or(String::new(), |a| a.agent.clone()),
             })

@@ -78,6 +78,8 @@ impl Peer {
                 self.answer(call, answer);
             }
             Command::Handover { witnesses } => self.hand_over(call, witnesses),
+            Command::Stake { amount } => self.stake(call, amount),
+            Command::Unstake { amount } => self.unstake(call, amount),
             Command::Settle => self.settle_now(call),
             Command::Drain => self.drain(call),
         }
@@ -91,9 +93,13 @@ impl Peer {
                 balance: edge_base::Credits::ZERO,
                 incoming: edge_base::Credits::ZERO,
                 escrowed: edge_base::Credits::ZERO,
+                staked: edge_base::Credits::ZERO,
+                leaving: edge_base::Credits::ZERO,
+                withdrawals: Vec::new(),
                 vouchers: edge_base::Credits::ZERO,
                 seq: 0,
                 frozen: false,
+                slashed: false,
             },
         };
         let views = self.peer_views();

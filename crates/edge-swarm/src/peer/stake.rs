@@ -1,0 +1,335 @@
+//! Stake: own withdrawals on their way, and a witness's clock for those of everybody.
+//!
+//! A signed block cannot be replaced by another at its place, so an Unstake or a Release that
+//! witnesses refuse would hold up every later block of its account. The owner therefore asks first
+//! ([`Message::AskWithdraw`]) and signs only what a quorum would vote for now.
+//!
+//! A witness votes for a Release when [`Settings::unstake_delay`](crate::Settings::unstake_delay)
+//! passed on its own clock since it took the certificate of the Unstake. Its clock begins anew when
+//! it restarts: the delay is never shorter than set.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edge_base::{Credits, Digest, Micros, NodeId, Timestamp};
+use edge_ledger::{BlockKind, SignedBlock, WITHDRAWALS_MAX, block_hash};
+
+use super::{Peer, membership::MEMBERS_MAX};
+use crate::{
+    command::{Refusal, WithdrawalView},
+    io::CallId,
+    message::{MayWithdraw, Message, Withdrawal},
+};
+
+/// Callers whose Unstake waits for the witnesses' word.
+const CALLS_MAX: usize = 64;
+/// The first repetition of a question comes after this, each later one after twice as long ...
+const RETRY_MIN: Micros = Micros::from_secs(1);
+/// ... up to this.
+const RETRY_MAX: Micros = Micros::from_secs(60);
+
+/// What a witness said last about a withdrawal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Word {
+    Now,
+    /// From this time on, by this node's clock.
+    At(Timestamp),
+    Never,
+}
+
+/// A step of an own withdrawal that waits until a quorum would vote for it.
+#[derive(Debug)]
+struct Question {
+    /// Who wants to begin a withdrawal, and of how much.
+    calls: Vec<(CallId, Credits)>,
+    heard: BTreeMap<NodeId, Word>,
+    ask_at: Timestamp,
+    back_off: Micros,
+    /// When a quorum would vote, if a quorum said so.
+    ends_at: Option<Timestamp>,
+}
+
+impl Question {
+    fn new(now: Timestamp) -> Self {
+        let (calls, heard) = (Vec::new(), BTreeMap::new());
+        Question { calls, heard, ask_at: now, back_off: RETRY_MIN, ends_at: None }
+    }
+}
+
+/// Withdrawals as this node knows them.
+#[derive(Debug, Default)]
+pub(crate) struct Staking {
+    /// When this process took the certificate of each withdrawal that has not ended.
+    taken: BTreeMap<Digest, Timestamp>,
+    asking: BTreeMap<Withdrawal, Question>,
+    /// So many witnesses refuse for ever that no quorum is left.
+    refused: bool,
+}
+
+impl Staking {
+    /// What grows here, with its bounds.
+    pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        let calls = self.asking.values().map(|question| question.calls.len()).sum();
+        add("withdrawals asked for", self.asking.len(), WITHDRAWALS_MAX + 1);
+        add("callers that unstake", calls, CALLS_MAX);
+        add("withdrawals", self.taken.len(), WITHDRAWALS_MAX * (MEMBERS_MAX + 1));
+    }
+}
+
+impl Peer {
+    /// What a node has at stake: neither leaving nor slashed.
+    pub(crate) fn stake_of(&self, node: &NodeId) -> Credits {
+        let view = self.bank.as_ref().map(|bank| bank.ledger.account(node));
+        view.filter(|view| !view.slashed).map_or(Credits::ZERO, |view| view.staked)
+    }
+
+    /// Whether this node's stake is lost: it knows so itself, or no quorum of witnesses is left
+    /// that would give it back. (Nobody re-executes the tasks it is accused of itself.)
+    pub(super) fn is_slashed(&self, node: &NodeId) -> bool {
+        let marked = self.bank.as_ref().is_some_and(|bank| bank.ledger.account(node).slashed);
+        marked || (*node == self.me && self.staking.refused)
+    }
+
+    /// Withdrawals of an account, with what this node knows of their end if they are its own.
+    pub(super) fn withdrawal_views(&self, account: &NodeId) -> Vec<WithdrawalView> {
+        let Some(bank) = &self.bank else { return Vec::new() };
+        let own = *account == self.me;
+        let view = |(unstake, amount)| {
+            let question = self.staking.asking.get(&Withdrawal::End(unstake)).filter(|_| own);
+            let ends_at = question.and_then(|question| question.ends_at);
+            let release_in = ends_at.map(|at| at.since(self.now));
+            WithdrawalView { unstake, amount, release_in }
+        };
+        bank.ledger.withdrawals(account).map(view).collect()
+    }
+
+    /// Begins the delays of what is leaving: after a start every one begins anew.
+    pub(super) fn restore_staking(&mut self) {
+        let Some(bank) = &self.bank else { return };
+        let accounts = bank.ledger.accounts();
+        let leaving = accounts.flat_map(|(account, _)| bank.ledger.withdrawals(&account));
+        self.staking.taken = leaving.map(|(unstake, _)| (unstake, self.now)).collect();
+    }
+
+    pub(super) fn on_stake_certified(&mut self, hash: Digest, kind: &BlockKind) {
+        match kind {
+            BlockKind::Unstake { .. } => {
+                self.staking.taken.insert(hash, self.now);
+            }
+            BlockKind::Release { unstake } => {
+                self.staking.taken.remove(unstake);
+            }
+            BlockKind::Open
+            | BlockKind::Send { .. }
+            | BlockKind::Escrow { .. }
+            | BlockKind::Settle { .. }
+            | BlockKind::Refund { .. }
+            | BlockKind::Stake { .. } => {}
+        }
+    }
+
+    // The witness.
+
+    /// Whether a block ends a withdrawal whose delay has not passed here. What was voted for
+    /// already is voted for again.
+    pub(super) fn is_too_early(&self, block: &SignedBlock) -> Option<Digest> {
+        let BlockKind::Release { unstake } = block.body.kind else { return None };
+        let bank = self.bank.as_ref()?;
+        let version = bank.ledger.witness_set().version;
+        let voted = bank.last_vote(version, &block.body.account);
+        if voted.is_some_and(|(_, hash)| hash == block_hash(block)) {
+            return None;
+        }
+        let left = self.left_of(&unstake)?;
+        (left > Micros(0)).then_some(unstake)
+    }
+
+    /// What is left of a delay here; `None` for a withdrawal that is not in this ledger.
+    fn left_of(&self, unstake: &Digest) -> Option<Micros> {
+        let taken = self.staking.taken.get(unstake)?;
+        Some((*taken + self.settings.unstake_delay).since(self.now))
+    }
+
+    /// What this witness says of a step of an account's withdrawal; nothing if it does not vote.
+    fn may_withdraw(&self, account: &NodeId, step: Withdrawal) -> Option<MayWithdraw> {
+        let bank = self.bank.as_ref()?;
+        if !self.may_vote || !bank.ledger.witness_set().contains(&self.me) {
+            return None;
+        }
+        if bank.ledger.account(account).slashed {
+            return Some(MayWithdraw::Never);
+        }
+        let left = match step {
+            Withdrawal::Begin => Micros(0),
+            Withdrawal::End(unstake) => {
+                self.left_of(&unstake).unwrap_or(self.settings.unstake_delay)
+            }
+        };
+        Some(if left == Micros(0) { MayWithdraw::Now } else { MayWithdraw::In(left) })
+    }
+
+    pub(super) fn on_ask_withdraw(&mut self, from: NodeId, step: Withdrawal) {
+        if let Some(answer) = self.may_withdraw(&from, step) {
+            self.send(from, &Message::SayWithdraw { step, answer });
+        }
+    }
+
+    // The owner.
+
+    pub(super) fn stake(&mut self, call: CallId, amount: Credits) {
+        if self.bank.is_none() {
+            return self.answer(call, Err(not_joined()));
+        }
+        self.queue_block(BlockKind::Stake { amount }, Some(call));
+    }
+
+    pub(super) fn unstake(&mut self, call: CallId, amount: Credits) {
+        let Some(bank) = &self.bank else {
+            return self.answer(call, Err(not_joined()));
+        };
+        let impossible = match bank.is_busy() {
+            // A Stake may be on its way.
+            true => None,
+            false => bank.ledger.next_block(self.me, BlockKind::Unstake { amount }).err(),
+        };
+        let waiting = self.staking.asking.get(&Withdrawal::Begin).map_or(0, |q| q.calls.len());
+        let refusal = match impossible {
+            Some(error) => Some(error.to_string()),
+            None if waiting >= CALLS_MAX => {
+                Some("too many withdrawals wait for the witnesses; try again later".into())
+            }
+            None => None,
+        };
+        if let Some(text) = refusal {
+            return self.answer(call, Err(Refusal::Refused(text)));
+        }
+        let now = self.now;
+        let question = || Question::new(now);
+        let question = self.staking.asking.entry(Withdrawal::Begin).or_insert_with(question);
+        question.calls.push((call, amount));
+        question.ask_at = now;
+        self.ask_withdraw(Withdrawal::Begin);
+    }
+
+    /// Nobody waits for this Unstake any more: it does not happen, unless it is signed already.
+    pub(super) fn abandon_unstake(&mut self, call: CallId) {
+        if let Some(question) = self.staking.asking.get_mut(&Withdrawal::Begin) {
+            question.calls.retain(|(waiting, _)| *waiting != call);
+        }
+    }
+
+    /// Asks what is due: about every own withdrawal that has not ended, and for those who wait to
+    /// begin one.
+    pub(super) fn step_withdrawals(&mut self) {
+        let (me, now) = (self.me, self.now);
+        let Some(bank) = &self.bank else { return };
+        let open: BTreeSet<Digest> = bank.ledger.withdrawals(&me).map(|(id, _)| id).collect();
+        self.staking.asking.retain(|step, question| match step {
+            Withdrawal::Begin => !question.calls.is_empty(),
+            Withdrawal::End(unstake) => open.contains(unstake),
+        });
+        for unstake in open {
+            let step = Withdrawal::End(unstake);
+            self.staking.asking.entry(step).or_insert_with(|| Question::new(now));
+        }
+        let due = self.staking.asking.iter().filter(|(_, question)| question.ask_at <= now);
+        let due: Vec<Withdrawal> = due.map(|(step, _)| *step).collect();
+        for step in due {
+            self.ask_withdraw(step);
+        }
+    }
+
+    fn ask_withdraw(&mut self, step: Withdrawal) {
+        let now = self.now;
+        let Some(bank) = &self.bank else { return };
+        let is_release = |kind: &BlockKind| match (kind, step) {
+            (BlockKind::Release { unstake }, Withdrawal::End(ending)) => *unstake == ending,
+            _ => false,
+        };
+        if bank.on_its_way().any(is_release) {
+            return;
+        }
+        let witnesses = bank.ledger.witness_set().members.clone();
+        let Some(question) = self.staking.asking.get_mut(&step) else { return };
+        question.ask_at = now + question.back_off;
+        question.back_off = question.back_off.times(2).min(RETRY_MAX);
+        for witness in witnesses {
+            if witness != self.me {
+                self.send(witness, &Message::AskWithdraw(step));
+            } else if let Some(answer) = self.may_withdraw(&witness, step) {
+                self.on_say_withdraw(witness, step, answer);
+            }
+        }
+    }
+
+    /// A witness says whether it would vote for the next step of an own withdrawal.
+    pub(super) fn on_say_withdraw(&mut self, from: NodeId, step: Withdrawal, answer: MayWithdraw) {
+        let now = self.now;
+        let Some(bank) = &self.bank else { return };
+        let set = bank.ledger.witness_set();
+        let Some(question) = self.staking.asking.get_mut(&step) else { return };
+        if !set.contains(&from) {
+            return;
+        }
+        let word = match answer {
+            MayWithdraw::Now => Word::Now,
+            MayWithdraw::In(left) => Word::At(now + left),
+            MayWithdraw::Never => Word::Never,
+        };
+        question.heard.insert(from, word);
+        question.heard.retain(|witness, _| set.contains(witness));
+        let mut words: Vec<Word> = question.heard.values().copied().collect();
+        words.sort_unstable();
+        let never = words.iter().filter(|word| **word == Word::Never).count();
+        if never > set.members.len() - set.quorum() {
+            return self.on_withdraw_refused(step);
+        }
+        // Faulty witnesses cannot move the place of the quorum beyond what an honest one says.
+        match words.get(set.quorum() - 1) {
+            Some(Word::Now) => self.withdraw(step),
+            Some(Word::At(at)) => {
+                question.ends_at = Some(*at);
+                question.ask_at = (*at).max(now + RETRY_MIN);
+                question.back_off = RETRY_MIN;
+            }
+            Some(Word::Never) | None => {}
+        }
+    }
+
+    /// A quorum would vote now.
+    fn withdraw(&mut self, step: Withdrawal) {
+        self.staking.refused = false;
+        match step {
+            Withdrawal::Begin => {
+                let Some(question) = self.staking.asking.remove(&step) else { return };
+                for (call, amount) in question.calls {
+                    self.queue_block(BlockKind::Unstake { amount }, Some(call));
+                }
+            }
+            Withdrawal::End(unstake) => {
+                let Some(bank) = &self.bank else { return };
+                let release = BlockKind::Release { unstake };
+                let known = bank.on_its_way().any(|kind| *kind == release);
+                let leaves = bank.ledger.withdrawals(&self.me).any(|(id, _)| id == unstake);
+                if leaves && !known {
+                    self.queue_block(release, None);
+                }
+            }
+        }
+    }
+
+    fn on_withdraw_refused(&mut self, step: Withdrawal) {
+        self.staking.refused = true;
+        let Some(question) = self.staking.asking.get_mut(&step) else { return };
+        question.ask_at = self.now + RETRY_MAX;
+        question.ends_at = None;
+        for (call, _) in std::mem::take(&mut question.calls) {
+            let text = "the witnesses give nothing of this node's stake back: a proven fault names \
+                        it, or it signed two blocks at one number";
+            self.answer(call, Err(Refusal::Refused(text.into())));
+        }
+    }
+}
+
+fn not_joined() -> Refusal {
+    Refusal::Refused("this node has not joined its pool yet".into())
+}
