@@ -168,6 +168,8 @@ pub(crate) struct Net {
     pub(crate) lose_offers: usize,
     /// A node that misses what is published from now on.
     pub(crate) deaf: Option<usize>,
+    /// How long stake is on its way back, for nodes that start from now on.
+    pub(crate) unstake_delay: Micros,
     /// Whether what is delivered is remembered.
     pub(crate) records: bool,
     /// What nodes were sent, told and asked by others.
@@ -188,6 +190,7 @@ impl Net {
             next_call: 0,
             lose_offers: 0,
             deaf: None,
+            unstake_delay: edge_swarm::UNSTAKE_DELAY,
             records: false,
             delivered: vec![],
         };
@@ -229,6 +232,7 @@ impl Net {
             guarded: self.nodes[index].guarded.clone(),
             shard_pin: PIN,
             shard_rows: 40,
+            unstake_delay: self.unstake_delay,
             ..Settings::default()
         };
         let node = &mut self.nodes[index];
@@ -389,7 +393,11 @@ impl Net {
     }
 
     pub(crate) fn join(&mut self, owner: bool) -> usize {
-        let invite = Command::Invite { owner, credits: Credits::ZERO };
+        self.join_with(owner, Credits::ZERO)
+    }
+
+    pub(crate) fn join_with(&mut self, owner: bool, credits: Credits) -> usize {
+        let invite = Command::Invite { owner, credits };
         let Ok(Answer::Ticket(text)) = self.ask(0, invite) else { panic!("no ticket") };
         let ticket: Ticket = text.parse().unwrap();
         let key = SecretKey::from_seed([self.nodes.len() as u8 + 1; 32]);
@@ -445,6 +453,23 @@ impl Net {
             Ok(Answer::Balance(view)) => view,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The ledger that a node's disk holds.
+    pub(crate) fn ledger_of(&self, index: usize) -> edge_ledger::Ledger {
+        let disk = &self.nodes[index].disk;
+        let read = |key: &[u8]| disk.get(&Table::Pool).and_then(|rows| rows.get(key));
+        let mut verifier = Verifier::strict();
+        let genesis = codec::decode(read(b"genesis").unwrap()).unwrap();
+        let mut ledger = edge_ledger::Ledger::new(genesis).unwrap();
+        if let Some(bytes) = read(b"handover") {
+            let handover = Arc::new(codec::decode(bytes).unwrap());
+            ledger.apply_handover(handover, &mut verifier).unwrap();
+        }
+        let rows = disk.get(&Table::Certificates).into_iter().flat_map(|rows| rows.values());
+        let certificates = rows.map(|bytes| Arc::new(codec::decode(bytes).unwrap()));
+        ledger.merge(certificates, &mut verifier);
+        ledger
     }
 
     pub(crate) fn conserved(&mut self, index: usize) {
