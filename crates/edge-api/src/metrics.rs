@@ -31,6 +31,8 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse,
             ("balance_ruv", "Certified balance in rUv.", status.balance.balance.as_ruv()),
             ("incoming_ruv", "Certified payments not credited.", status.balance.incoming.as_ruv()),
             ("escrowed_ruv", "Held by open escrows, in rUv.", status.balance.escrowed.as_ruv()),
+            ("staked_ruv", "At stake, in rUv.", status.balance.staked.as_ruv()),
+            ("leaving_ruv", "Stake on its way back, in rUv.", status.balance.leaving.as_ruv()),
             ("faulty_nodes", "Nodes that verified faults name.", status.faulty.len() as f64),
         ];
         for (name, help, value) in gauges {

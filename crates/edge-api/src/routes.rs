@@ -56,6 +56,8 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/ledger/history", get(ledger::history))
         .route("/api/v1/ledger/verify", get(ledger::verify))
         .route("/api/v1/ledger/handover", post(ledger::handover))
+        .route("/api/v1/ledger/stake", post(ledger::stake))
+        .route("/api/v1/ledger/unstake", post(ledger::unstake))
         .route("/api/v1/ledger/settle", post(ledger::settle))
 }
 

@@ -351,6 +351,16 @@ async fn ledger_tickets_and_metrics() {
         assert_eq!(balance["balance"], 1_000_000.0, "{balance}");
         let verified = client.get("/api/v1/ledger/verify");
         assert_eq!(verified["conserved"], true);
+        let staked = client.post("/api/v1/ledger/stake", json!({"credits": 12.5}));
+        assert_eq!((&staked["staked"], &staked["leaving"]), (&json!(12.5), &json!(0.0)));
+        assert_eq!(staked["balance"], 999_987.5, "{staked}");
+        let leaving = client.post("/api/v1/ledger/unstake", json!({"credits": 2.5}));
+        assert_eq!(leaving["schema"], "edge-net.balance/1");
+        assert_eq!((&leaving["staked"], &leaving["leaving"]), (&json!(10.0), &json!(2.5)));
+        let withdrawal = &leaving["withdrawals"][0];
+        assert_eq!(withdrawal["amount"], 2.5, "{leaving}");
+        assert_eq!((&leaving["slashed"], &leaving["frozen"]), (&json!(false), &json!(false)));
+        assert_eq!(client.get("/api/v1/ledger/verify")["totals"]["staked"], 12.5);
         assert_eq!(client.get("/api/v1/ledger/history?limit=5")["schema"], "edge-net.history/1");
         assert_eq!(client.post("/api/v1/ledger/settle", json!({}))["schema"], "edge-net.done/1");
         let ticket = client.post("/api/v1/identity/invite", json!({"owner": true, "credits": 1.5}));
@@ -386,7 +396,7 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
         client.post("/api/v1/collections", json!({"name": "plain", "dim": 2}));
         let big = format!("{{\"texts\": [\"{}\"]}}", "x".repeat(9 << 20));
         let long = json!({"texts": ["x".repeat(2 << 20)]}).to_string();
-        let cases: [(&str, &str, &[u8], u16, &str); 34] = [
+        let cases: [(&str, &str, &[u8], u16, &str); 39] = [
             ("GET", "/api/v1/nothing", b"", 404, "nothing is served"),
             ("PUT", "/api/v1/status", b"", 405, "method not allowed"),
             ("POST", "/api/v1/embed", b"{", 400, "EOF"),
@@ -451,6 +461,11 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
             ("GET", "/api/v1/tasks/zz", b"", 400, "task id"),
             ("GET", "/api/v1/tasks?limit=many", b"", 400, "limit"),
             ("POST", "/api/v1/ledger/handover", b"{\"witnesses\": [\"ab\"]}", 400, "64 hex"),
+            ("POST", "/api/v1/ledger/stake", b"{\"credits\": 0}", 403, "nothing"),
+            ("POST", "/api/v1/ledger/stake", b"{\"credits\": 1000001}", 403, "needed"),
+            ("POST", "/api/v1/ledger/stake", b"{\"credits\": -1}", 400, "not an amount"),
+            ("POST", "/api/v1/ledger/unstake", b"{\"credits\": 1}", 403, "0 are staked"),
+            ("POST", "/api/v1/ledger/unstake", b"{}", 400, "credits"),
         ];
         let mut wrong = Vec::new();
         for (method, path, body, status, why) in cases {

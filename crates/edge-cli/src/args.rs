@@ -184,7 +184,7 @@ Examples:
     /// Look at the other members
     #[command(subcommand, arg_required_else_help = true)]
     Peer(Peer),
-    /// Look at credits, check the ledger, hand over the witness duty
+    /// Look at credits, stake some, check the ledger, hand over the witness duty
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(Ledger),
     /// Show settings
@@ -757,6 +757,31 @@ Example (the ids stand in `edge-net peer ls`):
         /// The other witnesses: identities, ids or their beginnings
         #[arg(required = true, value_name = "ID")]
         witnesses: Vec<String>,
+    },
+    /// Put credits at stake: they answer for this node's work
+    #[command(after_help = "\
+All of it is lost, for good, when a proven fault names this node or it signs two blocks at one number.
+
+Examples:
+  edge-net ledger stake 50
+  edge-net ledger stake 50 --json     the balance afterwards, edge-net.balance/1")]
+    Stake {
+        /// rUv, at most six digits after the point
+        #[arg(value_name = "RUV")]
+        amount: String,
+    },
+    /// Take stake back: spendable again a day later, by itself
+    #[command(after_help = "\
+The day is counted by each witness, from when it heard of it and anew when it restarts; this node has to
+run at its end. Until then the credits are leaving: lost like stake if this node is caught.
+
+Examples:
+  edge-net ledger unstake 20
+  edge-net ledger balance             says when it can be released")]
+    Unstake {
+        /// rUv, at most six digits after the point
+        #[arg(value_name = "RUV")]
+        amount: String,
     },
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod node;
 mod task;
 
 use clap::CommandFactory as _;
+use edge_base::Credits;
 use edge_node::config::{Config, ConfigError, Layers, Origin};
 use serde_json::{Value, json};
 
@@ -158,6 +159,13 @@ fn version(context: &Context) {
         let model = &answer["model"];
         output.line(format!("model {} ({})", text(model, "name"), short(&text(model, "id"))));
     });
+}
+
+/// An amount of rUv that was typed; `next` is an example of how.
+pub(crate) fn amount(typed: &str, next: &str) -> Outcome<Credits> {
+    typed.parse().map_err(|error| {
+        Failure::new(Exit::Usage, format!("{typed:?} is no amount"), error, next.to_owned())
+    })
 }
 
 /// A field as text for people; `?` where it is missing.

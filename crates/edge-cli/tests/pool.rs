@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A data folder whose node is stopped in the end.
 struct Node {
@@ -205,6 +205,18 @@ fn a_node_alone() {
 
     node.ask(&["collection", "rm", "notes"]);
     assert_eq!(node.ask(&["collection", "ls"])["collections"].as_array().unwrap().len(), 0);
+    let staked = node.ask(&["ledger", "stake", "12.5"]);
+    assert_eq!(
+        (&staked["schema"], &staked["staked"]),
+        (&json!("edge-net.balance/1"), &json!(12.5))
+    );
+    let leaving = node.ask(&["ledger", "unstake", "2.5"]);
+    assert_eq!((&leaving["staked"], &leaving["leaving"]), (&json!(10.0), &json!(2.5)));
+    node.until(&["ledger", "balance"], |balance| {
+        balance["withdrawals"][0]["release_in"].as_u64().is_some_and(|us| us > 3_600_000_000)
+    });
+    assert_eq!(node.run(&["ledger", "stake", "a few"]).status.code(), Some(2));
+    assert_eq!(node.run(&["ledger", "unstake", "11"]).status.code(), Some(5));
     let verified = node.ask(&["ledger", "verify"]);
     assert_eq!(verified["conserved"], true);
 }

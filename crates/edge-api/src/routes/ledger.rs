@@ -1,7 +1,7 @@
-//! The ledger: balances, blocks, the check of everything, the handover.
+//! The ledger: balances, blocks, the check of everything, the handover, stake.
 
 use axum::extract::{Query, State};
-use edge_base::NodeId;
+use edge_base::{Credits, NodeId};
 use edge_swarm::{Answer, Command, command::BlockView};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +74,33 @@ pub(crate) async fn handover(State(app): State<App>, Body(body): Body<Witnesses>
             let (version, witnesses) = (handover.to.version, handover.to.members);
             tagged("edge-net.handover/1", HandedOver { version, witnesses })
         }
+        other => Err(unexpected(other)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Amount {
+    credits: Credits,
+}
+
+/// `POST /api/v1/ledger/stake`.
+pub(crate) async fn stake(State(app): State<App>, Body(body): Body<Amount>) -> Outcome {
+    let next = "stake at most the balance; `edge-net ledger balance` shows it";
+    move_stake(&app, Command::Stake { amount: body.credits }, next).await
+}
+
+/// `POST /api/v1/ledger/unstake`.
+pub(crate) async fn unstake(State(app): State<App>, Body(body): Body<Amount>) -> Outcome {
+    let next = "take back at most what is staked; `edge-net ledger balance` shows it";
+    move_stake(&app, Command::Unstake { amount: body.credits }, next).await
+}
+
+/// Carries out the command and answers with the balance after it.
+async fn move_stake(app: &App, command: Command, next: &'static str) -> Outcome {
+    app.node.call(command).await.map_err(Failure::advised(next))?;
+    match app.node.call(Command::Balance { account: None }).await? {
+        Answer::Balance(view) => tagged("edge-net.balance/1", view),
         other => Err(unexpected(other)),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{io::IsTerminal as _, path::Path};
 
-use edge_base::{Credits, backup::BackupError};
+use edge_base::backup::BackupError;
 use edge_node::folder::{
     FolderError, export_identity, import_identity, read_identity, write_private,
 };
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Context, text};
+use super::{Context, amount, text};
 use crate::{
     args::Identity,
     failure::{Exit, Failure, Outcome},
@@ -28,10 +28,7 @@ pub(super) fn run(context: &Context, command: Identity) -> Outcome {
             import(context, &file, password_file.as_deref())
         }
         Identity::Invite { owner, credits } => {
-            let credits: Credits = credits.parse().map_err(|error| {
-                let what = format!("{credits:?} is no amount");
-                Failure::new(Exit::Usage, what, error, "for example --credits 12.5")
-            })?;
+            let credits = amount(&credits, "for example --credits 12.5")?;
             let body = json!({ "owner": owner, "credits": credits.as_ruv() });
             let answer = context.client()?.post("/api/v1/identity/invite", &body)?;
             context.show(&answer, |output, answer| {

@@ -1,13 +1,14 @@
-//! `ledger`: balance, history, verify, handover.
+//! `ledger`: balance, history, verify, handover, stake, unstake.
 
 use edge_base::PiIdentity;
 use serde_json::{Value, json};
 
-use super::{Context, list, node_name, short, task::one_beginning_with, text};
+use super::{Context, amount, list, node_name, short, task::one_beginning_with, text};
 use crate::{
     args::Ledger,
     client::Client,
     failure::{Exit, Failure, Outcome},
+    output::Output,
 };
 
 pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
@@ -16,21 +17,7 @@ pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
         Ledger::Balance { account } => {
             let query = query_of(&client, account.as_deref(), "?")?;
             let answer = client.get(&format!("/api/v1/ledger/balance{query}"))?;
-            context.show(&answer, |output, answer| {
-                output.line(format!("{} rUv", output.bold(&text(answer, "balance"))));
-                if !output.quiet {
-                    for (field, what) in [
-                        ("incoming", "certified, not yet credited"),
-                        ("escrowed", "held by open escrows"),
-                        ("vouchers", "promised by requesters, not yet settled"),
-                    ] {
-                        output.line(format!("  {:>14} rUv  {what}", text(answer, field)));
-                    }
-                    if answer["frozen"] == true {
-                        output.line(output.red("  frozen: two blocks at one number were seen"));
-                    }
-                }
-            });
+            context.show(&answer, show_balance);
         }
         Ledger::History { account, limit } => {
             let query = query_of(&client, account.as_deref(), "&")?;
@@ -95,8 +82,51 @@ pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
                 output.line(format!("handed over to {}", members.join(", ")));
             });
         }
+        Ledger::Stake { amount } => move_stake(context, &client, "stake", &amount)?,
+        Ledger::Unstake { amount } => move_stake(context, &client, "unstake", &amount)?,
     }
     Ok(())
+}
+
+fn move_stake(context: &Context, client: &Client, step: &str, credits: &str) -> Outcome {
+    let credits = amount(credits, &format!("for example edge-net ledger {step} 12.5"))?;
+    let body = json!({ "credits": credits.as_ruv() });
+    let answer = client.post(&format!("/api/v1/ledger/{step}"), &body)?;
+    context.show(&answer, show_balance);
+    Ok(())
+}
+
+fn show_balance(output: &Output, answer: &Value) {
+    output.line(format!("{} rUv", output.bold(&text(answer, "balance"))));
+    if output.quiet {
+        return;
+    }
+    for (field, what) in [
+        ("incoming", "certified, not yet credited"),
+        ("escrowed", "held by open escrows"),
+        ("vouchers", "promised by requesters, not yet settled"),
+        ("staked", "at stake"),
+        ("leaving", "stake on its way back"),
+    ] {
+        output.line(format!("  {:>14} rUv  {what}", text(answer, field)));
+    }
+    for withdrawal in list(answer, "withdrawals") {
+        let when = match withdrawal["release_in"].as_u64() {
+            Some(us) if us > 7_200_000_000 => {
+                format!("released in {} h", us.div_ceil(3_600_000_000))
+            }
+            Some(us) => format!("released in {} min", us.div_ceil(60_000_000)),
+            None => "its witnesses were not heard yet".into(),
+        };
+        let (id, credits) = (short(&text(withdrawal, "unstake")), text(withdrawal, "amount"));
+        output.line(format!("  {credits:>14} rUv  of {id}: {when}"));
+    }
+    if answer["frozen"] == true {
+        output.line(output.red("  frozen: two blocks at one number were seen"));
+    }
+    if answer["slashed"] == true {
+        output.line(output.red("  slashed: what is staked or leaving is lost"));
+    }
 }
 
 fn query_of(client: &Client, account: Option<&str>, separator: &str) -> Outcome<String> {

@@ -1,9 +1,9 @@
 //! Books: certificates, escrows, conservation.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use edge_base::{Credits, NodeId, codec};
-use edge_ledger::{BlockKind, Certificate, Ledger};
+use edge_base::{Credits, Digest, NodeId, codec};
+use edge_ledger::{Block, BlockKind, Certificate, Ledger};
 use edge_swarm::Table;
 
 use super::Checks;
@@ -148,11 +148,22 @@ impl Checks {
         }
         // Added up once more, from the accounts.
         let accounts = ledger.accounts().map(|(_, view)| {
-            Credits::sum([view.balance, view.incoming, view.escrowed]).unwrap_or_default()
+            let spendable = [view.balance, view.incoming, view.escrowed];
+            let staked = [view.staked, view.leaving];
+            Credits::sum(spendable.into_iter().chain(staked)).unwrap_or_default()
         });
         let again = Credits::sum(accounts.chain([totals.burned]));
         if again != Ok(self.genesis.grant) {
             let text = format!("accounts on the disk of node {number} add up to {again:?}");
+            self.violation(now, "conservation", text);
+        }
+        // And stake once more, from the blocks: what was put up less what was released.
+        let staked = staked_by_blocks(ledger.certificates().map(|c| (c.id(), c.body())));
+        if staked != Some(totals.staked) {
+            let text = format!(
+                "blocks on the disk of node {number} stake {staked:?}, its ledger {}",
+                totals.staked
+            );
             self.violation(now, "conservation", text);
         }
     }
@@ -198,5 +209,65 @@ impl Checks {
                 self.violation(now, "vouchers-honoured", text);
             }
         }
+    }
+}
+
+/// What is staked or leaving; `None` if a withdrawal is released twice, by a stranger, or if more
+/// comes back than was put up.
+fn staked_by_blocks<'a>(blocks: impl Iterator<Item = (Digest, &'a Block)>) -> Option<Credits> {
+    let blocks: Vec<(Digest, &Block)> = blocks.collect();
+    let mut leaving: BTreeMap<(NodeId, Digest), Credits> = BTreeMap::new();
+    let mut staked = Credits::ZERO;
+    for (id, block) in &blocks {
+        if let BlockKind::Stake { amount } = &block.kind {
+            staked = staked.plus(*amount).ok()?;
+        } else if let BlockKind::Unstake { amount } = &block.kind {
+            leaving.insert((block.account, *id), *amount);
+        }
+    }
+    for (_, block) in &blocks {
+        if let BlockKind::Release { unstake } = &block.kind {
+            staked = staked.minus(leaving.remove(&(block.account, *unstake))?).ok()?;
+        }
+    }
+    Some(staked)
+}
+
+#[cfg(test)]
+mod tests {
+    use edge_base::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn stake_is_counted_by_blocks() {
+        let owner = |n: u8| SecretKey::from_seed([n; 32]).node_id();
+        let block = |account, kind: BlockKind| Block {
+            account,
+            seq: 1,
+            prev: Digest::default(),
+            epoch: 0,
+            debit: kind.debit(),
+            kind,
+            credits: Vec::new(),
+            balance_after: Credits::ZERO,
+        };
+        let amount = Credits::from_micro;
+        let id = |n: u8| Digest([n; 32]);
+        let stake = block(owner(1), BlockKind::Stake { amount: amount(9) });
+        let unstake = block(owner(1), BlockKind::Unstake { amount: amount(5) });
+        let release = block(owner(1), BlockKind::Release { unstake: id(2) });
+        let stolen = Block { account: owner(2), ..release.clone() };
+        let sum = |blocks: &[(u8, &Block)]| {
+            staked_by_blocks(blocks.iter().map(|(n, block)| (id(*n), *block)))
+        };
+        let put_up = [(1, &stake), (2, &unstake)];
+        assert_eq!(sum(&put_up), Some(amount(9)), "what is leaving is staked");
+        let once = [(3, &release), (1, &stake), (2, &unstake)];
+        assert_eq!(sum(&once), Some(amount(4)), "in whatever order");
+        let twice = [(1, &stake), (2, &unstake), (3, &release), (4, &release)];
+        assert_eq!(sum(&twice), None);
+        assert_eq!(sum(&[(1, &stake), (2, &unstake), (3, &stolen)]), None);
+        assert_eq!(sum(&[(2, &unstake), (3, &release)]), None, "more than was put up");
     }
 }
