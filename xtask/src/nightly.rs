@@ -25,6 +25,7 @@ Stages:
   build   compile everything once
   test    all tests with EDGE_TEST_SCALE=20 and 1,000 kills of real nodes
   sim     200 seeds of mixed-faults
+  attacks 50 seeds of each attack, and 5 with the defence switched off, which must succeed
   peers   1,000 peers, 31 witnesses, 2,000 tasks, within 5 minutes (release)
   fuzz    10^6 executions of every fuzz target
   netns   two nodes in two network namespaces
@@ -32,10 +33,15 @@ Stages:
   against kernels, units and index beside the commit of a day before
 ";
 
-const STAGES: &[&str] = &["build", "test", "sim", "peers", "fuzz", "netns", "bench", "against"];
+const STAGES: &[&str] =
+    &["build", "test", "sim", "attacks", "peers", "fuzz", "netns", "bench", "against"];
 const TEST_SCALE: &str = "20";
 const KILLS: &str = "1000";
 const SIM_SEEDS: u64 = 200;
+/// Of each attack.
+const ATTACK_SEEDS: u64 = 50;
+/// Of each attack without its defence.
+const CONTROL_SEEDS: u64 = 5;
 const FUZZ_RUNS: u64 = 1_000_000;
 const PEERS_SCENARIO: &str = "thousand-peers";
 const PEERS_TIME_MAX: Duration = Duration::from_secs(5 * 60);
@@ -101,6 +107,7 @@ fn stages_in_order(sections: &Sections) -> Vec<Stage> {
         reported("build", sections, move || plain(ci::build())),
         reported("test", sections, full_tests),
         reported("sim", sections, move || plain(ci::mixed_faults(SIM_SEEDS))),
+        reported("attacks", sections, attacks),
         reported("peers", sections, peers),
         reported("fuzz", sections, || fuzz::all(FUZZ_RUNS, 1)),
         reported("netns", sections, move || plain(netns::stage())),
@@ -124,6 +131,27 @@ fn full_tests() -> Result<(Outcome, Vec<String>)> {
         bail!("{}", counts.closing_line());
     }
     Ok((Outcome::Passed(last), Vec::new()))
+}
+
+/// Each attack at its line, and the control.
+fn attacks() -> Result<(Outcome, Vec<String>)> {
+    let simulator = environment::built("edge-sim");
+    let listed = process::capture(process::command(&simulator).arg("list"))?;
+    let names = listed.split_whitespace().filter(|word| word.starts_with("attack/"));
+    let mut lines = Vec::new();
+    for name in names {
+        let run = |seeds: u64, more: &[&str]| {
+            let mut command = process::command(&simulator);
+            command.args(["run", name, "--json", "--seeds", &seeds.to_string()]).args(more);
+            process::capture(&mut command)
+        };
+        let held = run(ATTACK_SEEDS, &[])?;
+        lines.extend(held.lines().last().map(str::to_owned));
+        if run(CONTROL_SEEDS, &["--no-defence"]).is_ok() {
+            bail!("{name} does not succeed with the defence switched off: it shows nothing");
+        }
+    }
+    Ok((Outcome::passed(), lines))
 }
 
 fn peers() -> Result<(Outcome, Vec<String>)> {

@@ -400,7 +400,7 @@ impl<'a> Demo<'a> {
 
     /// The fifth node; it lies unless everybody is honest.
     fn join_fifth(&mut self) -> Outcome<Option<usize>> {
-        let lie = self.rng.pick(&Lie::ALL).copied().unwrap_or(Lie::FlipBit);
+        let lie = self.rng.pick(&Lie::ALONE).copied().unwrap_or(Lie::FlipBit);
         let flag = (!self.args.honest).then(|| format!("{lie}:{}", self.args.seed));
         let place = self.join("node-5", flag.clone())?;
         self.wait_connected(4)?;

@@ -16,6 +16,7 @@ use std::{
 };
 
 use edge_base::Credits;
+use edge_swarm::accept::Assumption;
 
 pub use value::{Bytes, Percent};
 
@@ -154,6 +155,8 @@ pub struct Config {
     pub works: bool,
     /// The largest unpaid amount for one requester.
     pub exposure: Credits,
+    /// What is assumed about workers of other owners.
+    pub trust: Assumption,
     /// Log filter.
     pub log: String,
     /// Log file, or standard error.
@@ -162,7 +165,7 @@ pub struct Config {
 }
 
 /// Every key, in the order of `default.toml`.
-pub const KEYS: [&str; 17] = [
+pub const KEYS: [&str; 18] = [
     "data_dir",
     "port",
     "bind",
@@ -178,6 +181,7 @@ pub const KEYS: [&str; 17] = [
     "workers",
     "works",
     "exposure",
+    "trust",
     "log",
     "log_file",
 ];
@@ -332,6 +336,7 @@ impl Config {
             workers,
             works: reader.flag("works")?,
             exposure: reader.parsed("exposure")?,
+            trust: reader.parsed("trust")?,
             log: reader.text("log")?,
             log_file: Some(reader.text("log_file")?).filter(|s| !s.is_empty()).map(PathBuf::from),
             origins: raw

@@ -84,6 +84,8 @@ mod tests {
                 Lie::FlipBit => 60,
                 Lie::OtherInput => 59,
                 Lie::HonestThenSometimes => 5,
+                Lie::Together => 1,
+                Lie::Patient => 0,
             };
             assert!(told >= least && kept == 60, "{lie}: {told} lies, {kept} kept");
         }

@@ -85,6 +85,8 @@ pub(crate) struct Checks {
     lied: BTreeMap<NodeId, usize>,
     caught: BTreeSet<NodeId>,
     named: BTreeSet<NodeId>,
+    /// Wrong results that were accepted, where that is counted and not excluded.
+    accepted_lies: Option<usize>,
     // Records.
     collections: BTreeMap<usize, Collection>,
     replicas_min: usize,
@@ -95,6 +97,7 @@ pub(crate) struct Summary {
     pub(crate) liars: usize,
     pub(crate) liars_named: usize,
     pub(crate) lies: usize,
+    pub(crate) accepted_lies: usize,
     pub(crate) escrows: Escrows,
     pub(crate) certificates: usize,
     pub(crate) records_acknowledged: usize,
@@ -129,6 +132,7 @@ impl Checks {
             lied: BTreeMap::new(),
             caught: BTreeSet::new(),
             named: BTreeSet::new(),
+            accepted_lies: None,
             collections: BTreeMap::new(),
             replicas_min: 0,
         }
@@ -136,6 +140,11 @@ impl Checks {
 
     pub(crate) fn expect_liars(&mut self, liars: BTreeSet<NodeId>) {
         self.liars = liars;
+    }
+
+    /// Some wrong results will be accepted: counts them.
+    pub(crate) fn count_lies(&mut self) {
+        self.accepted_lies = Some(0);
     }
 
     pub(crate) fn expect_set(&mut self, set: WitnessSet) {
@@ -177,6 +186,7 @@ impl Checks {
             liars: self.lied.len(),
             liars_named: self.named.len(),
             lies: self.lies.len(),
+            accepted_lies: self.accepted_lies.unwrap_or(0),
             escrows: self.escrows(),
             certificates: self.certificates.len(),
             records_acknowledged: self.collections.values().map(|c| c.acknowledged.len()).sum(),

@@ -36,6 +36,7 @@ mod node;
 mod outcome;
 mod pool;
 mod queue;
+mod rivals;
 mod scenario;
 mod trace;
 mod workload;
@@ -44,8 +45,9 @@ mod world;
 pub use checks::Violation;
 pub use mutant::{Mutant, UnknownMutant};
 pub use network::Weather;
-pub use outcome::{Escrows, Outcome};
-pub use scenario::{Faults, Scenario, Setup, Workload};
+pub use outcome::{Attacked, Campaign, Escrows, Outcome};
+pub use rivals::Rival;
+pub use scenario::{Attack, Faults, Scenario, Setup, Workload};
 pub use world::Options;
 
 /// Runs a scenario with a seed.
@@ -61,6 +63,9 @@ pub fn replay_command(outcome: &Outcome, options: &Options, peers: Option<usize>
     );
     if let Some(peers) = peers {
         command.push_str(&format!(" --peers {peers}"));
+    }
+    if options.no_defence {
+        command.push_str(" --no-defence");
     }
     if options.no_signatures {
         command.push_str(" --no-signatures");

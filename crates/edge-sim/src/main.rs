@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use edge_sim::{Mutant, Options, Outcome, Scenario, replay_command, simulate};
+use edge_sim::{Campaign, Mutant, Options, Outcome, Scenario, replay_command, simulate};
 
 /// A thousand peers in one process: scenario x seed, with checkers.
 #[derive(Parser)]
@@ -43,6 +43,9 @@ enum Command {
         /// A defect that a checker must find: lost-acknowledgement, double-settle, paid-liar.
         #[arg(long)]
         mutant: Option<Mutant>,
+        /// Switch off what an attack is defended against with: the attack has to succeed then.
+        #[arg(long)]
+        no_defence: bool,
         /// Print every input and output of every peer to standard error.
         #[arg(long)]
         trace: bool,
@@ -57,7 +60,17 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Command::Run { scenario, seed, seeds, peers, json, no_signatures, mutant, trace } => {
+        Command::Run {
+            scenario,
+            seed,
+            seeds,
+            peers,
+            json,
+            no_signatures,
+            mutant,
+            no_defence,
+            trace,
+        } => {
             let Some(mut found) = Scenario::named(&scenario) else {
                 let names: Vec<&str> = Scenario::all().iter().map(|s| s.name).collect();
                 complain(&format!("no scenario {scenario}; there are: {}", names.join(", ")));
@@ -74,12 +87,20 @@ fn main() -> ExitCode {
                 }
                 found = found.with_peers(peers);
             }
-            let options = Options { no_signatures, trace, mutant, progress: !json };
+            let options = Options { no_signatures, trace, mutant, no_defence, progress: !json };
             let mut broken = false;
+            let mut attacks = Vec::new();
             for seed in seed..seed.saturating_add(seeds) {
                 let outcome = simulate(found.clone(), seed, options);
                 broken |= !outcome.violations.is_empty();
                 report(&outcome, &options, peers, json);
+                attacks.extend(outcome.attack);
+            }
+            if let Some(attack) = found.attack
+                && let Some(campaign) = Campaign::of(found.name, &attack, &attacks)
+            {
+                broken |= !campaign.holds;
+                say(&serde_json::to_string(&campaign).unwrap_or_default());
             }
             if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }

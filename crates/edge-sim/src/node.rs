@@ -8,7 +8,7 @@ use std::{
 use edge_base::shard::LogBatch;
 use edge_base::{Digest, Micros, NodeId, Rng, SecretKey, TaskKind, VerifierStats, Work, codec};
 use edge_swarm::{Answer, CallId, Counters, Peer, Refusal, Settings, Urgency, WorkId};
-use edge_tasks::{Executor, Liar, Lie, MemorySnapshots};
+use edge_tasks::{Executor, Liar, Lie, MemorySnapshots, payload_of};
 
 use crate::{clock::Clock, disk::Disk, queue::Instant};
 
@@ -203,17 +203,18 @@ impl Node {
         let order = if low_first { [2, 1, 0] } else { [0, 1, 2] };
         let mut found = None;
         for queue in order {
-            found = self.queues[queue].pop_front();
+            found = self.queues[queue].pop_front().map(|waiting| (queue, waiting));
             if found.is_some() {
                 break;
             }
         }
-        let Some(Waiting { work, what }) = found else {
+        let Some((queue, Waiting { work, what })) = found else {
             self.taken -= 1;
             return None;
         };
         self.executions += 1;
-        let (outcome, lie) = self.execute(&what, told);
+        // What a node does in the background it does for itself: nobody lies to themselves.
+        let (outcome, lie) = self.execute(&what, queue < 2, told);
         let takes = Micros(cost(&what) * self.speed * (50 + rng.below(100)) / 100);
         self.running.insert(work, outcome);
         Some(Started { work, takes, lie })
@@ -224,7 +225,12 @@ impl Node {
         self.running.remove(&work)
     }
 
-    fn execute(&mut self, what: &Work, lies_told: &mut LiesTold) -> (Outcome, Option<LieTold>) {
+    fn execute(
+        &mut self,
+        what: &Work,
+        for_others: bool,
+        lies_told: &mut LiesTold,
+    ) -> (Outcome, Option<LieTold>) {
         if let Work::Append { payload } = what {
             self.appends += 1;
             if self.appends.is_multiple_of(SNAPSHOT_EVERY)
@@ -237,7 +243,8 @@ impl Node {
             }
         }
         let run = |work: &Work| self.executor.execute(work).map_err(|error| error.to_string());
-        let Some(liar) = &mut self.liar else { return (run(what), None) };
+        let liar = self.liar.as_mut().filter(|_| for_others);
+        let Some(liar) = liar else { return (run(what), None) };
         let plan = liar.plan(what);
         let instead = Liar::work(&plan, what);
         let found = run(instead);
@@ -248,7 +255,8 @@ impl Node {
         let Some(payload) = payload_of(what).filter(|_| told != truth).map(Digest::of) else {
             return (Ok(told), None);
         };
-        if !lies_told.insert((payload, Digest::of(&told))) {
+        let first = lies_told.insert((payload, Digest::of(&told)));
+        if !first && !matches!(liar.lie(), Lie::Together | Lie::Patient) {
             let plan = self.second_lie.plan(what);
             told = self.second_lie.tell(&plan, what, truth.clone());
             lies_told.insert((payload, Digest::of(&told)));
@@ -256,19 +264,6 @@ impl Node {
         let lie = LieTold { payload, told: Digest::of(&told) };
         let lie = (told != truth).then_some(lie);
         (Ok(told), lie)
-    }
-}
-
-/// The payload of work that is a task's.
-fn payload_of(what: &Work) -> Option<&[u8]> {
-    match what {
-        Work::Run { payload, .. } | Work::Append { payload } | Work::Search { payload } => {
-            Some(payload)
-        }
-        Work::CheckAnswer { .. }
-        | Work::Replay { .. }
-        | Work::Restore { .. }
-        | Work::Drop { .. } => None,
     }
 }
 

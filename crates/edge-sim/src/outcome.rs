@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use crate::{checks::Violation, world::World};
+use crate::{
+    checks::Violation,
+    rivals::{self, Rival},
+    scenario::Attack,
+    world::World,
+};
 
 /// The result of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -51,6 +56,9 @@ pub struct Outcome {
     pub liars_named: usize,
     /// Results that were lies.
     pub lies: usize,
+    /// For an attack by wrong results: what it came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attack: Option<Attacked>,
     /// Escrows by how they ended.
     pub escrows: Escrows,
     /// Certificates.
@@ -65,6 +73,98 @@ pub struct Outcome {
     pub wall_s: f64,
     /// A digest of everything that happened: equal for equal seeds.
     pub digest: String,
+}
+
+/// What an attack by wrong results came to, and what it would have come to elsewhere.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Attacked {
+    /// Accepted results that were wrong.
+    pub wrong: usize,
+    /// The same in millionths of the accepted ones.
+    pub wrong_ppm: f64,
+    /// Stake that nodes lost, in rUv, as node 0 knows it at the end.
+    pub stake_lost: f64,
+    /// Executions for each accepted result: of workers, of requesters, and of everybody who checks an
+    /// accusation.
+    pub work: f64,
+    /// Others' rules on the same tasks against the same liars.
+    pub rivals: Vec<Rival>,
+}
+
+/// An attack over many seeds, beside the line it has to be held at.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Campaign {
+    /// `edge-sim.campaign/1`.
+    pub schema: &'static str,
+    /// The scenario.
+    pub scenario: String,
+    /// How many.
+    pub seeds: usize,
+    /// Mean of [`Attacked::wrong_ppm`].
+    pub wrong_ppm: f64,
+    /// Upper bound of that mean, one-sided 95 %, by the spread between seeds (normal approximation).
+    pub wrong_ppm_upper: f64,
+    /// What the upper bound may be.
+    pub wrong_ppm_line: f64,
+    /// Mean of [`Attacked::work`].
+    pub work: f64,
+    /// What that may be.
+    pub work_line: f64,
+    /// Others' rules on the same tasks: their means.
+    pub rivals: Vec<CampaignRival>,
+    /// Whether both lines hold.
+    pub holds: bool,
+}
+
+/// Somebody else's rule over many seeds.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct CampaignRival {
+    /// Whose.
+    pub rule: &'static str,
+    /// Mean of wrong results in millionths of the accepted ones.
+    pub wrong_ppm: f64,
+    /// Mean of executions for each accepted result.
+    pub work: f64,
+}
+
+/// The 95 % point of the normal distribution.
+const Z_95: f64 = 1.645;
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len().max(1) as f64;
+    values.fold(0.0, |sum, value| sum + value) / count
+}
+
+impl Campaign {
+    /// What runs with different seeds came to; `None` of fewer than two.
+    pub fn of(scenario: &str, line: &Attack, runs: &[Attacked]) -> Option<Campaign> {
+        if runs.len() < 2 {
+            return None;
+        }
+        let wrong_ppm = mean(runs.iter().map(|run| run.wrong_ppm));
+        let squares = mean(runs.iter().map(|run| (run.wrong_ppm - wrong_ppm).powi(2)));
+        // The mean of the squares over n - 1, and over n once more for the mean itself.
+        let error = (squares / (runs.len() - 1) as f64).sqrt();
+        let wrong_ppm_upper = wrong_ppm + Z_95 * error;
+        let work = mean(runs.iter().map(|run| run.work));
+        let rivals = runs[0].rivals.iter().enumerate().map(|(at, rival)| CampaignRival {
+            rule: rival.rule,
+            wrong_ppm: mean(runs.iter().map(|run| run.rivals[at].wrong_ppm)),
+            work: mean(runs.iter().map(|run| run.rivals[at].work)),
+        });
+        Some(Campaign {
+            schema: "edge-sim.campaign/1",
+            scenario: scenario.into(),
+            seeds: runs.len(),
+            wrong_ppm,
+            wrong_ppm_upper,
+            wrong_ppm_line: line.wrong_ppm,
+            work,
+            work_line: line.work,
+            rivals: rivals.collect(),
+            holds: wrong_ppm_upper <= line.wrong_ppm && work <= line.work,
+        })
+    }
 }
 
 /// How escrows ended.
@@ -121,6 +221,26 @@ impl Outcome {
             liars: found.liars,
             liars_named: found.liars_named,
             lies: found.lies,
+            attack: world.scenario.attack.map(|_| {
+                let done = world.calls.verified.max(1) as f64;
+                Attacked {
+                    wrong: found.accepted_lies,
+                    wrong_ppm: found.accepted_lies as f64 / done * 1e6,
+                    stake_lost: world
+                        .calls
+                        .totals
+                        .iter()
+                        .find(|(node, _, _)| *node == 0)
+                        .map_or(0.0, |(_, totals, _)| totals.slashed.micro() as f64 / 1e6),
+                    work: executions as f64 / done,
+                    rivals: rivals::compare(
+                        &world.inputs,
+                        world.nodes.len() - 1,
+                        world.roles.liars.len(),
+                        world.seed,
+                    ),
+                }
+            }),
             escrows: found.escrows,
             certificates: found.certificates,
             records_acknowledged: found.records_acknowledged,

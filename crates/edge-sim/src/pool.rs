@@ -37,11 +37,11 @@ pub(crate) struct Ready {
     pub(crate) own: BTreeMap<usize, Vec<Write>>,
 }
 
-/// Writes a pool: everybody a member by the founder's word, requesters with credits, witness duty
+/// Writes a pool: everybody a member by the founder's word, some with credits, witness duty
 /// handed over to the first `witnesses` nodes (node 0 is the founder).
 pub(crate) fn ready(
     keys: &[SecretKey],
-    requesters: &[u32],
+    grants: &[(u32, Credits)],
     witnesses: &[u32],
     seed: u64,
     verifier: &mut Verifier,
@@ -67,9 +67,8 @@ pub(crate) fn ready(
     let mut ledger = Ledger::new(genesis).expect("invariant: the genesis record was validated");
     let mut votes = VoteLog::new();
     let mut records = Vec::new();
-    for requester in requesters.iter().filter(|r| **r != 0) {
-        let amount = Credits::from_whole(REQUESTER_GRANT).expect("invariant: a small amount");
-        let to = ids[*requester as usize];
+    for (node, amount) in grants {
+        let (to, amount) = (ids[*node as usize], *amount);
         let kind = BlockKind::Send { to, amount, memo: Digest::default() };
         let block = ledger.next_block(ids[0], kind).expect("invariant: the founder has the grant");
         let block = Signed::seal(block, founder, &pool);

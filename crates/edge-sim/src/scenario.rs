@@ -1,6 +1,8 @@
 //! Scenarios as data.
 
 use edge_base::Micros;
+use edge_swarm::accept::Assumption;
+use edge_tasks::Lie;
 
 use crate::network::Weather;
 
@@ -47,8 +49,11 @@ pub struct Faults {
     pub partition: Micros,
     /// Peers that crash and restart, in percent.
     pub crash_percent: u64,
-    /// Workers that lie, in percent, in all three kinds, independently of each other.
+    /// Workers that lie, in percent.
     pub liar_percent: u64,
+    /// How they lie, in turn. [`Lie::Together`]: each tells the lies of the others. The other kinds are
+    /// independent: no two of them tell the same lie about the same input.
+    pub lies: &'static [Lie],
     /// The witness set loses as many members for a while as it can bear.
     pub crash_witnesses: bool,
     /// Nodes (a worker that holds copies, and a witness) that lose their disks.
@@ -82,6 +87,23 @@ pub struct Scenario {
     pub faults: Faults,
     /// After the last fault everything must be settled within this time.
     pub settle_within: Micros,
+    /// For an attack: how much of it may succeed.
+    pub attack: Option<Attack>,
+}
+
+/// What may come of wrong results, where it is known that some are accepted, and what it may cost.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Attack {
+    /// What requesters assume about workers.
+    pub assumption: Assumption,
+    /// What each worker has at stake, in whole rUv.
+    pub stake: u64,
+    /// What each requester is sent, in whole rUv.
+    pub grant: u64,
+    /// Wrong results among accepted ones, in millionths: the mean of many seeds, whose upper bound counts.
+    pub wrong_ppm: f64,
+    /// Executions for each accepted result, in the mean of many seeds.
+    pub work: f64,
 }
 
 const CALM: Weather = Weather {
@@ -103,6 +125,7 @@ const NO_FAULTS: Faults = Faults {
     partition: Micros::from_secs(10),
     crash_percent: 0,
     liar_percent: 0,
+    lies: &Lie::ALONE,
     crash_witnesses: false,
     lost_disks: false,
     lost_owner: false,
@@ -133,6 +156,37 @@ const MIXED: Scenario = Scenario {
     workload: WORKLOAD,
     faults: Faults { partitions: 2, crash_percent: 10, liar_percent: 20, ..NO_FAULTS },
     settle_within: Micros::from_secs(180),
+    attack: None,
+};
+
+const COLLUDING: Scenario = Scenario {
+    name: "attack/colluding-answers",
+    about: "20 % of 30 workers tell the same lie about one input in ten",
+    peers: 31,
+    witnesses: 4,
+    setup: Setup::Ready,
+    weather: CALM,
+    workload: Workload {
+        requesters: 1,
+        embeddings: 8_000,
+        matches: 0,
+        compressions: 0,
+        collections: 0,
+        appends: 0,
+        records: 0,
+        searches: 0,
+        stop_percent: 0,
+        within: Micros::from_secs(400),
+    },
+    faults: Faults { liar_percent: 19, lies: &[Lie::Together], ..NO_FAULTS },
+    settle_within: Micros::from_secs(180),
+    attack: Some(Attack {
+        assumption: Assumption::OPEN,
+        stake: 10,
+        grant: 10_000,
+        wrong_ppm: 1_500.0,
+        work: 1.6,
+    }),
 };
 
 impl Scenario {
@@ -160,6 +214,7 @@ impl Scenario {
                 },
                 faults: NO_FAULTS,
                 settle_within: Micros::from_secs(90),
+                attack: None,
             },
             MIXED,
             Scenario {
@@ -217,6 +272,13 @@ impl Scenario {
                 faults: Faults { partitions: 1, crash_percent: 2, liar_percent: 2, ..NO_FAULTS },
                 settle_within: Micros::from_secs(240),
                 ..MIXED
+            },
+            COLLUDING,
+            Scenario {
+                name: "attack/patient-liars",
+                about: "as colluding-answers, but they lie only once they are believed alone",
+                faults: Faults { lies: &[Lie::Patient], ..COLLUDING.faults },
+                ..COLLUDING
             },
         ]
     }

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use edge_base::{Micros, NodeId, Rng, SecretKey, Verifier};
+use edge_base::{Credits, Digest, Micros, NodeId, Rng, SecretKey, Verifier};
 use edge_swarm::{
     Answer, CallId, Command, Event as PeerEvent, Input, LoadId, Output, Peer, Refusal, Settings,
-    Ticket, WorkId,
+    Ticket, WorkId, accept::Assumption,
 };
 use edge_tasks::{Liar, Lie, pins, shard_pin};
 
@@ -49,6 +49,8 @@ pub struct Options {
     pub trace: bool,
     /// A deliberate defect that a checker must find.
     pub mutant: Option<Mutant>,
+    /// Switch off what an attack is defended against with.
+    pub no_defence: bool,
     /// Print progress.
     pub progress: bool,
 }
@@ -89,6 +91,8 @@ pub(crate) struct World {
     rng: Rng,
     outputs: Vec<Output>,
     lies_told: LiesTold,
+    /// What the tasks are about, for an attack.
+    pub(crate) inputs: Vec<Digest>,
     /// A digest of everything that happened: equal for equal seeds.
     pub(crate) happened: u64,
     pub(crate) events: u64,
@@ -124,7 +128,8 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
     };
     for node in order.iter().copied() {
         if liars.len() < wanted(scenario.faults.liar_percent) && budget(node) {
-            liars.insert(node, Lie::ALL[liars.len() % Lie::ALL.len()]);
+            let lies = scenario.faults.lies;
+            liars.insert(node, lies[liars.len() % lies.len()]);
         }
     }
     rng.shuffle(&mut order);
@@ -148,6 +153,19 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
     Roles { witnesses, requesters, liars, crashing }
 }
 
+/// What the founder sends to whom before a run.
+fn grants(scenario: &Scenario, roles: &Roles) -> Vec<(u32, Credits)> {
+    let whole = |whole: u64| Credits::from_whole(whole).unwrap_or(Credits::ZERO);
+    let requester = scenario.attack.map_or(pool::REQUESTER_GRANT, |attack| attack.grant);
+    let requesters = roles.requesters.iter().map(|node| (*node, whole(requester)));
+    let stake = scenario.attack.map_or(0, |attack| attack.stake);
+    let workers = (0..scenario.peers as u32).filter(|n| stake > 0 && !roles.requesters.contains(n));
+    requesters
+        .chain(workers.map(|node| (node, whole(stake))))
+        .filter(|(node, _)| *node != 0)
+        .collect()
+}
+
 impl World {
     pub(crate) fn new(scenario: Scenario, seed: u64, options: Options) -> Self {
         let mut rng = Rng::derive(seed, "world");
@@ -167,8 +185,17 @@ impl World {
         let mut checks = Checks::new(genesis.clone(), verifier.clone());
         let ready = (scenario.setup == Setup::Ready).then(|| {
             checks.expect_set(pool::witness_set(&ids, &roles.witnesses));
-            pool::ready(&keys, &roles.requesters, &roles.witnesses, seed, &mut verifier)
+            let grants = grants(&scenario, &roles);
+            pool::ready(&keys, &grants, &roles.witnesses, seed, &mut verifier)
         });
+        if scenario.attack.is_some() {
+            checks.count_lies();
+        }
+        let assumption = match scenario.attack {
+            Some(_) if options.no_defence => Assumption::NOBODY,
+            Some(attack) => attack.assumption,
+            None => Settings::default().assumption,
+        };
         let lies_for = (options.mutant == Some(Mutant::LostAcknowledgement)).then_some(30_000_000);
         let mut nodes = Vec::with_capacity(keys.len());
         for (number, key) in keys.into_iter().enumerate() {
@@ -178,6 +205,7 @@ impl World {
                 shard_pin: shard_pin(),
                 shard_rows: SHARD_ROWS,
                 agent: format!("sim-{number}"),
+                assumption,
                 ..Settings::default()
             };
             let base = ready.as_ref().map(|ready| ready.base.clone()).unwrap_or_default();
@@ -216,6 +244,7 @@ impl World {
             rng,
             outputs: Vec::new(),
             lies_told: LiesTold::new(),
+            inputs: Vec::new(),
             happened: 0,
             events: 0,
         }

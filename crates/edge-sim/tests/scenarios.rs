@@ -1,7 +1,7 @@
 //! Scenario x seed: no run may break a rule, equal runs are equal, and every mutant is caught.
 #![allow(clippy::unwrap_used)]
 
-use edge_sim::{Mutant, Options, Outcome, Scenario, Setup, replay_command, simulate};
+use edge_sim::{Campaign, Mutant, Options, Outcome, Scenario, Setup, replay_command, simulate};
 
 fn scale() -> u64 {
     std::env::var("EDGE_TEST_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1)
@@ -51,7 +51,32 @@ fn mixed_faults_break_no_rule() {
         assert_eq!(outcome.escrows.open + outcome.escrows.frozen, 0);
         lies += outcome.lies;
     }
-    assert!(lies > 100, "{lies} lies: the liars are asleep");
+    assert!(lies > 40, "{lies} lies: the liars are asleep");
+}
+
+/// An attack holds its line, and succeeds when nobody defends: the whole campaigns are in `nightly`.
+#[test]
+fn attacks_by_wrong_results_hold_their_line_and_need_their_defence() {
+    for name in ["attack/colluding-answers", "attack/patient-liars"] {
+        let options = Options { no_signatures: true, ..Options::default() };
+        let scenario = Scenario::named(name).unwrap();
+        let line = scenario.attack.unwrap();
+        let runs: Vec<Outcome> = (1..=2 + scale()).map(|seed| run(name, seed, options)).collect();
+        for outcome in &runs {
+            assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+            assert_eq!(outcome.tasks_done, outcome.tasks as u64, "{:?}", outcome.tasks_failed);
+            assert_eq!((outcome.liars, outcome.liars_named), (6, 6), "{name}");
+            let attack = outcome.attack.as_ref().unwrap();
+            assert_eq!(attack.stake_lost, (outcome.liars as u64 * line.stake) as f64);
+            // Others' rules let more through, or cost more, or both.
+            assert!(attack.rivals.iter().all(|rival| rival.wrong_ppm > 4.0 * line.wrong_ppm));
+        }
+        let attacks: Vec<_> = runs.into_iter().filter_map(|outcome| outcome.attack).collect();
+        let campaign = Campaign::of(name, &line, &attacks).unwrap();
+        assert!(campaign.holds, "{campaign:?}");
+        let control = run(name, 1, Options { no_defence: true, ..options });
+        assert!(control.violations.iter().any(|found| found.checker == "attack"), "{name}");
+    }
 }
 
 #[test]

@@ -3,7 +3,15 @@
 //! Definitions after L. Sarmenta, "Sabotage-tolerance mechanisms for volunteer computing systems"
 //! (2002): a worker with `k` checked results is wrong with probability at most `f / ((1-f) e k)`.
 
-use std::f64::consts::E;
+use std::{f64::consts::E, str::FromStr};
+
+use edge_base::Credits;
+
+/// The least share of single answers that is audited, whatever is at stake.
+const AUDIT_MIN: f64 = 0.05;
+/// A worker that lies in everything from some moment on may have so many times the tolerated share of wrong
+/// results accepted among all that it ever gave.
+const PATIENCE: f64 = 4.0;
 
 /// What is assumed about the population.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -14,11 +22,30 @@ pub struct Assumption {
     pub error: f64,
 }
 
+/// Not the name of an assumption: the caller's fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("neither closed nor open")]
+pub struct UnknownAssumption;
+
+impl FromStr for Assumption {
+    type Err = UnknownAssumption;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAssumption> {
+        match text {
+            "closed" => Ok(Assumption::CLOSED),
+            "open" => Ok(Assumption::OPEN),
+            _ => Err(UnknownAssumption),
+        }
+    }
+}
+
 impl Assumption {
     /// A pool that is joined by ticket only.
     pub const CLOSED: Assumption = Assumption { faulty: 0.05, error: 0.01 };
     /// A pool that anybody may join.
     pub const OPEN: Assumption = Assumption { faulty: 0.2, error: 1e-3 };
+    /// A pool in which nobody lies: one answer is enough. It is what the others are measured against.
+    pub const NOBODY: Assumption = Assumption { faulty: 0.0, error: 1e-3 };
 
     /// Credibility of a worker with `checked` results that were checked and held.
     pub fn credibility(&self, checked: u64) -> f64 {
@@ -41,6 +68,30 @@ impl Assumption {
         let none: f64 = doubts.iter().product();
         let total = none + weights.iter().sum::<f64>();
         weights.into_iter().map(|w| w / total).collect()
+    }
+
+    /// Whether one answer of a worker with `checked` results that were checked and held is enough, but
+    /// for audits.
+    pub fn proven(&self, checked: u64) -> bool {
+        self.accepts(self.credibility(checked))
+    }
+
+    /// The share of single answers that has to be audited; `None`: all, which is no single answer. The
+    /// largest of
+    /// - what makes a lie cost its teller more than it saves: `c / ((1 - f)(p + s))`, where the honest
+    ///   cost `c` is taken for the price `p`, `s` is at stake, and an audit by one of the faulty finds nothing;
+    /// - what finds a worker that was honest until it was believed. Lying always, it has `1 / q` results
+    ///   accepted before it is found, of at least `checked`; a share `f` of workers does so, and
+    ///   `f / (q checked)` is to be at most [`PATIENCE`] times the tolerated error;
+    /// - [`AUDIT_MIN`].
+    pub fn audit_share(&self, checked: u64, price: Credits, stake: Credits) -> Option<f64> {
+        if self.faulty == 0.0 {
+            return Some(0.0);
+        }
+        let (price, stake) = (price.micro() as f64, stake.micro() as f64);
+        let share = price / ((1.0 - self.faulty) * (price + stake));
+        let patient = self.faulty / (PATIENCE * self.error * checked as f64);
+        (share < 1.0).then(|| share.max(patient).clamp(AUDIT_MIN, 1.0))
     }
 
     /// Whether a posterior is enough.
@@ -75,6 +126,30 @@ mod tests {
             let first = (1..).find(|k| assumption.credibility(*k) >= 1.0 - error).unwrap();
             assert_eq!(first, needed, "f = {faulty}, error = {error}");
         }
+    }
+
+    /// DESIGN: ten times the price at stake, nobody colludes: 1 in 11; research figure 9.1 %.
+    #[test]
+    fn what_is_at_stake_pays_for_fewer_audits() {
+        let credits = Credits::from_micro;
+        let sure = Assumption { faulty: 1e-9, error: 1e-3 };
+        let long = 1_000_000;
+        let share = sure.audit_share(long, credits(100), credits(1_000)).unwrap();
+        assert!((share - 1.0 / 11.0).abs() < 1e-6, "{share}");
+        let open = Assumption::OPEN;
+        let share = open.audit_share(long, credits(100), credits(1_000)).unwrap();
+        assert!((share - 1.0 / 8.8).abs() < 1e-6, "{share}");
+        // A liar that saves the price of one answer loses more, in the mean, when it is found.
+        assert!(share * 0.8 * (100.0 + 1_000.0) >= 100.0 - 1e-9);
+        assert_eq!(open.audit_share(long, credits(100), credits(0)), None);
+        assert_eq!(open.audit_share(long, credits(0), credits(0)), None);
+        assert_eq!(open.audit_share(long, credits(1), credits(u64::MAX)), Some(AUDIT_MIN));
+        assert_eq!(Assumption::NOBODY.audit_share(0, credits(100), credits(0)), Some(0.0));
+        // Just believed: every other answer, and fewer the longer it goes well.
+        let rich = |checked| open.audit_share(checked, credits(1), credits(u64::MAX)).unwrap();
+        assert!((rich(100) - 0.5).abs() < 1e-9 && (rich(500) - 0.1).abs() < 1e-9);
+        assert!(Assumption::NOBODY.proven(0));
+        assert!(open.proven(92) && !open.proven(91));
     }
 
     /// Brute force over which members are right, given that members of a group are right or wrong

@@ -254,6 +254,9 @@ pub struct Check {
     pub posterior_ppm: u64,
     /// Nobody else was there: the result is the requester's alone.
     pub self_checked: bool,
+    /// One answer was enough, for the share of such answers of its worker that is audited, in parts per
+    /// million.
+    pub audit_ppm: Option<u64>,
 }
 
 /// Where a task stands.

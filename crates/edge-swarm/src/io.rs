@@ -9,6 +9,7 @@
 use edge_base::{Digest, NodeId, Timestamp, Work};
 
 use crate::{
+    accept::Assumption,
     command::{Answer, Command, Refusal},
     event::Event,
 };
@@ -264,6 +265,8 @@ pub struct Settings {
     pub queue_max: usize,
     /// The largest unpaid amount this node works for.
     pub exposure_max: edge_base::Credits,
+    /// What is assumed about the workers of strangers.
+    pub assumption: Assumption,
     /// How long a result may take before its worker counts as late.
     pub execution_timeout: edge_base::Micros,
     /// How long stake is on its way back: a witness votes for a Release no earlier than this after
@@ -287,6 +290,7 @@ impl Default for Settings {
             works: true,
             queue_max: 256,
             exposure_max: edge_base::Credits::from_micro(10_000_000),
+            assumption: Assumption::CLOSED,
             execution_timeout: edge_base::Micros::from_secs(10),
             unstake_delay: UNSTAKE_DELAY,
             shard_rows: 12_000,

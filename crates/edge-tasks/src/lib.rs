@@ -86,7 +86,7 @@ pub use error::TaskError;
 pub use executor::{Executor, SHARDS_MAX, Saved, Unsaved};
 pub use filter::{FILTER_BYTES_MAX, filter_from_json};
 pub use layout::{LAYOUT_BYTES_MAX, Layout};
-pub use lie::{Liar, Lie};
+pub use lie::{Liar, Lie, payload_of};
 pub use matching::{Example, MatchPayload, MatchResult};
 pub use pin::{
     CANON, compression_pin, default_layout, default_model, encryption_pin, match_pin, pin_of, pins,

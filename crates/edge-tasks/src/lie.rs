@@ -18,6 +18,9 @@ use crate::{EmbeddingResult, MatchPayload, MatchResult};
 
 /// Results that [`Lie::HonestThenSometimes`] gives honestly first.
 pub const HONEST_FIRST: u64 = 20;
+/// Results that [`Lie::Patient`] gives honestly first: enough to be believed alone where a fifth of all may
+/// lie and one wrong result in a thousand is too many (`edge-swarm/src/accept.rs`).
+pub const PATIENT_FIRST: u64 = 100;
 /// Shards whose last root and query are remembered; beyond it the lowest ids are forgotten.
 const SHARDS_MAX: usize = 256;
 
@@ -31,11 +34,25 @@ pub enum Lie {
     OtherInput,
     /// The truth [`HONEST_FIRST`] times, then one changed bit in three results of ten.
     HonestThenSometimes,
+    /// One changed bit for one input in ten: the same inputs and the same bits that every other liar
+    /// of this kind chooses, so that they confirm each other.
+    Together,
+    /// As [`Lie::Together`], after [`PATIENT_FIRST`] true results.
+    Patient,
 }
 
 impl Lie {
+    /// The kinds of a liar that has no friends.
+    pub const ALONE: [Lie; 3] = [Lie::FlipBit, Lie::OtherInput, Lie::HonestThenSometimes];
     /// Every kind.
-    pub const ALL: [Lie; 3] = [Lie::FlipBit, Lie::OtherInput, Lie::HonestThenSometimes];
+    pub const ALL: [Lie; 5] =
+        [Lie::FlipBit, Lie::OtherInput, Lie::HonestThenSometimes, Lie::Together, Lie::Patient];
+
+    /// What friends agree on about an input: whether to lie, and how.
+    pub fn agreed(input: &Digest) -> Option<u64> {
+        let mut rng = Rng::from_seed(Digest::of_value("liars together", input).0);
+        rng.chance(1, 10).then(|| rng.next_u64())
+    }
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -43,6 +60,8 @@ impl Lie {
             Lie::FlipBit => "flip-bit",
             Lie::OtherInput => "other-input",
             Lie::HonestThenSometimes => "sometimes",
+            Lie::Together => "together",
+            Lie::Patient => "patient",
         }
     }
 }
@@ -55,7 +74,7 @@ impl fmt::Display for Lie {
 
 /// Not the name of a lie: the caller's fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("not a kind of lie: use flip-bit, other-input or sometimes")]
+#[error("not a kind of lie: use flip-bit, other-input, sometimes, together or patient")]
 pub struct UnknownLie;
 
 impl FromStr for Lie {
@@ -107,6 +126,11 @@ impl Liar {
         }
     }
 
+    /// How it lies.
+    pub fn lie(&self) -> Lie {
+        self.lie
+    }
+
     /// Results that were not the truth.
     pub fn lies(&self) -> u64 {
         self.lies
@@ -115,7 +139,7 @@ impl Liar {
     /// Decides about the next piece of work.
     pub fn plan(&mut self, work: &Work) -> Plan {
         let told = matches!(work, Work::Run { .. } | Work::Append { .. } | Work::Search { .. });
-        let random = self.rng.next_u64();
+        let mut random = self.rng.next_u64();
         if !told {
             return Plan { lies: false, instead: None, random };
         }
@@ -125,6 +149,12 @@ impl Liar {
             Lie::HonestThenSometimes => {
                 let now = self.rng.chance(3, 10);
                 self.results > HONEST_FIRST && now
+            }
+            Lie::Together | Lie::Patient => {
+                let agreed = payload_of(work).and_then(|input| Lie::agreed(&Digest::of(input)));
+                random = agreed.unwrap_or(random);
+                let waits = self.lie == Lie::Patient && self.results <= PATIENT_FIRST;
+                agreed.is_some() && !waits
             }
         };
         let instead = if self.lie == Lie::OtherInput { self.other(work) } else { None };
@@ -152,7 +182,9 @@ impl Liar {
                 self.lies += u64::from(plan.instead.is_some());
                 return truth;
             }
-            (Lie::FlipBit | Lie::HonestThenSometimes, _) => flip(work, &truth, plan.random),
+            (Lie::FlipBit | Lie::HonestThenSometimes | Lie::Together | Lie::Patient, _) => {
+                flip(work, &truth, plan.random)
+            }
         };
         self.lies += u64::from(told.is_some());
         told.unwrap_or(truth)
@@ -240,6 +272,19 @@ impl Liar {
         }
         result.root = last;
         Some(codec::encode(&result))
+    }
+}
+
+/// What a task's work is about.
+pub fn payload_of(work: &Work) -> Option<&[u8]> {
+    match work {
+        Work::Run { payload, .. } | Work::Append { payload } | Work::Search { payload } => {
+            Some(payload)
+        }
+        Work::CheckAnswer { .. }
+        | Work::Replay { .. }
+        | Work::Restore { .. }
+        | Work::Drop { .. } => None,
     }
 }
 

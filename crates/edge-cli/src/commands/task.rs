@@ -95,6 +95,10 @@ fn explain(output: &Output, task: &Value) {
         if let Some(ppm) = check["posterior_ppm"].as_f64() {
             output.line(format!("{:>9}  {:.6}", "posterior", ppm / 1e6));
         }
+        if let Some(ppm) = check["audit_ppm"].as_f64() {
+            let why = "one answer of a proven node, of which this share is audited";
+            output.line(format!("{:>9}  {:.1} %: {why}", "audited", ppm / 1e4));
+        }
         if let Some(why) = check["own_execution"].as_str() {
             output.line(format!("{:>9}  also here: {why}", "executed"));
         }

@@ -230,6 +230,7 @@ impl Parts {
             shard_pin: edge_tasks::shard_pin(),
             works: config.works,
             exposure_max: config.exposure,
+            assumption: config.trust,
             agent: concat!("edge-net/", env!("CARGO_PKG_VERSION")).to_owned(),
             ..Settings::default()
         };

@@ -47,8 +47,13 @@ impl Checks {
             (Action::Submit { kind, .. }, Ok(Answer::Task(result))) => {
                 let truth = action.work().map(|work| self.reference.execute(&work));
                 if !matches!(truth, Some(Ok(truth)) if *truth == *result.result) {
-                    let text = format!("node {node} accepted a wrong result of {kind}");
-                    self.violation(now, "accepted-truth", text);
+                    match &mut self.accepted_lies {
+                        Some(count) => *count += 1,
+                        None => {
+                            let text = format!("node {node} accepted a wrong result of {kind}");
+                            self.violation(now, "accepted-truth", text);
+                        }
+                    }
                 }
             }
             (Action::Create { collection }, _) => {
@@ -151,12 +156,12 @@ impl Checks {
                 continue;
             };
             let lie = self.lies.contains(&(*node, ordered.payload, *digest));
-            if lie == accepted {
+            if lie == accepted && self.accepted_lies.is_none() {
                 let what = if accepted { "accepted the lie" } else { "rejected the truth" };
                 let text = format!("node {number} {what} of {}", node.short());
                 self.violation(now, "accepted-truth", text);
             }
-            if !accepted {
+            if !accepted && lie {
                 self.caught.insert(*node);
             }
         }

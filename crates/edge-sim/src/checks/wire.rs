@@ -47,7 +47,9 @@ impl Checks {
             return;
         }
         let lie = self.lies.contains(&(reveal.worker, ordered.payload, reveal.digest));
-        if let (false, Some(escrow)) = (lie, ordered.escrow) {
+        // Where some lies are accepted they are paid for, too.
+        let earns = !lie || self.accepted_lies.is_some();
+        if let (true, Some(escrow)) = (earns, ordered.escrow) {
             *self.earned.entry((escrow, reveal.worker)).or_default() += ordered.price;
         }
     }

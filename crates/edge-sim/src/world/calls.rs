@@ -33,6 +33,8 @@ pub(crate) enum Probe {
     Ticket { node: u32 },
     /// The handover to the scenario's witnesses.
     Handover,
+    /// Something at stake, before a run.
+    Stake,
     /// How a node is, at the end.
     Status,
     /// Whether a node's ledger adds up, every signature verified again.
@@ -78,6 +80,7 @@ pub(crate) struct Calls {
     /// Calls whose callers went away.
     pub(crate) abandoned_calls: u64,
     pub(crate) handed_over: bool,
+    pub(crate) staked: usize,
     pub(crate) joined: BTreeSet<u32>,
     pub(crate) named_at_end: BTreeMap<NodeId, usize>,
     pub(crate) totals: Vec<(u32, Totals, bool)>,
@@ -101,6 +104,7 @@ impl Calls {
             cancelled_calls: 0,
             abandoned_calls: 0,
             handed_over: false,
+            staked: 0,
             joined: BTreeSet::new(),
             named_at_end: BTreeMap::new(),
             totals: Vec::new(),
@@ -339,6 +343,7 @@ impl World {
                 self.checks.expect_set(handover.to);
                 self.calls.handed_over = true;
             }
+            (Probe::Stake, Ok(Answer::Done)) => self.calls.staked += 1,
             (Probe::Status, Ok(Answer::Status(status))) => {
                 for named in &status.faulty {
                     *self.calls.named_at_end.entry(*named).or_default() += 1;

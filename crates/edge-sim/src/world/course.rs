@@ -2,7 +2,7 @@
 
 use std::time::Instant as WallClock;
 
-use edge_base::Micros;
+use edge_base::{Credits, Digest, Micros};
 use edge_swarm::Command;
 
 use super::{Happening, World, calls::Probe};
@@ -10,7 +10,7 @@ use crate::{
     outcome::Outcome,
     queue::Instant,
     scenario::Setup,
-    workload::{self, Step},
+    workload::{self, Action, Step},
 };
 
 /// A pool made by tickets stands within this.
@@ -18,6 +18,8 @@ const SETUP_WITHIN: Micros = Micros::from_secs(90);
 /// Questions at the end are answered within this.
 const PROBES_WITHIN: Micros = Micros::from_secs(60);
 const LOOK_EVERY: Micros = Micros::from_secs(1);
+/// One run may have so many times the wrong results that the mean of many may have.
+const LUCK: f64 = 4.0;
 
 impl World {
     /// Runs the scenario to its end.
@@ -31,6 +33,11 @@ impl World {
         let work = self.scenario.workload;
         for step in workload::plan(&self.scenario, &self.roles.requesters.clone(), start, self.seed)
         {
+            if self.scenario.attack.is_some()
+                && let Action::Submit { payload, .. } = &step.action
+            {
+                self.inputs.push(Digest::of(payload));
+            }
             self.plan(step);
         }
         let faults_over = self.plan_faults(start, work.within);
@@ -47,7 +54,21 @@ impl World {
             self.rest(&began);
             self.checks.at_the_end(&self.scenario, &self.roles, &self.nodes, self.queue.now());
         }
-        Outcome::of(&self, began.elapsed())
+        let mut outcome = Outcome::of(&self, began.elapsed());
+        if let Some((line, attack)) = self.scenario.attack.zip(outcome.attack.as_ref()) {
+            let now = self.queue.now();
+            if attack.wrong_ppm > LUCK * line.wrong_ppm {
+                let text =
+                    format!("{:.0} of a million accepted results are wrong", attack.wrong_ppm);
+                self.checks.violation(now, "attack", text);
+            }
+            if attack.work > line.work {
+                let text = format!("{:.2} executions for a result", attack.work);
+                self.checks.violation(now, "attack", text);
+            }
+            outcome.violations = self.checks.violations().to_vec();
+        }
+        outcome
     }
 
     /// A mutant that is caught need not run on: what it broke may never come to rest.
@@ -59,7 +80,22 @@ impl World {
         for node in 0..self.nodes.len() as u32 {
             self.boot(node);
         }
-        2_000_000
+        let Some(attack) = self.scenario.attack.filter(|attack| attack.stake > 0) else {
+            return 2_000_000;
+        };
+        let amount = Credits::from_whole(attack.stake).unwrap_or(Credits::ZERO);
+        let requesters = self.roles.requesters.clone();
+        let workers: Vec<u32> =
+            (0..self.nodes.len() as u32).filter(|node| !requesters.contains(node)).collect();
+        self.run_until(2_000_000);
+        for node in &workers {
+            self.probe(*node, Probe::Stake, Command::Stake { amount });
+        }
+        if !self.run_while(SETUP_WITHIN, |world| world.calls.staked < workers.len()) {
+            let text = format!("{} of {} workers staked", self.calls.staked, workers.len());
+            self.checks.violation(self.queue.now(), "set-up", text);
+        }
+        self.queue.now() + 1_000_000
     }
 
     fn set_up_by_tickets(&mut self) -> Instant {

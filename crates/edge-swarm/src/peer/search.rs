@@ -741,6 +741,7 @@ impl Peer {
             disagreed,
             own_execution: own.then(|| String::from("too few holders answered")),
             posterior_ppm: 1_000_000,
+            audit_ppm: None,
         };
         let record = TaskRecord {
             task: shard.task,

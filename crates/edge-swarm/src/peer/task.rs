@@ -20,7 +20,6 @@ use super::{
     escrow::Funds,
 };
 use crate::{
-    accept::Assumption,
     command::{
         AMONG_MAX, Answer, Check, Priority, Refusal, TaskNodeView, TaskRequest, TaskResult,
         TaskStatus, TaskView,
@@ -52,7 +51,7 @@ const LINGER: Micros = Micros::from_secs(20);
 /// How long a task waits for witnesses that are away before it runs here.
 const FUNDS_PATIENCE: Micros = Micros::from_secs(3);
 /// Share of a trusted worker's single results that are executed again.
-const AUDIT_ONE_IN: u64 = 10;
+const AUDIT_TRUSTED: f64 = 0.1;
 
 /// Where one worker stands in a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -695,10 +694,10 @@ impl Peer {
         let Some(task) = self.tasks.all.get(&id) else { return false };
         if let Own::Done(bytes) = &task.own {
             let bytes = bytes.clone();
-            self.decide(id, bytes, 1_000_000);
+            self.decide(id, bytes, 1_000_000, None);
             return true;
         }
-        let assumption = Assumption::CLOSED;
+        let assumption = self.settings.assumption;
         let mut groups: BTreeMap<Digest, (Vec<NodeId>, Arc<[u8]>)> = BTreeMap::new();
         for (node, part) in &task.parts {
             if let (Stage::Revealed, Some(reveal), Some(result)) =
@@ -722,22 +721,44 @@ impl Peer {
             .map(|((nodes, bytes), posterior)| (nodes.clone(), bytes.clone(), posterior));
         let Some((nodes, bytes, posterior)) = best else { return false };
         let ppm = (posterior * 1e6) as u64;
-        let trusted = nodes.iter().any(|n| self.members.is_trusted(n));
-        if trusted && groups.len() == 1 {
-            return self.decide_trusted(id, nodes.len(), bytes, ppm);
+        let price = task.price;
+        if groups.len() == 1
+            && let Some(share) = nodes.iter().find_map(|node| self.audit_share(node, price))
+        {
+            return self.decide_alone(id, nodes.len(), bytes, ppm, share);
         }
-        // Until stake exists a stranger's single answer is never enough.
         if nodes.len() >= 2 && assumption.accepts(posterior) {
-            self.decide(id, bytes, ppm);
+            self.decide(id, bytes, ppm, None);
             return true;
         }
         false
     }
 
-    /// One result of a node of the same owner is enough, unless the draw made after its commit
-    /// says that it is audited.
-    fn decide_trusted(&mut self, id: TaskId, results: usize, bytes: Arc<[u8]>, ppm: u64) -> bool {
-        let draw = self.rng.chance(1, AUDIT_ONE_IN);
+    /// The share of a worker's single answers that is audited, if one answer of it is enough: a node of the
+    /// same owner, or a stranger with many results that held and enough at stake.
+    fn audit_share(&self, worker: &NodeId, price: Credits) -> Option<f64> {
+        if self.members.is_trusted(worker) {
+            return Some(AUDIT_TRUSTED);
+        }
+        let assumption = self.settings.assumption;
+        let checked = self.members.checked(worker);
+        if !assumption.proven(checked) {
+            return None;
+        }
+        assumption.audit_share(checked, price, self.stake_of(worker))
+    }
+
+    /// One result is enough, unless the draw made after its commit says that it is audited.
+    fn decide_alone(
+        &mut self,
+        id: TaskId,
+        results: usize,
+        bytes: Arc<[u8]>,
+        ppm: u64,
+        share: f64,
+    ) -> bool {
+        let share_ppm = (share * 1e6) as u64;
+        let draw = self.rng.chance(share_ppm, 1_000_000);
         let Some(task) = self.tasks.all.get_mut(&id) else { return false };
         let audited = *task.audit.get_or_insert(draw);
         if audited && results < 2 {
@@ -745,11 +766,11 @@ impl Peer {
             let active = task.parts.values().any(|p| p.stage.is_active());
             let own_idle = matches!(task.own, Own::No);
             if !active && own_idle && task.parts.len() >= WORKERS_MAX {
-                self.execute_own(id, "audit of a result of the same owner");
+                self.execute_own(id, "audit of a single result");
             }
             return false;
         }
-        self.decide(id, bytes, ppm);
+        self.decide(id, bytes, ppm, (results == 1).then_some(share_ppm));
         true
     }
 
@@ -793,7 +814,11 @@ impl Peer {
             .count();
         let own = usize::from(!matches!(task.own, Own::No | Own::Failed(_)));
         let mut missing = task.want.saturating_sub(placed + own);
-        if self.single_is_enough(task) {
+        let first = placed + own == 0;
+        let bids = task.parts.iter().filter(|(_, part)| first && part.stage == Stage::Bid);
+        let next = bids.min_by_key(|(node, part)| (part.start_in, **node)).map(|(node, _)| node);
+        // Two that are there and not believed need a third, whoever they are.
+        if placed + own < 2 && self.single_is_enough(task, next) {
             missing = missing.min(1usize.saturating_sub(placed + own));
         }
         if missing == 0 {
@@ -898,13 +923,16 @@ impl Peer {
         }
     }
 
-    /// Whether one trusted worker is all that is needed for now.
-    fn single_is_enough(&self, task: &Task) -> bool {
+    /// Whether one worker that has the task, or would get it `next`, is all that is needed for now.
+    fn single_is_enough(&self, task: &Task, next: Option<&NodeId>) -> bool {
+        let placed = task
+            .parts
+            .iter()
+            .filter(|(_, p)| p.stage.is_active() || p.stage == Stage::Revealed)
+            .map(|(node, _)| node);
         task.fixed.is_none()
             && task.audit != Some(true)
-            && task.parts.iter().any(|(n, p)| {
-                (p.stage.is_active() || p.stage == Stage::Revealed) && self.members.is_trusted(n)
-            })
+            && placed.chain(next).any(|node| self.audit_share(node, task.price).is_some())
     }
 
     fn offer_more(&mut self, id: TaskId, missing: usize) {
@@ -1006,7 +1034,8 @@ impl Peer {
     }
 
     /// Accepts a result: pays who agreed, accuses who differed, tells everybody.
-    fn decide(&mut self, id: TaskId, bytes: Arc<[u8]>, posterior_ppm: u64) {
+    /// `audit_ppm`: one result was enough, for the share of such that is audited.
+    fn decide(&mut self, id: TaskId, bytes: Arc<[u8]>, posterior_ppm: u64, audit_ppm: Option<u64>) {
         let digest = content_digest(&bytes);
         let now = self.now;
         let Some(task) = self.tasks.all.get_mut(&id) else { return };
@@ -1027,6 +1056,7 @@ impl Peer {
             disagreed,
             own_execution: own_execution.clone(),
             posterior_ppm,
+            audit_ppm,
         };
         let (kind, origin) = (task.kind, task.origin);
         task.decided = Some(Decision {
@@ -1045,7 +1075,7 @@ impl Peer {
             own_execution: own_execution.is_some(),
         });
         for node in check.agreed.clone() {
-            self.reward(id, node);
+            self.reward(id, node, audit_ppm.is_none());
         }
         for node in check.disagreed.clone() {
             self.accuse(id, node);
@@ -1063,16 +1093,17 @@ impl Peer {
         self.step_drain();
     }
 
-    /// A result of a worker is the accepted one: count it and owe its price.
-    fn reward(&mut self, id: TaskId, worker: NodeId) {
+    /// A result of a worker is the accepted one: owe its price, and count it if something else than the
+    /// worker's own word says so.
+    fn reward(&mut self, id: TaskId, worker: NodeId, checked: bool) {
         let Some(part) = self.part_mut(id, &worker) else { return };
         let Some(assignment) = &part.assignment else { return };
         let (price, escrow) = (assignment.body.price, assignment.body.escrow);
         part.paid = if escrow.is_some() { price } else { Credits::ZERO };
-        if let Some(member) = self.members.get_mut(&worker) {
+        if checked && let Some(member) = self.members.get_mut(&worker) {
             member.checked += 1;
+            self.store_reputation(&worker);
         }
-        self.store_reputation(&worker);
         if let Some(escrow) = escrow {
             self.owe(escrow, worker, price);
         }
@@ -1126,7 +1157,7 @@ impl Peer {
         }
         for (node, agrees) in fresh {
             if agrees {
-                self.reward(id, node);
+                self.reward(id, node, true);
             } else {
                 self.accuse(id, node);
             }

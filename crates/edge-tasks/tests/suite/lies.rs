@@ -66,15 +66,40 @@ fn lies_about_pure_work_differ_from_the_truth_and_decode() {
             Lie::FlipBit => 100..=100,
             Lie::OtherInput => 96..=96,
             Lie::HonestThenSometimes => 10..=40,
+            Lie::Together => 4..=20,
+            Lie::Patient => 0..=0,
         };
         assert!(expected.contains(&differing), "{lie}: {differing}");
     }
 }
 
 #[test]
+fn friends_tell_the_same_lie() {
+    let executor = Executor::new();
+    let (mut one, mut other) = (Liar::new(Lie::Together, 1), Liar::new(Lie::Together, 2));
+    for n in 0..200 {
+        let payload = EmbeddingPayload { model: default_model(), texts: texts(n) };
+        let work = Work::Run { kind: TaskKind::Embedding, payload: payload.encode().into() };
+        assert_eq!(told(&mut one, &executor, &work), told(&mut other, &executor, &work));
+    }
+    assert!((8..=36).contains(&one.lies()), "{}", one.lies());
+    assert_eq!(one.lies(), other.lies());
+    let mut patient = Liar::new(Lie::Patient, 3);
+    let mut lied = Vec::new();
+    for n in 0..400 {
+        let payload = EmbeddingPayload { model: default_model(), texts: texts(n) };
+        let work = Work::Run { kind: TaskKind::Embedding, payload: payload.encode().into() };
+        if told(&mut patient, &executor, &work) != executor.execute(&work).unwrap() {
+            lied.push(n);
+        }
+    }
+    assert!(lied.len() > 10 && lied[0] >= 100, "{lied:?}");
+}
+
+#[test]
 fn lies_about_batches_differ_from_the_replay() {
     let layout = Layout::vectors(DIM as u32, Metric::Cosine);
-    for lie in Lie::ALL {
+    for lie in Lie::ALL.into_iter().filter(|lie| *lie != Lie::Patient) {
         let (executor, mut log, mut liar) = (Executor::new(), Log::new(layout), Liar::new(lie, 4));
         let mut rng = edge_base::Rng::derive(4, "batches");
         let mut caught = 0;
@@ -87,7 +112,7 @@ fn lies_about_batches_differ_from_the_replay() {
             log.push(&batch);
         }
         assert_eq!(caught, liar.lies(), "{lie}");
-        assert!(caught >= 5, "{lie}: {caught}");
+        assert!(caught >= 4, "{lie}: {caught}");
         assert_eq!(executor.shard_rows(&log.shard), Some(80), "the batch itself is applied");
     }
 }
@@ -97,7 +122,7 @@ fn lies_about_searches_do_not_hold() {
     for exact_below in [10_000, 100] {
         let layout = Layout { exact_below, ..Layout::vectors(DIM as u32, Metric::Cosine) };
         let (executor, log, last) = filled(layout, 300);
-        for lie in Lie::ALL {
+        for lie in Lie::ALL.into_iter().filter(|lie| *lie != Lie::Patient) {
             let mut liar = Liar::new(lie, 5);
             let mut caught = 0;
             for n in 0..80 {
@@ -108,7 +133,7 @@ fn lies_about_searches_do_not_hold() {
                 caught += u64::from(verdict != Verdict::Holds);
             }
             assert_eq!(caught, liar.lies(), "{lie}");
-            assert!(caught >= 5, "{lie}: {caught}");
+            assert!(caught >= 4, "{lie}: {caught}");
         }
     }
 }

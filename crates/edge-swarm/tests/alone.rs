@@ -1,0 +1,123 @@
+//! One answer of a proven worker with something at stake: when it is enough, how often it is audited, and
+//! what becomes of a worker that was honest until it was believed.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/net.rs"]
+mod net;
+
+use edge_base::{Credits, Digest, Micros};
+use edge_swarm::{
+    Answer, Command,
+    command::{Check, TaskResult},
+};
+
+use net::Net;
+
+const WORKERS: usize = 4;
+
+fn whole(n: u64) -> Credits {
+    Credits::from_whole(n).unwrap()
+}
+
+/// A founder that asks, and workers of other owners with credits of their own.
+fn pool() -> Net {
+    let mut net = Net::new();
+    for _ in 0..WORKERS {
+        net.join_with(false, whole(100));
+    }
+    net
+}
+
+fn stake(net: &mut Net, worker: usize) {
+    let done = net.ask(worker, Command::Stake { amount: whole(50) });
+    assert!(matches!(done, Ok(Answer::Done)), "{done:?}");
+    net.run(Micros::from_secs(1));
+}
+
+fn submit(net: &mut Net, text: &str) -> TaskResult {
+    match net.submit(text) {
+        Ok(Answer::Task(result)) => result,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+fn checks(net: &mut Net, name: &str, count: usize) -> Vec<Check> {
+    (0..count).map(|n| submit(net, &format!("{name} {n}")).check).collect()
+}
+
+fn checked(net: &mut Net) -> u64 {
+    let Ok(Answer::Peers(peers)) = net.ask(0, Command::ListPeers) else { panic!("no peers") };
+    peers.iter().map(|peer| peer.checked).sum()
+}
+
+fn is_true(result: &TaskResult, text: &str) -> bool {
+    *result.result == Digest::of_value("run", &text.as_bytes()).0
+}
+
+#[test]
+fn one_answer_is_enough_of_who_is_proven_and_has_something_at_stake() {
+    let mut net = pool();
+    // Proven after a few, but nothing is at stake: two agree, always.
+    let before = checks(&mut net, "first", 20);
+    assert!(before.iter().all(|c| c.agreed.len() == 2 && c.audit_ppm.is_none()), "{before:?}");
+    assert_eq!(checked(&mut net), 40);
+    (1..=WORKERS).for_each(|worker| stake(&mut net, worker));
+
+    let after = checks(&mut net, "second", 100);
+    let alone = after.iter().filter(|c| c.audit_ppm.is_some()).count();
+    assert!(after.iter().all(|c| (c.audit_ppm.is_some(), c.agreed.len()) == (true, 1)
+        || (c.audit_ppm.is_none(), c.agreed.len()) == (true, 2)));
+    // About ten checked results each: an eighth, and fewer with every audit that goes well.
+    assert!((60..100).contains(&alone), "{alone} of 100 were believed alone");
+    let shares: Vec<u64> = after.iter().filter_map(|c| c.audit_ppm).collect();
+    assert!(shares.iter().all(|share| (50_000..=260_000).contains(share)), "{shares:?}");
+    assert!(shares.last() < shares.first());
+    // What is believed on a worker's own word says nothing about it.
+    assert_eq!(checked(&mut net), 40 + 2 * (100 - alone as u64));
+}
+
+#[test]
+fn who_takes_its_stake_back_is_not_believed_alone() {
+    let mut net = pool();
+    checks(&mut net, "first", 20);
+    (1..=WORKERS).for_each(|worker| stake(&mut net, worker));
+    for worker in 1..=WORKERS {
+        let done = net.ask(worker, Command::Unstake { amount: whole(50) });
+        assert!(matches!(done, Ok(Answer::Done)), "{done:?}");
+    }
+    net.run(Micros::from_secs(1));
+    let after = checks(&mut net, "second", 20);
+    assert!(after.iter().all(|c| c.agreed.len() == 2 && c.audit_ppm.is_none()), "{after:?}");
+}
+
+#[test]
+fn a_worker_that_lies_once_it_is_believed_is_found_by_an_audit_and_loses_its_stake() {
+    let mut net = pool();
+    checks(&mut net, "first", 20);
+    (1..=WORKERS).for_each(|worker| stake(&mut net, worker));
+    net.nodes[1].lies = true;
+    let liar = net.id(1);
+    let mut wrong = 0;
+    let mut found = None;
+    for n in 0..400 {
+        let text = format!("second {n}");
+        let result = submit(&mut net, &text);
+        wrong += usize::from(!is_true(&result, &text));
+        if !is_true(&result, &text) {
+            assert!(found.is_none(), "a named node was asked again");
+            assert_eq!(result.check.agreed, [liar]);
+            assert!(result.check.audit_ppm.is_some(), "two do not tell the same lie here");
+        }
+        if result.check.disagreed.contains(&liar) {
+            found = Some(n);
+        }
+    }
+    assert!(found.is_some(), "{wrong} wrong results and no audit");
+    // An eighth of its answers is audited: 1 / q - 1 are believed in the mean.
+    assert!(wrong < 60, "{wrong}");
+    let view = net.balances(0);
+    assert!(!view.slashed);
+    let account = Some(liar);
+    let Ok(Answer::Balance(view)) = net.ask(0, Command::Balance { account }) else { panic!() };
+    assert!(view.slashed && view.staked == whole(50), "{view:?}");
+}
