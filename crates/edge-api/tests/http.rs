@@ -379,7 +379,7 @@ async fn ledger_tickets_and_metrics() {
             let line = metrics.lines().find(|line| line.starts_with(&format!("edge_net_{name} ")));
             line.unwrap().rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
         };
-        assert_eq!(value("balance_ruv"), 999_987.5 - 0.0);
+        assert_eq!(value("balance_ruv"), 999_987.5);
         assert!(value("store_commits_total") >= 1.0 && value("inputs_total") >= 5.0);
     })
     .await;

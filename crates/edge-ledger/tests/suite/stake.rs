@@ -8,6 +8,7 @@ use std::{
 use edge_base::{Digest, EscrowId, Rng, Verifier};
 use edge_ledger::{
     Applied, Block, BlockKind, ClaimBook, EquivocationProof, Ledger, LedgerError, Refusal,
+    WITHDRAWALS_MAX,
 };
 use proptest::prelude::*;
 
@@ -364,6 +365,22 @@ fn a_mark_and_a_certificate_commute() {
     assert_eq!(late.totals(), world.ledger.totals());
     let marks: BTreeSet<_> = late.slashed().collect();
     assert_eq!(marks, BTreeSet::from([id(0), id(4)]));
+}
+
+#[test]
+fn an_account_has_a_bounded_number_of_withdrawals() {
+    let mut world = World::alone();
+    world.act(0, stake(1_000)).unwrap();
+    for _ in 0..WITHDRAWALS_MAX {
+        world.act(0, unstake(1)).unwrap();
+    }
+    let (what, count, limit) = ("withdrawals", WITHDRAWALS_MAX + 1, WITHDRAWALS_MAX);
+    let refused = world.act(0, unstake(1)).map(drop);
+    assert_eq!(refused, Err(LedgerError::TooMany { what, count, limit }));
+    let first = world.ledger.withdrawals(&id(0)).next().unwrap().0;
+    world.act(0, release(first)).unwrap();
+    world.act(0, unstake(1)).unwrap();
+    world.check_totals();
 }
 
 /// 2^63 and its neighbours neither wrap nor pass.
