@@ -325,7 +325,7 @@ fn the_word_of_strangers_does_not_count() {
             true => Withdrawal::End(Digest::of(b"never seen")),
             false => step,
         };
-        for answer in [MayWithdraw::Now, MayWithdraw::Never, MayWithdraw::In(Micros(u64::MAX))] {
+        for answer in [MayWithdraw::Now, MayWithdraw::In(Micros(u64::MAX)), MayWithdraw::Never] {
             let bytes = encode_message(&Message::SayWithdraw { step, answer });
             let from = net.id(from);
             net.input(worker, Input::Frame { from, bytes });

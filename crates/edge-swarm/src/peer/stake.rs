@@ -267,9 +267,6 @@ impl Peer {
         let Some(bank) = &self.bank else { return };
         let set = bank.ledger.witness_set();
         let Some(question) = self.staking.asking.get_mut(&step) else { return };
-        if !set.contains(&from) {
-            return;
-        }
         let word = match answer {
             MayWithdraw::Now => Word::Now,
             MayWithdraw::In(left) => Word::At(now + left),
