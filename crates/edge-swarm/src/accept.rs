@@ -8,10 +8,10 @@ use std::{f64::consts::E, str::FromStr};
 use edge_base::Credits;
 
 /// The least share of single answers that is audited, whatever is at stake.
-const AUDIT_MIN: f64 = 0.05;
+pub const AUDIT_MIN: f64 = 0.05;
 /// A worker that lies in everything from some moment on may have so many times the tolerated share of wrong
 /// results accepted among all that it ever gave.
-const PATIENCE: f64 = 4.0;
+pub const PATIENCE: f64 = 4.0;
 
 /// What is assumed about the population.
 #[derive(Clone, Copy, PartialEq, Debug)]
