@@ -13,7 +13,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -74,6 +74,9 @@ pub enum KeyError {
     /// A file would be overwritten: the caller's.
     #[error("{0} exists, and an exported key never overwrites anything")]
     Exists(PathBuf),
+    /// The node has no identity that an exported key could name: the caller's.
+    #[error("this node has no identity yet, so the file could not name it: start the node once")]
+    NoIdentity,
     /// The data folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -178,9 +181,8 @@ pub fn import(data_dir: &Path, file: &Path, name: Option<&str>) -> Result<KeyEnt
 pub fn export(data_dir: &Path, name: &str, out: &Path) -> Result<KeyEntry, KeyError> {
     let mut contents = read(&path_of_known(data_dir, name)?)?;
     let entry = contents.entry(name);
-    if let Some((me, _)) = read_identity(data_dir)? {
-        contents.allow(&[me.node_id()])?;
-    }
+    let (me, _) = read_identity(data_dir)?.ok_or(KeyError::NoIdentity)?;
+    contents.allow(&[me.node_id()])?;
     let mut file = platform::create_private(out).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => KeyError::Exists(out.to_owned()),
         _ => KeyError::Io { path: out.to_owned(), source },
@@ -199,12 +201,17 @@ pub fn allow(
     nodes: &[NodeId],
     only: bool,
 ) -> Result<KeyEntry, KeyError> {
+    path_of_known(data_dir, name)?;
+    let _lock = lock(data_dir)?;
     let path = path_of_known(data_dir, name)?;
     let mut contents = read(&path)?;
     if only {
         contents.nodes.clear();
     }
     contents.allow(nodes)?;
+    if let Some((me, _)) = read_identity(data_dir)? {
+        contents.nodes.retain(|node| *node != me.node_id());
+    }
     replace(&path, &contents.encode()).map_err(io_at(&path))?;
     Ok(contents.entry(name))
 }
@@ -214,16 +221,32 @@ pub fn allow(
 /// # Errors
 /// [`KeyError::Unknown`] and [`KeyError::Io`].
 pub fn remove(data_dir: &Path, name: &str) -> Result<(), KeyError> {
+    path_of_known(data_dir, name)?;
+    let _lock = lock(data_dir)?;
     let path = path_of_known(data_dir, name)?;
     fs::remove_file(&path).map_err(io_at(&path))
 }
 
-/// The keys in a folder, by name.
-///
-/// # Errors
-/// [`KeyError`] of the first that cannot be read; it names the file.
-pub fn list(data_dir: &Path) -> Result<Vec<KeyEntry>, KeyError> {
-    FILES.list(data_dir).into_iter().map(|(name, path)| Ok(read(&path)?.entry(&name))).collect()
+/// The keys in a folder, by name, and why other files there are none.
+pub fn list(data_dir: &Path) -> (Vec<KeyEntry>, Vec<KeyError>) {
+    let (mut keys, mut problems) = (Vec::new(), Vec::new());
+    for (name, path) in FILES.list(data_dir) {
+        match read(&path) {
+            Ok(contents) => keys.push(contents.entry(&name)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (keys, problems)
+}
+
+/// Keeps other processes from changing the keys until it is dropped.
+fn lock(data_dir: &Path) -> Result<fs::File, KeyError> {
+    let folder = data_dir.join(FILES.folder);
+    platform::make_private_folder(&folder).map_err(io_at(&folder))?;
+    let path = folder.join("lock");
+    let file = platform::open_private(&path).map_err(io_at(&path))?;
+    file.lock().map_err(io_at(&path))?;
+    Ok(file)
 }
 
 /// What a file holds.
@@ -291,9 +314,10 @@ fn checksum(bytes: &[u8]) -> Digest {
 
 fn add(data_dir: &Path, name: &str, mut contents: Contents) -> Result<KeyEntry, KeyError> {
     check_name(name)?;
-    let known = list(data_dir)?;
+    let _lock = lock(data_dir)?;
+    let (known, _) = list(data_dir);
     let entry = contents.entry(name);
-    if known.iter().any(|other| other.name == name) {
+    if FILES.find(data_dir, name).is_ok() {
         return Err(KeyringError::NameTaken(name.to_owned()).into());
     }
     if let Some(other) = known.iter().find(|other| other.id == entry.id) {
@@ -303,20 +327,25 @@ fn add(data_dir: &Path, name: &str, mut contents: Contents) -> Result<KeyEntry, 
         return Err(KeyringError::TooMany.into());
     }
     contents.allow(&[])?;
-    let folder = data_dir.join(FILES.folder);
-    platform::make_private_folder(&folder).map_err(io_at(&folder))?;
     let path = FILES.path(data_dir, name);
     replace(&path, &contents.encode()).map_err(io_at(&path))?;
     Ok(contents.entry(name))
 }
 
 fn read(path: &Path) -> Result<Contents, KeyError> {
-    let length = fs::metadata(path).map_err(io_at(path))?.len();
     let damaged = |reason: String| KeyError::File { path: path.to_owned(), reason };
-    if length > FILE_BYTES_MAX as u64 {
-        return Err(damaged(format!("{length} bytes, and a key has {FILE_BYTES_MAX} at most")));
+    // A pipe would be waited for, and a device has no end.
+    if !fs::metadata(path).map_err(io_at(path))?.is_file() {
+        return Err(damaged("it is no file".to_owned()));
     }
-    let bytes = Zeroizing::new(fs::read(path).map_err(io_at(path))?);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX + 1));
+    let file = fs::File::open(path).map_err(io_at(path))?;
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(io_at(path))?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(damaged(format!(
+            "more than the {FILE_BYTES_MAX} bytes that a key has at most"
+        )));
+    }
     Contents::decode(&bytes).map_err(damaged)
 }
 
@@ -342,7 +371,7 @@ mod tests {
         let me = crate::folder::Folder::open(here.path()).unwrap().identity().unwrap().node_id();
         let made = create(here.path(), "mine").unwrap();
         assert_eq!((made.name.as_str(), made.nodes.len()), ("mine", 0));
-        assert_eq!(list(here.path()).unwrap(), std::slice::from_ref(&made));
+        assert_eq!(list(here.path()).0, std::slice::from_ref(&made));
         let file = there.path().join("mine.key");
         assert_eq!(export(here.path(), "mine", &file).unwrap(), made);
         assert!(matches!(export(here.path(), "mine", &file), Err(KeyError::Exists(_))));
@@ -379,9 +408,12 @@ mod tests {
     fn nobody_else_can_read_a_key() {
         use std::os::unix::fs::PermissionsExt as _;
         let here = tempfile::tempdir().unwrap();
-        create(here.path(), "mine").unwrap();
-        allow(here.path(), "mine", &[THERE], false).unwrap();
         let out = here.path().join("out");
+        create(here.path(), "mine").unwrap();
+        let error = export(here.path(), "mine", &out).unwrap_err();
+        assert!(matches!(error, KeyError::NoIdentity) && !out.exists(), "{error}");
+        crate::folder::Folder::open(here.path()).unwrap().identity().unwrap();
+        allow(here.path(), "mine", &[THERE], false).unwrap();
         export(here.path(), "mine", &out).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&FILES.path(here.path(), "mine")), 0o600);
@@ -401,7 +433,7 @@ mod tests {
             (MAGIC.to_vec(), "breaks off"),
             ([&whole[..], b"x"].concat(), "damaged or cut off"),
             ([&whole[..], &[0; 32]].concat(), "damaged or cut off"),
-            (vec![0; 10_000], "10000 bytes"),
+            (vec![0; 10_000], "more than the"),
         ];
         let mut newer = whole.clone();
         newer[MAGIC.len()] = 2;
@@ -413,12 +445,51 @@ mod tests {
         }
         for (bytes, why) in damaged {
             fs::write(&path, bytes).unwrap();
-            let error = list(here.path()).unwrap_err().to_string();
+            let (keys, errors) = list(here.path());
+            assert_eq!((keys.len(), errors.len()), (1, 1));
+            let error = errors[0].to_string();
             assert!(error.contains("bad.key") && error.contains(why), "{error}");
             let (keys, problems) = load(here.path());
             assert_eq!(keys.list().map(|key| key.name).collect::<Vec<_>>(), ["good"]);
             assert!(problems.len() == 1 && problems[0].contains("bad.key"), "{problems:?}");
         }
+    }
+
+    /// Whoever is told that a key was made finds that key.
+    #[test]
+    fn of_many_that_make_a_key_of_one_name_one_succeeds() {
+        for _ in 0..10 {
+            let here = tempfile::tempdir().unwrap();
+            let made: Vec<KeyEntry> = std::thread::scope(|scope| {
+                let makers: Vec<_> =
+                    (0..4).map(|_| scope.spawn(|| create(here.path(), "race"))).collect();
+                makers.into_iter().filter_map(|maker| maker.join().unwrap().ok()).collect()
+            });
+            assert_eq!(made, list(here.path()).0);
+            std::thread::scope(|scope| {
+                for n in 0..10 {
+                    let here = &here;
+                    scope.spawn(move || {
+                        allow(here.path(), "race", &[NodeId([n; 32])], false).unwrap()
+                    });
+                }
+            });
+            assert_eq!(list(here.path()).0[0].nodes.len(), 10);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let here = tempfile::tempdir().unwrap();
+        create(here.path(), "good").unwrap();
+        let path = FILES.path(here.path(), "endless");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        fs::create_dir(FILES.path(here.path(), "folder")).unwrap();
+        let (keys, problems) = list(here.path());
+        assert_eq!((keys.len(), problems.len()), (1, 2));
+        let error = import(here.path(), &path, Some("x")).unwrap_err().to_string();
+        assert!(error.ends_with("is no key: it is no file"), "{error}");
     }
 
     #[test]

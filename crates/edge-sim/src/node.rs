@@ -76,6 +76,8 @@ pub(crate) struct Node {
     pub(crate) may_vote: bool,
     /// Executions of a liar go through this.
     pub(crate) liar: Option<Liar>,
+    /// Takes work of others and never does half of it.
+    pub(crate) unreliable: bool,
     /// What a liar says when another told its lie about the same input already.
     second_lie: Liar,
     /// Its disk was lost.
@@ -108,6 +110,7 @@ impl Node {
             held: VecDeque::new(),
             may_vote: true,
             liar: None,
+            unreliable: false,
             second_lie: Liar::new(Lie::FlipBit, rng.next_u64()),
             lost_disk: false,
             executor: Executor::new().with_snapshots(snapshots.clone()),
@@ -178,6 +181,10 @@ impl Node {
             Urgency::Normal => 1,
             Urgency::Background => 2,
         };
+        let pure = matches!(what, Work::Run { .. }) && queue < 2;
+        if self.unreliable && pure && work.is_multiple_of(2) {
+            return;
+        }
         self.queues[queue].push_back(Waiting { work, what });
     }
 

@@ -46,6 +46,10 @@ pub struct Outcome {
     pub tasks_cancelled: u64,
     /// Calls whose caller went away before it was answered.
     pub tasks_abandoned: u64,
+    /// Virtual milliseconds until half of the submitted tasks were answered, and 99 of 100.
+    pub task_p50_ms: f64,
+    /// See above.
+    pub task_p99_ms: f64,
     /// Executions, each computed for real.
     pub executions: u64,
     /// Executions that requesters made because others were missing.
@@ -216,6 +220,8 @@ impl Outcome {
             tasks_interrupted: world.calls.interrupted_calls,
             tasks_cancelled: world.calls.cancelled_calls,
             tasks_abandoned: world.calls.abandoned_calls,
+            task_p50_ms: world.calls.task_ms(0.5),
+            task_p99_ms: world.calls.task_ms(0.99),
             executions,
             own_executions,
             liars: found.liars,

@@ -49,6 +49,8 @@ pub struct Faults {
     pub partition: Micros,
     /// Peers that crash and restart, in percent.
     pub crash_percent: u64,
+    /// Workers that take work and give nothing half of the time, in percent.
+    pub unreliable_percent: u64,
     /// Workers that lie, in percent.
     pub liar_percent: u64,
     /// How they lie, in turn. [`Lie::Together`]: each tells the lies of the others. The other kinds are
@@ -124,6 +126,7 @@ const NO_FAULTS: Faults = Faults {
     partitions: 0,
     partition: Micros::from_secs(10),
     crash_percent: 0,
+    unreliable_percent: 0,
     liar_percent: 0,
     lies: &Lie::ALONE,
     crash_witnesses: false,
@@ -271,6 +274,16 @@ impl Scenario {
                 },
                 faults: Faults { partitions: 1, crash_percent: 2, liar_percent: 2, ..NO_FAULTS },
                 settle_within: Micros::from_secs(240),
+                ..MIXED
+            },
+            Scenario {
+                name: "unreliable-workers",
+                about: "a fifth of 30 workers takes work and gives nothing half of the time",
+                peers: 31,
+                witnesses: 4,
+                weather: CALM,
+                workload: Workload { embeddings: 3_000, ..COLLUDING.workload },
+                faults: Faults { unreliable_percent: 19, ..NO_FAULTS },
                 ..MIXED
             },
             COLLUDING,

@@ -104,6 +104,7 @@ pub(crate) struct Roles {
     pub(crate) witnesses: Vec<u32>,
     pub(crate) requesters: Vec<u32>,
     pub(crate) liars: BTreeMap<u32, Lie>,
+    pub(crate) unreliable: Vec<u32>,
     pub(crate) crashing: Vec<u32>,
 }
 
@@ -139,6 +140,8 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
         requesters = (0..peers).collect();
     }
     requesters.truncate(scenario.workload.requesters);
+    let others = honest.iter().rev().filter(|node| !requesters.contains(node)).copied();
+    let unreliable = others.take(wanted(scenario.faults.unreliable_percent)).collect();
     let mut crashing: Vec<u32> = Vec::new();
     if scenario.faults.crash_percent > 0 {
         let owners = requesters.iter().take(scenario.workload.collections).copied();
@@ -150,7 +153,7 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
             }
         }
     }
-    Roles { witnesses, requesters, liars, crashing }
+    Roles { witnesses, requesters, liars, unreliable, crashing }
 }
 
 /// What the founder sends to whom before a run.
@@ -206,6 +209,7 @@ impl World {
                 shard_rows: SHARD_ROWS,
                 agent: format!("sim-{number}"),
                 assumption,
+                weighs_outcomes: !options.no_defence,
                 ..Settings::default()
             };
             let base = ready.as_ref().map(|ready| ready.base.clone()).unwrap_or_default();
@@ -221,6 +225,7 @@ impl World {
             disk.end_sync(0);
             disk.lie_for(lies_for);
             let mut node = Node::new(key, settings, disk, &mut rng);
+            node.unreliable = roles.unreliable.contains(&(number as u32));
             if let Some(lie) = roles.liars.get(&(number as u32)) {
                 node.liar = Some(Liar::new(*lie, mix(seed ^ number as u64)));
             }

@@ -79,6 +79,23 @@ fn attacks_by_wrong_results_hold_their_line_and_need_their_defence() {
     }
 }
 
+/// Workers that take work and give nothing are found out after a few tasks, and asked for little.
+#[test]
+fn who_breaks_promises_is_asked_less() {
+    let options = Options { no_signatures: true, ..Options::default() };
+    for seed in 1..=2 * scale() {
+        let outcome = run("unreliable-workers", seed, options);
+        assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+        assert_eq!(outcome.tasks_done, outcome.tasks as u64);
+        let control = run("unreliable-workers", seed, Options { no_defence: true, ..options });
+        let (with, without) = (outcome.task_p99_ms, control.task_p99_ms);
+        assert!(
+            with * 10.0 < without,
+            "p99 {with} ms, and {without} ms when nobody looks at outcomes"
+        );
+    }
+}
+
 #[test]
 fn nobody_is_named_when_only_the_network_is_at_fault() {
     let outcome = check("honest", 3);

@@ -407,6 +407,9 @@ pub struct PeerView {
     pub witness: bool,
     /// Results of it that were checked and held.
     pub checked: u64,
+    /// The share of promised work that it gives, as far as this node knows: what that exceeds with 95 %
+    /// credibility.
+    pub reliability: f64,
     /// Faults of it that this node verified.
     pub faults: u64,
     /// What it has at stake, nothing if that is slashed.

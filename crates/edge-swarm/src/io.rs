@@ -267,6 +267,8 @@ pub struct Settings {
     pub exposure_max: edge_base::Credits,
     /// What is assumed about the workers of strangers.
     pub assumption: Assumption,
+    /// Whether workers that often gave nothing are asked less often. Off only for measurements.
+    pub weighs_outcomes: bool,
     /// How long a result may take before its worker counts as late.
     pub execution_timeout: edge_base::Micros,
     /// How long stake is on its way back: a witness votes for a Release no earlier than this after
@@ -291,6 +293,7 @@ impl Default for Settings {
             queue_max: 256,
             exposure_max: edge_base::Credits::from_micro(10_000_000),
             assumption: Assumption::CLOSED,
+            weighs_outcomes: true,
             execution_timeout: edge_base::Micros::from_secs(10),
             unstake_delay: UNSTAKE_DELAY,
             shard_rows: 12_000,

@@ -51,6 +51,7 @@ mod event;
 mod io;
 pub mod message;
 mod peer;
+pub mod reputation;
 mod ticket;
 
 pub use command::{Answer, Command, Refusal};

@@ -232,7 +232,7 @@ pub(super) fn tasks(output: &Output, answer: &Value) {
         let check = &task["check"];
         let by: Vec<String> = list(check, "agreed").iter().map(node_name).collect();
         let how = if check["self_checked"] == true {
-            "self-checked: no other node was there".to_owned()
+            "self-checked: no other node took part".to_owned()
         } else {
             format!("agreed by {}", by.join(", "))
         };

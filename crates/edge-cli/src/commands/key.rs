@@ -46,7 +46,7 @@ pub(super) fn run(context: &Context, command: Key) -> Outcome {
             });
         }
         Key::Ls => {
-            let found = keys::list(&folder).map_err(failure)?;
+            let (found, problems) = keys::list(&folder);
             let views: Vec<Value> = found.iter().map(view).collect();
             let answer = json!({ "schema": "edge-net.keys/1", "keys": views });
             context.show(&answer, |output, _| {
@@ -57,6 +57,9 @@ pub(super) fn run(context: &Context, command: Key) -> Outcome {
                     output.table(&["NAME", "ID", "NODES"], &rows);
                 }
             });
+            if let Some(problem) = problems.into_iter().next() {
+                return Err(failure(problem));
+            }
         }
         Key::Rm { name, yes } => {
             if !yes {
@@ -91,8 +94,16 @@ fn changed(context: &Context, folder: &Path, key: &KeyEntry, how: &str) {
         output.line(format!("{how} {}", key.name));
         output.line(format!("  id     {}", key.id.to_hex()));
         let nodes: Vec<String> = key.nodes.iter().map(NodeId::to_hex).collect();
-        let nodes = if nodes.is_empty() { "none but this one".into() } else { nodes.join(" ") };
+        let alone = nodes.is_empty();
+        let nodes = if alone { "none but this one".into() } else { nodes.join(" ") };
         output.line(format!("  nodes  {nodes}"));
+        if alone {
+            let name = &key.name;
+            output.remark(format!(
+                "another node of yours works with it after `edge-net key export {name} --out FILE`, an \
+                 import there, and `edge-net key allow {name} THAT_NODE` here"
+            ));
+        }
         if running(folder) {
             output.remark("the node has it after `edge-net stop` and `edge-net start`");
         }
@@ -131,6 +142,7 @@ fn failure(error: KeyError) -> Failure {
         ),
         KeyError::Keyring(_) => (Exit::Usage, "choose another name, or remove what is in the way"),
         KeyError::Exists(_) => (Exit::Refused, "name another file"),
+        KeyError::NoIdentity => (Exit::Refused, "`edge-net start` makes one; then export it again"),
         KeyError::TooManyNodes(_) => (Exit::Usage, "name fewer, with --only"),
         _ => (Exit::Failed, "look at its permissions and the disk"),
     };

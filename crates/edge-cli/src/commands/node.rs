@@ -415,6 +415,8 @@ pub(super) fn peers(context: &Context) -> Outcome {
                     text(peer, "connected"),
                     roles.join(" "),
                     text(peer, "checked"),
+                    peer["reliability"].as_f64().map_or("-".into(), |share| format!("{share:.2}")),
+                    text(peer, "stake"),
                     text(peer, "load"),
                     bytes("sent_bytes"),
                     bytes("received_bytes"),
@@ -424,7 +426,17 @@ pub(super) fn peers(context: &Context) -> Outcome {
         if rows.is_empty() {
             output.line("no other members; make a ticket with `edge-net identity invite`");
         } else {
-            let heading = ["NODE", "CONNECTED", "ROLES", "CHECKED", "LOAD", "SENT", "RECEIVED"];
+            let heading = [
+                "NODE",
+                "CONNECTED",
+                "ROLES",
+                "CHECKED",
+                "RELIABLE",
+                "STAKE",
+                "LOAD",
+                "SENT",
+                "RECEIVED",
+            ];
             output.table(&heading, &rows);
         }
     });

@@ -103,7 +103,7 @@ fn explain(output: &Output, task: &Value) {
             output.line(format!("{:>9}  also here: {why}", "executed"));
         }
         if check["self_checked"] == true {
-            output.line(format!("{:>9}  only by this node: nobody else was there", "checked"));
+            output.line(format!("{:>9}  only by this node: nobody else took part", "checked"));
         }
     }
     let rows: Vec<Vec<String>> = list(task, "nodes")

@@ -68,7 +68,10 @@ impl Jobs {
         let name: String = name.chars().take(80).collect();
         let known: Vec<String> = self.node.keys().list().map(|key| key.name).collect();
         Refusal::NotFound(match known.as_slice() {
-            [] => format!("there is no key {name:?} at this node, nor any other"),
+            [] => format!(
+                "this node has no key {name:?}, and no other one: a key that was made while it ran is there after \
+                 `edge-net stop` and `edge-net start`"
+            ),
             known => {
                 format!("there is no key {name:?} at this node; there are: {}", known.join(", "))
             }

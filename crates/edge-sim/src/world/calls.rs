@@ -85,6 +85,8 @@ pub(crate) struct Calls {
     pub(crate) named_at_end: BTreeMap<NodeId, usize>,
     pub(crate) totals: Vec<(u32, Totals, bool)>,
     pub(crate) started: usize,
+    /// How long each submitted task took that was answered with a result.
+    took: Vec<u64>,
 }
 
 impl Calls {
@@ -109,7 +111,16 @@ impl Calls {
             named_at_end: BTreeMap::new(),
             totals: Vec::new(),
             started: 0,
+            took: Vec::new(),
         }
+    }
+
+    /// Milliseconds in which a share of the submitted tasks was answered; 0 without any.
+    pub(crate) fn task_ms(&self, share: f64) -> f64 {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        let at = (took.len() as f64 * share) as usize;
+        took.get(at.min(took.len().saturating_sub(1))).map_or(0.0, |us| *us as f64 / 1e3)
     }
 
     /// A node began a task: it is that of the call that is being handed over, if one is.
@@ -268,6 +279,9 @@ impl World {
             return self.checks.violation(now, "tasks-end", text);
         };
         self.note(9, node, id);
+        if let (What::Action { action: Action::Submit { .. }, .. }, Ok(_)) = (&call.what, &answer) {
+            self.calls.took.push(now - call.at);
+        }
         match call.what {
             What::Action { .. } if matches!(&answer, Err(Refusal::Failed(text)) if text == CANCELLED) =>
             {

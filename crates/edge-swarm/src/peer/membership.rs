@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edge_base::{Credits, Digest, Micros, NodeId, Signed, Timestamp};
+use edge_base::{Credits, Digest, Micros, NodeId, Signed, TaskKind, Timestamp};
 use edge_ledger::{BlockKind, Genesis, Handover};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,7 @@ use crate::{
         ADDRESSES_MAX, Acquaintance, Advert, Gossip, MEMBERS_PER_MESSAGE, MemberRecord, Membership,
         Message,
     },
+    reputation::Promises,
     ticket::Ticket,
 };
 
@@ -59,9 +60,17 @@ pub(crate) struct Member {
     pub(crate) link: Link,
     pub(crate) advert: Option<Advert>,
     pub(crate) heard: Option<Timestamp>,
-    pub(crate) checked: u64,
     pub(crate) faults: u64,
-    pub(crate) late: u64,
+    /// What became of its work, by kind.
+    records: BTreeMap<TaskKind, Record>,
+}
+
+/// What became of the work of one member at one kind of task.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Record {
+    /// Results that were checked and held.
+    checked: u64,
+    promises: Promises,
 }
 
 /// Members by id, in admission order for others' benefit.
@@ -102,12 +111,23 @@ impl Invite {
     }
 }
 
+impl Member {
+    /// Over all kinds of work.
+    fn reliability(&self, now: Timestamp) -> f64 {
+        let all = self.records.values().map(|record| record.promises.at(now));
+        all.fold(Promises::default(), |sum, one| sum.and(&one)).lower_bound()
+    }
+
+    fn checked(&self) -> u64 {
+        self.records.values().fold(0, |sum, record| sum + record.checked)
+    }
+}
+
 /// Counts that survive a restart.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Reputation {
-    checked: u64,
     faults: u64,
-    late: u64,
+    records: BTreeMap<TaskKind, Record>,
 }
 
 impl Members {
@@ -153,8 +173,37 @@ impl Members {
         self.all.get(node).is_some_and(|m| !matches!(m.link, Link::Down(_)))
     }
 
+    /// Results of a member, of every kind, that were checked and held.
     pub(crate) fn checked(&self, node: &NodeId) -> u64 {
-        self.all.get(node).map_or(0, |m| m.checked)
+        self.all.get(node).map_or(0, Member::checked)
+    }
+
+    /// The same of one kind.
+    pub(crate) fn checked_of(&self, node: &NodeId, kind: TaskKind) -> u64 {
+        let record = self.all.get(node).and_then(|member| member.records.get(&kind));
+        record.map_or(0, |record| record.checked)
+    }
+
+    /// What to expect of a member's next promise of a kind.
+    pub(crate) fn promises(&self, node: &NodeId, kind: TaskKind, now: Timestamp) -> Promises {
+        let record = self.all.get(node).and_then(|member| member.records.get(&kind));
+        record.map_or(Promises::default(), |record| record.promises.at(now))
+    }
+
+    /// A member kept a promise to work, or did not; `checked`: its result was, and held.
+    pub(crate) fn note(
+        &mut self,
+        node: &NodeId,
+        kind: TaskKind,
+        kept: bool,
+        checked: bool,
+        now: Timestamp,
+    ) {
+        if let Some(member) = self.all.get_mut(node) {
+            let record = member.records.entry(kind).or_default();
+            record.promises.note(kept, now);
+            record.checked += u64::from(checked);
+        }
     }
 
     pub(crate) fn founder(&self) -> Option<NodeId> {
@@ -204,8 +253,7 @@ impl Peer {
             if let (Ok(node), Some(counts)) = (node, counts)
                 && let Some(member) = self.members.all.get_mut(&node)
             {
-                member.checked = counts.checked;
-                member.late = counts.late;
+                member.records = counts.records;
             }
         }
         for (key, value) in stored.table(Table::Invites) {
@@ -244,9 +292,8 @@ impl Peer {
             link: Link::Unknown,
             advert: None,
             heard: None,
-            checked: 0,
             faults: 0,
-            late: 0,
+            records: BTreeMap::new(),
         };
         self.members.all.insert(node, member);
         self.members.order.push(node);
@@ -275,8 +322,7 @@ impl Peer {
 
     pub(super) fn store_reputation(&mut self, node: &NodeId) {
         if let Some(member) = self.members.all.get(node) {
-            let counts =
-                Reputation { checked: member.checked, faults: member.faults, late: member.late };
+            let counts = Reputation { faults: member.faults, records: member.records.clone() };
             self.persist(Table::Reputation, &node.0, &counts);
         }
     }
@@ -785,7 +831,8 @@ impl Peer {
                 addresses: member.addresses.clone(),
                 same_owner: self.members.is_trusted(node),
                 witness: set.is_some_and(|s| s.contains(node)),
-                checked: member.checked,
+                checked: member.checked(),
+                reliability: member.reliability(self.now),
                 faults: member.faults,
                 stake: self.stake_of(node),
                 load: member.advert.as_ref().map_or(0, |a| a.load),

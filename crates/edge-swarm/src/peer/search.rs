@@ -254,23 +254,36 @@ impl Peer {
         }
         let Some(shard) = self.shard_search(id, index) else { return };
         let asked = shard.parts.values().filter(|p| waits(p)).count();
-        if none_left && asked == 0 && undecided == 0 && good < ANSWERS_WANTED {
-            self.search_own_copy(id, index);
+        let slow = shard.want > ANSWERS_WANTED;
+        if none_left && undecided == 0 && good < ANSWERS_WANTED {
+            if asked == 0 {
+                self.search_own_copy(id, index);
+            } else if slow {
+                self.start_own_copy(id, index);
+            }
         }
+    }
+
+    /// Searches the own copy, if there is one in step that was not searched yet.
+    fn start_own_copy(&mut self, id: u64, index: usize) -> bool {
+        let Some(shard) = self.shard_search(id, index) else { return false };
+        let (shard_id, seq_min, payload) = (shard.shard, shard.seq_min, shard.payload.clone());
+        // A copy that is behind would have to decline: it is asked again when it caught up.
+        if shard.own.is_some() || !self.holds_shard(&shard_id, seq_min) {
+            return false;
+        }
+        if let Some(shard) = self.shard_search(id, index) {
+            shard.own = Some(Answered::Checking(payload.clone()));
+        }
+        self.counters.own_executions += 1;
+        let what = Work::Search { payload };
+        self.execute(what, Urgency::High, Purpose::OwnSearch { search: id, part: index });
+        true
     }
 
     /// No other holder is left: an own copy answers, or what there is must do.
     fn search_own_copy(&mut self, id: u64, index: usize) {
-        let Some(shard) = self.shard_search(id, index) else { return };
-        let (shard_id, seq_min, payload) = (shard.shard, shard.seq_min, shard.payload.clone());
-        // A copy that is behind would have to decline: it is asked again when it caught up.
-        if shard.own.is_none() && self.holds_shard(&shard_id, seq_min) {
-            if let Some(shard) = self.shard_search(id, index) {
-                shard.own = Some(Answered::Checking(payload.clone()));
-            }
-            self.counters.own_executions += 1;
-            let what = Work::Search { payload };
-            self.execute(what, Urgency::High, Purpose::OwnSearch { search: id, part: index });
+        if self.start_own_copy(id, index) {
             return;
         }
         let Some(shard) = self.shard_search(id, index) else { return };
@@ -717,9 +730,7 @@ impl Peer {
             part.paid = price;
             self.owe(escrow, node, price);
         }
-        if let Some(member) = self.members.get_mut(&node) {
-            member.checked += 1;
-        }
+        self.members.note(&node, TaskKind::VectorSearch, true, true, self.now);
     }
 
     fn store_search(

@@ -52,6 +52,9 @@ const LINGER: Micros = Micros::from_secs(20);
 const FUNDS_PATIENCE: Micros = Micros::from_secs(3);
 /// Share of a trusted worker's single results that are executed again.
 const AUDIT_TRUSTED: f64 = 0.1;
+/// One choice of workers in this many does not look at what became of earlier work, so that nobody is
+/// left out for ever because of a bad day.
+const EXPLORES_ONE_IN: u64 = 50;
 
 /// Where one worker stands in a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -542,8 +545,9 @@ impl Peer {
         if was_active {
             self.release_worker(&worker);
         }
-        if let Some(member) = self.members.get_mut(&worker) {
-            member.late += 1;
+        if was_active {
+            self.members.note(&worker, kind, false, false, self.now);
+            self.store_reputation(&worker);
         }
         self.event(Event::TaskLate { task, kind, worker, accepted });
         self.step_task(task);
@@ -710,7 +714,8 @@ impl Peer {
         let credibilities: Vec<Vec<f64>> = groups
             .values()
             .map(|(nodes, _)| {
-                nodes.iter().map(|n| assumption.credibility(self.members.checked(n))).collect()
+                let checked = |node| self.members.checked_of(node, task.kind);
+                nodes.iter().map(|node| assumption.credibility(checked(node))).collect()
             })
             .collect();
         let posteriors = assumption.posteriors(&credibilities);
@@ -721,9 +726,8 @@ impl Peer {
             .map(|((nodes, bytes), posterior)| (nodes.clone(), bytes.clone(), posterior));
         let Some((nodes, bytes, posterior)) = best else { return false };
         let ppm = (posterior * 1e6) as u64;
-        let price = task.price;
         if groups.len() == 1
-            && let Some(share) = nodes.iter().find_map(|node| self.audit_share(node, price))
+            && let Some(share) = nodes.iter().find_map(|node| self.audit_share(node, task))
         {
             return self.decide_alone(id, nodes.len(), bytes, ppm, share);
         }
@@ -736,16 +740,16 @@ impl Peer {
 
     /// The share of a worker's single answers that is audited, if one answer of it is enough: a node of the
     /// same owner, or a stranger with many results that held and enough at stake.
-    fn audit_share(&self, worker: &NodeId, price: Credits) -> Option<f64> {
+    fn audit_share(&self, worker: &NodeId, task: &Task) -> Option<f64> {
         if self.members.is_trusted(worker) {
             return Some(AUDIT_TRUSTED);
         }
         let assumption = self.settings.assumption;
-        let checked = self.members.checked(worker);
+        let checked = self.members.checked_of(worker, task.kind);
         if !assumption.proven(checked) {
             return None;
         }
-        assumption.audit_share(checked, price, self.stake_of(worker))
+        assumption.audit_share(checked, task.price, self.stake_of(worker))
     }
 
     /// One result is enough, unless the draw made after its commit says that it is audited.
@@ -932,7 +936,7 @@ impl Peer {
             .map(|(node, _)| node);
         task.fixed.is_none()
             && task.audit != Some(true)
-            && placed.chain(next).any(|node| self.audit_share(node, task.price).is_some())
+            && placed.chain(next).any(|node| self.audit_share(node, task).is_some())
     }
 
     fn offer_more(&mut self, id: TaskId, missing: usize) {
@@ -950,9 +954,14 @@ impl Peer {
             .filter(|n| task.price > Credits::ZERO || self.members.is_trusted(n))
             .collect();
         self.rng.shuffle(&mut candidates);
+        let weighs = self.settings.weighs_outcomes && !self.rng.chance(1, EXPLORES_ONE_IN);
         candidates.sort_by_key(|n| {
             let busy = self.tasks.outstanding.get(n).copied().unwrap_or(0);
-            (!self.members.is_trusted(n), busy)
+            let attempts = match weighs {
+                true => self.members.promises(n, task.kind, now).attempts(),
+                false => 1,
+            };
+            (!self.members.is_trusted(n), (busy + 1) * attempts)
         });
         candidates.truncate(wanted);
         let Some(task) = self.tasks.all.get_mut(&id) else { return };
@@ -1096,14 +1105,14 @@ impl Peer {
     /// A result of a worker is the accepted one: owe its price, and count it if something else than the
     /// worker's own word says so.
     fn reward(&mut self, id: TaskId, worker: NodeId, checked: bool) {
+        let now = self.now;
         let Some(part) = self.part_mut(id, &worker) else { return };
         let Some(assignment) = &part.assignment else { return };
-        let (price, escrow) = (assignment.body.price, assignment.body.escrow);
+        let body = &assignment.body;
+        let (kind, price, escrow) = (body.kind, body.price, body.escrow);
         part.paid = if escrow.is_some() { price } else { Credits::ZERO };
-        if checked && let Some(member) = self.members.get_mut(&worker) {
-            member.checked += 1;
-            self.store_reputation(&worker);
-        }
+        self.members.note(&worker, kind, true, checked, now);
+        self.store_reputation(&worker);
         if let Some(escrow) = escrow {
             self.owe(escrow, worker, price);
         }

@@ -168,6 +168,8 @@ pub(crate) struct Net {
     pub(crate) lose_offers: usize,
     /// A node that misses what is published from now on.
     pub(crate) deaf: Option<usize>,
+    /// A node that stands still: its connections stand, and it hears nothing.
+    pub(crate) frozen: Option<usize>,
     /// How long stake is on its way back, for nodes that start from now on.
     pub(crate) unstake_delay: Micros,
     /// Whether what is delivered is remembered.
@@ -190,6 +192,7 @@ impl Net {
             next_call: 0,
             lose_offers: 0,
             deaf: None,
+            frozen: None,
             unstake_delay: edge_swarm::UNSTAKE_DELAY,
             records: false,
             delivered: vec![],
@@ -344,7 +347,9 @@ impl Net {
             {
                 self.delivered.push((index, bytes.clone()));
             }
-            if let Some(peer) = &mut self.nodes[index].peer {
+            if let Some(peer) = &mut self.nodes[index].peer
+                && self.frozen != Some(index)
+            {
                 peer.handle(now, input);
                 self.drain(index);
             }
