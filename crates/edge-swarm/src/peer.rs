@@ -314,7 +314,7 @@ impl Peer {
         match gossip {
             Gossip::Advert(advert) => self.on_advert(advert),
             Gossip::Member(record) => {
-                self.learn_member(record);
+                self.learn_member(record, None);
             }
             Gossip::Certificate(certificate) => self.on_certificate(None, *certificate),
             Gossip::Handover(handover) => self.on_handover(*handover),

@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edge_base::{Digest, NodeId, RingSet, TaskId, TaskKind, Verdict, Work, codec};
+use edge_base::{
+    Digest, NodeId, RingSet, TaskId, TaskKind, Verdict, Work, codec,
+    shard::{ShardAnswer, ShardQuery},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -17,13 +20,16 @@ use super::{
 use crate::{
     event::Event,
     io::{Table, Urgency},
-    message::{Evidence, FaultReport, Gossip, Message},
+    message::{Evidence, FaultReport, Gossip, Message, ShardHead, shard_id},
 };
 
 /// Reports whose re-execution waits or runs.
 const OPEN_MAX: usize = 64;
-/// Reports per accused node that are re-executed; one that holds is enough to be named.
-const PER_NODE_MAX: usize = 8;
+/// Reports about tasks of one requester against one node that are re-executed; one that holds is
+/// enough to be named.
+const PER_PAIR_MAX: usize = 8;
+/// Pairs of accused and requester that are remembered.
+const OPENED_MAX: usize = 65_536;
 /// Digests of reports that were judged, so that gossip does not judge them again.
 const JUDGED_MAX: usize = 4_096;
 
@@ -55,7 +61,9 @@ struct OpenReport {
 pub(crate) struct Faults {
     open: BTreeMap<Digest, OpenReport>,
     judged: RingSet<Digest, JUDGED_MAX>,
-    per_node: BTreeMap<NodeId, usize>,
+    /// Reports that were opened, by who is accused and by whose task it is about: a requester that helps
+    /// a liar spends what its own tasks are worth, and nobody else's.
+    opened: BTreeMap<(NodeId, NodeId), usize>,
     named: BTreeSet<NodeId>,
     proofs: BTreeMap<NodeId, FaultReport>,
 }
@@ -65,6 +73,7 @@ impl Faults {
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
         add("open fault reports", self.open.len(), OPEN_MAX);
         add("judged fault reports", self.judged.len(), JUDGED_MAX);
+        add("accused and accusers", self.opened.len(), OPENED_MAX);
     }
 
     /// Whether a verified fault names the node.
@@ -131,8 +140,12 @@ impl Peer {
         let worker = report.proof.worker();
         let requester = report.proof.assignment.body.requester;
         let known = self.faults.open.contains_key(&key) || self.faults.judged.contains(&key);
-        let budget = self.faults.per_node.get(&worker).copied().unwrap_or(0) < PER_NODE_MAX
-            && self.faults.open.len() < OPEN_MAX;
+        let pair = (worker, requester);
+        let opened = self.faults.opened.get(&pair).copied().unwrap_or(0);
+        let room = self.faults.opened.len() < OPENED_MAX || opened > 0;
+        // An own task is no stranger's word.
+        let budget = requester == self.me || (opened < PER_PAIR_MAX && room);
+        let budget = budget && self.faults.open.len() < OPEN_MAX;
         let parties = (requester == self.me || self.members.is_member(&requester))
             && (worker == self.me || self.members.is_member(&worker));
         if known || !budget || !parties || worker == self.me {
@@ -143,7 +156,9 @@ impl Peer {
         {
             return;
         }
-        *self.faults.per_node.entry(worker).or_default() += 1;
+        if requester != self.me {
+            *self.faults.opened.entry(pair).or_default() += 1;
+        }
         let mut wanted = vec![report.proof.assignment.body.payload];
         match &report.evidence {
             Evidence::Payload => {}
@@ -232,7 +247,8 @@ impl Peer {
             Evidence::Answer { head, answer } => {
                 let verdict: Option<Verdict> = codec::decode(&bytes).ok();
                 let false_statement = matches!(verdict, Some(Verdict::False(_)));
-                false_statement && self.answer_is_about(answer, head.body.seq)
+                let query = report.proof.assignment.body.payload;
+                false_statement && self.head_refutes(&head.body, &query, answer)
             }
         };
         let (node, task) = (report.proof.worker(), report.proof.task());
@@ -244,12 +260,26 @@ impl Peer {
         }
     }
 
-    /// A head refutes an answer only if it speaks of the same position.
-    fn answer_is_about(&self, answer: &Digest, seq: u64) -> bool {
-        let bytes = self.content.get(answer);
-        let answer: Option<edge_base::shard::ShardAnswer> =
-            bytes.and_then(|b| codec::decode(&b).ok());
-        answer.is_none_or(|a| a.seq == seq)
+    /// A head refutes an answer only if it speaks of the shard that was asked and of the position that
+    /// the answer names, and is no second word of the owner about it. Where the answer names another root
+    /// than the head, this node must have heard the head's from the owner itself: an owner that signs
+    /// two roots could have any holder named.
+    fn head_refutes(&self, head: &ShardHead, query: &Digest, answer: &Digest) -> bool {
+        let shard = shard_id(&head.collection, head.index);
+        let query = self.content.get(query);
+        let query: Option<ShardQuery> = query.and_then(|bytes| codec::decode(&bytes).ok());
+        if query.is_none_or(|query| query.shard != shard) {
+            return false;
+        }
+        let known = self.shards.head_at(&shard, head.seq).map(|known| known.body.root);
+        if known.is_some_and(|known| known != head.root) {
+            return false;
+        }
+        let answer = self.content.get(answer);
+        let answer: Option<ShardAnswer> = answer.and_then(|bytes| codec::decode(&bytes).ok());
+        answer.is_none_or(|answer| {
+            answer.seq == head.seq && (answer.root == head.root || known.is_some())
+        })
     }
 
     fn name_liar(&mut self, node: NodeId, task: TaskId, report: FaultReport, audience: Audience) {

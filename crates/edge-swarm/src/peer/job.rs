@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use edge_base::{
-    Credits, Digest, Micros, NodeId, RingSet, Signed, TaskId, TaskKind, Work, codec,
+    Credits, Digest, Micros, NodeId, RingSet, Signed, TaskId, TaskKind, Timestamp, Work, codec,
     shard::ShardQuery,
 };
 use edge_ledger::statement::{Assignment, Commit, Reveal, commit_hash};
@@ -30,6 +30,8 @@ const LINGER: Micros = Micros::from_secs(30);
 /// A job that is over is remembered this long, for assignments that were underway twice. Short: with
 /// [`JOBS_MAX`] it bounds how many tasks a second a worker can take.
 const OVER_KEPT: Micros = Micros::from_secs(5);
+/// What a requester did not accept counts as owed for this long.
+const DISPUTE_LAPSES: Micros = Micros::from_secs(600);
 /// Tasks this node remembers to have executed.
 const EXECUTED_MAX: usize = 65_536;
 /// The longest a requester can make this node keep a task.
@@ -70,6 +72,9 @@ pub(crate) struct Jobs {
     all: BTreeMap<TaskId, Job>,
     active: usize,
     unpaid: BTreeMap<NodeId, Credits>,
+    /// The part of it that lapses because its requester says that it accepted something else, and since
+    /// when some of it waits.
+    disputed: BTreeMap<NodeId, (Timestamp, Credits)>,
     bound: BTreeMap<TaskId, (Signed<Commit>, Signed<Reveal>)>,
     executed: RingSet<TaskId, EXECUTED_MAX>,
 }
@@ -79,6 +84,7 @@ impl Jobs {
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
         add("tasks of others", self.all.len(), JOBS_MAX);
         add("requesters that owe", self.unpaid.len(), super::membership::MEMBERS_MAX);
+        add("requesters that dispute", self.disputed.len(), super::membership::MEMBERS_MAX);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -102,6 +108,23 @@ impl Jobs {
 
     fn remember(&mut self, task: TaskId) {
         self.executed.insert(task);
+    }
+
+    /// A result was delivered and not accepted, as its requester says and nobody else: it goes on counting
+    /// against what is worked for without pay for a while, or results could be taken without end.
+    fn dispute(&mut self, requester: NodeId, price: Credits, now: Timestamp) {
+        let (_, sum) = self.disputed.entry(requester).or_insert((now, Credits::ZERO));
+        *sum = sum.plus(price).unwrap_or(*sum);
+    }
+
+    /// What was not accepted long ago is owed by nobody.
+    fn lapse(&mut self, requester: &NodeId, now: Timestamp) {
+        if let Some((since, sum)) = self.disputed.get(requester).copied()
+            && now.since(since) >= DISPUTE_LAPSES
+        {
+            self.disputed.remove(requester);
+            self.covered(requester, sum);
+        }
     }
 
     /// A voucher covered this much of what a requester owed.
@@ -172,6 +195,7 @@ impl Peer {
 
     pub(super) fn on_offer(&mut self, from: NodeId, offer: Offer) {
         let task = offer.task;
+        self.jobs.lapse(&from, self.now);
         if let Some(reason) = self.unwilling(&from, offer.kind, &offer.pin, offer.price) {
             return self.send(from, &Message::Decline { task, reason });
         }
@@ -204,6 +228,7 @@ impl Peer {
             return;
         }
         let decline = |reason| Message::Decline { task, reason };
+        self.jobs.lapse(&from, self.now);
         if let Some(reason) = self.unwilling(&from, body.kind, &body.pins, body.price) {
             return self.send(from, &decline(reason));
         }
@@ -464,7 +489,6 @@ impl Peer {
             (Some(reveal), Some(digest)) => reveal.body.digest == digest,
             (None, _) | (_, None) => false,
         };
-        let price = job.assignment.body.price;
         let revealed = matches!(job.state, State::Revealed);
         let running = match job.state {
             State::Running(work) => work,
@@ -473,13 +497,13 @@ impl Peer {
         if matches!(job.state, State::Waiting | State::Running(_)) {
             self.jobs.active = self.jobs.active.saturating_sub(1);
         }
+        let price = job.assignment.body.price;
         job.state = State::Over;
         job.payload = None;
         job.result = None;
         let alarm = job.alarm;
         if revealed && !agreed {
-            // Not accepted: nothing is owed for it.
-            self.jobs.covered(&from, price);
+            self.jobs.dispute(from, price, self.now);
         }
         if let Some(work) = running {
             self.cancel_work(work);

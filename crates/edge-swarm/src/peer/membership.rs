@@ -327,14 +327,16 @@ impl Peer {
         }
     }
 
-    /// Takes a member's record from anybody; the statement inside must hold.
-    pub(super) fn learn_member(&mut self, record: MemberRecord) -> bool {
+    /// Takes a member's record from anybody; the statement inside must hold. Addresses are nobody's
+    /// statement: those of a member that is known are taken from itself alone.
+    pub(super) fn learn_member(&mut self, record: MemberRecord, from: Option<NodeId>) -> bool {
         if record.node == self.me || self.bank.is_none() {
             return false;
         }
         if self.members.is_member(&record.node) {
-            // Its statement held before: at most its addresses are news.
-            self.insert_member(record, true);
+            if from == Some(record.node) {
+                self.insert_member(record, true);
+            }
             return true;
         }
         let holds = match &record.membership {
@@ -488,7 +490,7 @@ impl Peer {
         let (genesis, handover) = (bank.ledger.genesis().clone(), bank.handover.clone());
         let mut admitted = None;
         let record = MemberRecord { membership, node: from, addresses: addresses.clone() };
-        let known = self.learn_member(record) || self.members.is_member(&from);
+        let known = self.learn_member(record, Some(from)) || self.members.is_member(&from);
         if !known {
             let Some(secret) = join else {
                 let reason = String::from("not a member: join with a ticket");
@@ -605,7 +607,7 @@ impl Peer {
             self.insert_founder(genesis.founder, Vec::new());
         }
         for record in members {
-            self.learn_member(record);
+            self.learn_member(record, None);
         }
         if let Some(signed) = membership
             && self.members.membership.is_none()

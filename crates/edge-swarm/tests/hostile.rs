@@ -1,0 +1,275 @@
+//! Members and strangers that say what they like: nobody honest is named, owed or moved by it.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/net.rs"]
+mod net;
+
+use edge_base::{
+    Credits, Digest, EscrowId, Micros, SecretKey, ShardId, Signed, TaskKind, codec,
+    shard::{ShardAnswer, ShardQuery},
+};
+use edge_ledger::{
+    Execution,
+    statement::{Assignment, Commit, Reveal, commit_hash, task_id},
+};
+use edge_swarm::{
+    Answer, Command, Input,
+    command::Priority,
+    message::{
+        CollectionSpec, Evidence, FaultReport, Gossip, MemberRecord, Message, ShardHead,
+        decode_message, encode_gossip, encode_message, shard_id,
+    },
+};
+
+use net::{Net, PIN};
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+/// A founder and three strangers; the node at a place has the key of the next number.
+fn four() -> Net {
+    let mut net = Net::new();
+    for _ in 0..3 {
+        net.join(false);
+    }
+    net
+}
+
+fn pool_of(net: &mut Net) -> Digest {
+    match net.ask(0, Command::Status) {
+        Ok(Answer::Status(status)) => status.pool,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn named_at(net: &mut Net, index: usize) -> Vec<edge_base::NodeId> {
+    match net.ask(index, Command::Status) {
+        Ok(Answer::Status(status)) => status.faulty,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What requester and worker sign for one execution.
+struct Work<'a> {
+    requester: u8,
+    worker: u8,
+    kind: TaskKind,
+    payload: &'a [u8],
+    result: &'a [u8],
+    issued: u64,
+    escrow: Option<EscrowId>,
+    price: u64,
+}
+
+impl Work<'_> {
+    fn signed(&self, pool: &Digest) -> Execution {
+        let Work { kind, issued, escrow, .. } = *self;
+        let (requester, worker) = (key(self.requester), key(self.worker));
+        let (payload, digest) = (Digest::of(self.payload), Digest::of(self.result));
+        let task = task_id(&requester.node_id(), issued, kind, &payload);
+        let assignment = Assignment {
+            task,
+            requester: requester.node_id(),
+            worker: worker.node_id(),
+            escrow,
+            price: Credits::from_micro(self.price),
+            kind,
+            payload,
+            payload_bytes: self.payload.len() as u64,
+            pins: PIN,
+            issued,
+        };
+        let (worker_id, nonce) = (worker.node_id(), [1; 16]);
+        let hash = commit_hash(&task, &worker_id, &nonce, &digest);
+        Execution {
+            assignment: Signed::seal(assignment, &requester, pool),
+            commit: Signed::seal(Commit { task, worker: worker_id, hash }, &worker, pool),
+            reveal: Signed::seal(Reveal { task, worker: worker_id, nonce, digest }, &worker, pool),
+        }
+    }
+}
+
+fn publish(net: &mut Net, to: usize, gossip: &Gossip) {
+    net.input(to, Input::Published { bytes: encode_gossip(gossip) });
+    net.settle();
+}
+
+#[test]
+fn addresses_of_a_member_are_its_own_word() {
+    let mut net = four();
+    let addresses = |net: &mut Net| {
+        let one = net.id(1);
+        let Ok(Answer::Peers(peers)) = net.ask(0, Command::ListPeers) else { panic!() };
+        peers.into_iter().find(|peer| peer.node == one).unwrap().addresses
+    };
+    let before = addresses(&mut net);
+    let elsewhere = vec!["/ip4/203.0.113.9/tcp/1".to_owned()];
+    let record = MemberRecord { membership: None, node: net.id(1), addresses: elsewhere };
+    publish(&mut net, 0, &Gossip::Member(record));
+    assert_eq!(addresses(&mut net), before);
+}
+
+/// The same report with a head of the shard that was asked names whoever gave the answer: the control.
+#[test]
+fn a_head_of_another_shard_refutes_nothing() {
+    for fits in [false, true] {
+        let mut net = four();
+        let pool = pool_of(&mut net);
+        // Member 1 owns a collection.
+        let spec = CollectionSpec { name: "x".into(), nonce: 1, layout: vec![], dropped: false };
+        let spec = Signed::seal(spec, &key(2), &pool);
+        let collection = spec.body.id(&key(2).node_id());
+        publish(&mut net, 0, &Gossip::Collection(spec));
+        let asked = if fits { shard_id(&collection, 0) } else { ShardId(Digest::of(b"another's")) };
+        let root = Digest::of(b"a root");
+        let query = ShardQuery { shard: asked, seq_min: 1, k: 1, query: vec![] };
+        let payload = codec::encode(&query);
+        let hit = |score| edge_base::shard::ShardHit {
+            id: edge_base::RecordId::default(),
+            score,
+            body: vec![],
+            proof: vec![],
+        };
+        let answer = codec::encode(&ShardAnswer {
+            shard: asked,
+            seq: 1,
+            root,
+            exact: true,
+            rows_visited: 1,
+            rows: 1,
+            // The stand-in for an executor calls every score but 7 false.
+            hits: vec![hit(8)],
+        });
+        let proof = Work {
+            requester: 2,
+            worker: 3,
+            kind: TaskKind::VectorSearch,
+            payload: &payload,
+            result: &answer,
+            issued: 5,
+            escrow: None,
+            price: 1,
+        };
+        let proof = proof.signed(&pool);
+        let head = ShardHead {
+            collection,
+            index: 0,
+            seq: 1,
+            chain: Digest::default(),
+            root,
+            rows: 1,
+            replicas: vec![],
+            renewed: 0,
+        };
+        let head = Signed::seal(head, &key(2), &pool);
+        let evidence = Evidence::Answer { answer: Digest::of(&answer), head };
+        let report = Gossip::Fault(Box::new(FaultReport { proof, evidence }));
+        net.input(0, Input::Published { bytes: encode_gossip(&report) });
+        // Before the requester says that it has nothing.
+        let from = net.id(1);
+        for bytes in [&payload, &answer] {
+            let (content, total) = (Digest::of(bytes), bytes.len() as u64);
+            let chunk = Message::Chunk { content, total, offset: 0, bytes: bytes.clone() };
+            net.input(0, Input::Frame { from, bytes: encode_message(&chunk) });
+        }
+        net.settle();
+        let expected = if fits { vec![net.id(2)] } else { Vec::new() };
+        assert_eq!(named_at(&mut net, 0), expected, "fits: {fits}");
+    }
+}
+
+#[test]
+fn empty_accusations_do_not_make_a_liar_unnameable() {
+    let mut net = four();
+    let pool = pool_of(&mut net);
+    for issued in 0..20 {
+        let proof = Work {
+            requester: 2,
+            worker: 4,
+            kind: TaskKind::Embedding,
+            payload: b"nowhere",
+            result: b"x",
+            issued,
+            escrow: None,
+            price: 1,
+        };
+        let proof = proof.signed(&pool);
+        for index in [0, 2] {
+            let report = FaultReport { proof: proof.clone(), evidence: Evidence::Payload };
+            publish(&mut net, index, &Gossip::Fault(Box::new(report)));
+        }
+    }
+    net.nodes[3].lies = true;
+    for n in 0..12 {
+        net.submit(&format!("text {n}")).unwrap();
+    }
+    net.run(Micros::from_secs(15));
+    let liar = net.id(3);
+    for index in [0, 2] {
+        assert_eq!(named_at(&mut net, index), [liar], "at node {index}");
+    }
+}
+
+/// A requester takes results and says each time that it accepted something else.
+#[test]
+fn what_was_not_accepted_counts_for_a_while() {
+    let mut net = four();
+    let pool = pool_of(&mut net);
+    let taken = |net: &mut Net, first: u64| {
+        net.submit(&format!("opens an escrow {first}")).unwrap();
+        let history = Command::History { account: None, limit: 100 };
+        let Ok(Answer::History(blocks)) = net.ask(0, history) else { panic!() };
+        let opened = blocks.iter().filter(|block| block.kind == "escrow");
+        let escrow = opened.max_by_key(|block| block.seq).and_then(|block| block.escrow);
+        net.records = true;
+        net.delivered.clear();
+        let founder = net.id(0);
+        let say = |net: &mut Net, message: &Message| {
+            net.input(1, Input::Frame { from: founder, bytes: encode_message(message) });
+            net.settle();
+        };
+        for issued in first..first + 5 {
+            let work = Work {
+                requester: 1,
+                worker: 2,
+                kind: TaskKind::Embedding,
+                payload: b"work",
+                result: b"",
+                issued,
+                escrow,
+                price: 9_000_000,
+            };
+            let assignment = work.signed(&pool).assignment;
+            let task = assignment.body.task;
+            let assign = Message::Assign {
+                assignment,
+                payload: Some(b"work".to_vec()),
+                priority: Priority::Normal,
+                remaining: Micros::from_secs(30),
+            };
+            say(net, &assign);
+            let commit =
+                net.delivered.iter().rev().find_map(|(to, bytes)| match decode_message(bytes) {
+                    Ok(Message::Committed(commit)) if *to == 0 && commit.body.task == task => {
+                        Some(commit)
+                    }
+                    _ => None,
+                });
+            if let Some(commit) = commit {
+                say(net, &Message::RevealPlease { task, commits: vec![commit] });
+                say(net, &Message::Over { task, accepted: None });
+            }
+        }
+        let revealed = |(to, bytes): &&(usize, Vec<u8>)| {
+            *to == 0 && matches!(decode_message(bytes), Ok(Message::Revealed { .. }))
+        };
+        net.delivered.iter().filter(revealed).count()
+    };
+    // 9 rUv each, and at most 10 without pay.
+    assert_eq!(taken(&mut net, 100), 1);
+    net.run(Micros::from_secs(60));
+    assert_eq!(taken(&mut net, 200), 0);
+    net.run(Micros::from_secs(600));
+    assert_eq!(taken(&mut net, 300), 1, "an honest requester is worked for again");
+}
