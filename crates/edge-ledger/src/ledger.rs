@@ -288,6 +288,11 @@ impl Ledger {
         }
     }
 
+    /// Whether there is anything about an account: a block, a balance or incoming credits.
+    pub fn has_account(&self, account: &NodeId) -> bool {
+        self.accounts.contains_key(account)
+    }
+
     /// Every account that has a block, a balance or incoming credits, ascending.
     pub fn accounts(&self) -> impl Iterator<Item = (NodeId, AccountView)> + '_ {
         self.accounts.keys().map(|account| (*account, self.account(account)))

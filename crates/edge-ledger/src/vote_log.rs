@@ -11,7 +11,7 @@ use crate::{
     equivocation::EquivocationProof,
     error::LedgerError,
     ledger::Ledger,
-    vote::{Vote, VoteBody},
+    vote::{Certificate, Vote, VoteBody},
     witness::Handover,
 };
 
@@ -280,6 +280,15 @@ impl VoteLog {
                 Ok(())
             }
         }
+    }
+
+    /// What proves that the owner of a certified block signed another one for its place, which was
+    /// voted for here.
+    pub fn voted_otherwise(&self, certificate: &Certificate) -> Option<EquivocationProof> {
+        let (version, body) = (certificate.set_version, certificate.body());
+        let cast = self.votes.get(&(version, body.account))?;
+        let other = cast.block.body.seq == body.seq && cast.vote.body.block != certificate.id();
+        other.then(|| EquivocationProof::new(cast.block.clone(), certificate.block.clone()))
     }
 
     /// The block hash of the last vote on an account under a set version.

@@ -6,7 +6,7 @@ use edge_base::{
 };
 use edge_fuzz::{Reached, Target};
 use edge_ledger::{
-    Genesis, Handover, Network,
+    Block, BlockKind, EquivocationProof, Genesis, Handover, Network,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use edge_swarm::{
@@ -117,6 +117,26 @@ fn report(evidence: Evidence) -> FaultReport {
     FaultReport { proof, evidence }
 }
 
+fn equivocation() -> EquivocationProof {
+    let block = |to: u8| {
+        signed(Block {
+            account: node(),
+            seq: 4,
+            prev: Digest([1; 32]),
+            epoch: 0,
+            kind: BlockKind::Send {
+                to: NodeId([to; 32]),
+                amount: Credits::from_micro(5),
+                memo: Digest([2; 32]),
+            },
+            debit: Credits::from_micro(5),
+            credits: vec![Digest([3; 32])],
+            balance_after: Credits::from_micro(6),
+        })
+    };
+    EquivocationProof::new(block(1), block(2))
+}
+
 fn messages() -> Vec<Message> {
     let (task, shard) = (task(), ShardId(Digest([4; 32])));
     let content = Digest([5; 32]);
@@ -194,6 +214,7 @@ fn gossip() -> Vec<Gossip> {
         Gossip::Head(head()),
         Gossip::Fault(Box::new(report(Evidence::Payload))),
         Gossip::Fault(Box::new(report(Evidence::Answer { answer: Digest([1; 32]), head: head() }))),
+        Gossip::Equivocation(Box::new(equivocation())),
     ]
 }
 

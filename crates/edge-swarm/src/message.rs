@@ -7,7 +7,7 @@ use edge_base::{
     shard::LogEntry,
 };
 use edge_ledger::{
-    Certificate, Claim, Genesis, Handover, SignedBlock, VoteBody,
+    Certificate, Claim, EquivocationProof, Genesis, Handover, SignedBlock, VoteBody,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use serde::{Deserialize, Serialize};
@@ -483,6 +483,8 @@ pub enum Gossip {
     Head(Signed<ShardHead>),
     /// A liar is named.
     Fault(Box<FaultReport>),
+    /// Two blocks that an owner signed for one place.
+    Equivocation(Box<EquivocationProof>),
 }
 
 /// Encodes a direct message.
@@ -513,7 +515,11 @@ pub fn decode_gossip(bytes: &[u8]) -> Result<Gossip, DecodeError> {
         Gossip::Member(record) => addresses_in_bounds(&record.addresses),
         Gossip::Collection(spec) => spec_in_bounds(&spec.body),
         Gossip::Head(head) => head.body.replicas.len() <= 64,
-        Gossip::Certificate(_) | Gossip::Handover(_) | Gossip::Fault(_) => true,
+        // A block's lists are bounded where it is decoded.
+        Gossip::Certificate(_)
+        | Gossip::Handover(_)
+        | Gossip::Fault(_)
+        | Gossip::Equivocation(_) => true,
     };
     if fine { Ok(gossip) } else { Err(DecodeError::Malformed) }
 }

@@ -22,6 +22,7 @@ mod bank;
 mod bounds;
 mod collections;
 mod content;
+mod equivocation;
 mod escrow;
 mod faults;
 mod job;
@@ -70,6 +71,7 @@ pub struct Peer {
     pub(crate) shards: collections::Shards,
     pub(crate) searches: search::Searches,
     pub(crate) faults: faults::Faults,
+    pub(crate) equivocations: equivocation::Equivocations,
     pub(crate) staking: stake::Staking,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
@@ -166,7 +168,7 @@ impl Peer {
             Input::Connected { node } => self.on_connected(node),
             Input::Disconnected { node } => self.on_disconnected(node),
             Input::Frame { from, bytes } => self.on_frame(from, &bytes),
-            Input::Published { bytes } => self.on_published(&bytes),
+            Input::Published { bytes } => self.on_published(None, &bytes),
             Input::Executed { work, outcome } => self.on_executed(work, outcome),
             Input::Loaded { load, value } => self.on_loaded(load, value),
             Input::Command { call, command } => self.on_command(call, command),
@@ -237,7 +239,7 @@ impl Peer {
         if bytes.get(3) == Some(&message::FRAME_GOSSIP) && self.members.is_member(&from) {
             // Gossip may come straight from a member; what it carries is signed by its author.
             self.members.heard(&from, self.now);
-            return self.on_published(bytes);
+            return self.on_published(Some(from), bytes);
         }
         let Ok(message) = message::decode_message(bytes) else {
             self.counters.inputs_refused += 1;
@@ -305,7 +307,8 @@ impl Peer {
         }
     }
 
-    fn on_published(&mut self, bytes: &[u8]) {
+    /// Gossip, from a member or, by way of others, from nobody in particular.
+    fn on_published(&mut self, from: Option<NodeId>, bytes: &[u8]) {
         let Ok(gossip) = message::decode_gossip(bytes) else {
             self.counters.inputs_refused += 1;
             return;
@@ -321,6 +324,7 @@ impl Peer {
             Gossip::Collection(spec) => self.on_collection(spec),
             Gossip::Head(head) => self.on_head(head),
             Gossip::Fault(report) => self.on_fault_report(*report),
+            Gossip::Equivocation(proof) => self.on_equivocation(from, *proof),
         }
     }
 

@@ -4,12 +4,14 @@
 #[path = "support/net.rs"]
 mod net;
 
-use edge_base::{Credits, Digest, Micros, Signed};
-use edge_ledger::{BlockKind, SignedBlock};
+use edge_base::{Credits, Digest, Micros, Signed, Verifier};
+use edge_ledger::{Block, BlockKind, Certificate, EquivocationProof, SignedBlock, VoteCollector};
 use edge_swarm::{
     Answer, Command, Event, Input, Refusal, Table, UNSTAKE_DELAY,
     command::BalanceView,
-    message::{MayWithdraw, Message, Withdrawal, decode_message, encode_message},
+    message::{
+        Gossip, MayWithdraw, Message, Withdrawal, decode_message, encode_gossip, encode_message,
+    },
 };
 
 use net::Net;
@@ -244,33 +246,191 @@ fn a_named_liar_takes_nothing_back() {
     assert!(pending.is_none_or(|rows| rows.is_empty()));
 }
 
-/// Who signs two blocks for one place is frozen by the witness that voted for the first, also after
-/// that witness restarted.
+/// Two blocks that the owner of an account signs for its next place.
+fn two_blocks(net: &Net, owner: usize) -> [SignedBlock; 2] {
+    let ledger = net.ledger_of(owner);
+    [20, 30].map(|amount| {
+        let kind = BlockKind::Unstake { amount: whole(amount) };
+        let body = ledger.next_block(net.id(owner), kind).unwrap();
+        Signed::seal(body, &net.nodes[owner].key, &ledger.pool())
+    })
+}
+
+fn show(net: &mut Net, from: usize, to: usize, proof: &EquivocationProof, gossip: bool) {
+    let bytes = encode_gossip(&Gossip::Equivocation(Box::new(proof.clone())));
+    let from = net.id(from);
+    let input = match gossip {
+        true => Input::Published { bytes },
+        false => Input::Frame { from, bytes },
+    };
+    net.input(to, input);
+    net.settle();
+}
+
+/// Which of nodes 0 to 4 hold the account for frozen.
+fn frozen(net: &mut Net, account: usize) -> [bool; 5] {
+    [0, 1, 2, 3, 4].map(|node| {
+        let view = view_of(net, node, account);
+        assert_eq!(view.frozen, view.slashed);
+        view.frozen
+    })
+}
+
+/// Who signs two blocks for one place and shows both to one witness is frozen by everybody, for
+/// ever. With the control, a network that loses the proof, by that witness alone.
 #[test]
-fn a_frozen_account_stays_slashed_after_a_restart() {
+fn a_proof_of_two_blocks_freezes_everywhere_and_survives_restarts() {
+    for lost in [false, true] {
+        let (mut net, worker) = pool();
+        stake(&mut net, worker, 60);
+        net.run(Micros::from_secs(5));
+        net.lose_proofs = lost;
+        for block in two_blocks(&net, worker) {
+            propose(&mut net, worker, &block, &[1]);
+        }
+        net.run(Micros::from_secs(5));
+        assert_eq!(frozen(&mut net, worker), [!lost, true, !lost, !lost, !lost]);
+        if lost {
+            // Who was away is told by whoever knows.
+            net.lose_proofs = false;
+            for node in [2, 3] {
+                net.kill(node);
+                net.start(node);
+                net.run(Micros::from_secs(5));
+            }
+        }
+        net.run(Micros::from_secs(5));
+        assert_eq!(frozen(&mut net, worker), [true; 5], "lost: {lost}");
+        // Nobody tells them again.
+        net.lose_proofs = true;
+        for node in 0..5 {
+            net.kill(node);
+            net.start(node);
+            net.run(Micros::from_secs(3));
+        }
+        assert_eq!(frozen(&mut net, worker), [true; 5]);
+        let [block, _] = two_blocks(&net, worker);
+        // Witness 1 gave its vote before; nobody else does.
+        assert_eq!(votes(&propose(&mut net, worker, &block, &[0, 2, 3])), 0);
+        (0..5).for_each(|node| net.conserved(node));
+    }
+}
+
+/// A witness that voted for one block and sees the other certified has the proof in its hands, and
+/// so has one that is shown a block whose place is another's.
+#[test]
+fn a_certificate_of_another_block_is_half_of_a_proof() {
+    for voted in [true, false] {
+        let (mut net, worker) = pool();
+        stake(&mut net, worker, 60);
+        net.run(Micros::from_secs(5));
+        let [mine, other] = two_blocks(&net, worker);
+        if voted {
+            propose(&mut net, worker, &mine, &[1]);
+        }
+        let ledger = net.ledger_of(0);
+        let (set, genesis) = (ledger.witness_set().clone(), ledger.pool());
+        let mut collector = VoteCollector::new(other.clone(), &set, genesis);
+        let heard = propose(&mut net, worker, &other, &[0, 2, 3]);
+        let mut verifier = Verifier::strict();
+        let mut certificate: Option<Certificate> = None;
+        for message in heard {
+            let Message::Vote(vote) = message else { continue };
+            certificate = certificate.or(collector.add(&vote, &mut verifier).unwrap());
+        }
+        let certificate = certificate.expect("three of four voted");
+        let bytes = encode_gossip(&Gossip::Certificate(Box::new(certificate)));
+        net.input(1, Input::Published { bytes });
+        net.run(Micros::from_secs(5));
+        assert_eq!(frozen(&mut net, worker), [voted; 5]);
+        propose(&mut net, worker, &mine, &[1]);
+        net.run(Micros::from_secs(5));
+        assert_eq!(frozen(&mut net, worker), [true; 5]);
+        // What a quorum certified counts all the same.
+        assert_eq!(view_of(&mut net, 3, worker).leaving, net.balances(worker).leaving);
+        assert!(net.balances(worker).leaving > Credits::ZERO);
+        (0..5).for_each(|node| net.conserved(node));
+    }
+}
+
+/// What does not hold freezes nobody, is not handed on, and is looked into so often only.
+#[test]
+fn a_false_or_known_proof_changes_nothing() {
     let (mut net, worker) = pool();
     stake(&mut net, worker, 60);
     net.run(Micros::from_secs(5));
-    let ledger = net.ledger_of(worker);
-    for amount in [20, 30] {
-        let kind = BlockKind::Unstake { amount: whole(amount) };
-        let body = ledger.next_block(net.id(worker), kind).unwrap();
-        let block = Signed::seal(body, &net.nodes[worker].key, &ledger.pool());
-        let bytes = encode_message(&Message::Propose(block));
-        let from = net.id(worker);
-        net.input(1, Input::Frame { from, bytes });
-        net.settle();
+    let [a, b] = two_blocks(&net, worker);
+    let good = EquivocationProof::new(a.clone(), b.clone());
+    let (ledger, key) = (net.ledger_of(worker), net.nodes[worker].key.clone());
+    let later = Block { seq: b.body.seq + 1, ..b.body.clone() };
+    let same = EquivocationProof { first: a.clone(), second: a.clone() };
+    let two_places = EquivocationProof::new(a.clone(), Signed::seal(later, &key, &ledger.pool()));
+    let foreign = Signed::seal(b.body.clone(), &key, &Digest::of(b"another pool"));
+    let of_another_pool = EquivocationProof::new(a.clone(), foreign);
+    let changed = Block { balance_after: whole(1), ..b.body.clone() };
+    let unsigned = EquivocationProof::new(a.clone(), Signed { body: changed, ..b.clone() });
+    let witness = net.nodes[3].key.clone();
+    let of_somebody_else =
+        EquivocationProof::new(a.clone(), Signed::seal(b.body.clone(), &witness, &ledger.pool()));
+    let false_ones = [same, two_places, of_another_pool, unsigned, of_somebody_else];
+    let disk = net.nodes[0].disk.clone();
+    net.records = true;
+    for proof in &false_ones {
+        show(&mut net, 3, 0, proof, false);
+        show(&mut net, 3, 0, proof, true);
     }
-    for restarted in [false, true] {
-        if restarted {
-            net.kill(1);
-            net.start(1);
-            net.run(Micros::from_secs(5));
-        }
-        let view = view_of(&mut net, 1, worker);
-        assert!(view.frozen && view.slashed, "restarted: {restarted}");
+    assert_eq!(net.delivered.len(), 2 * false_ones.len(), "nothing was handed on");
+    assert!(net.nodes[0].disk == disk, "something was written");
+    assert_eq!(frozen(&mut net, worker), [false; 5]);
+    for _ in 0..3 {
+        show(&mut net, 3, 0, &false_ones[0], false);
     }
-    assert!(!view_of(&mut net, 2, worker).slashed, "nobody else saw the second block");
+    // Eight bad ones are enough of one sender, for a minute.
+    show(&mut net, 3, 0, &good, false);
+    assert_eq!(frozen(&mut net, worker), [false; 5]);
+    net.run(Micros::from_secs(61));
+    net.lose_proofs = true;
+    show(&mut net, 3, 0, &good, false);
+    assert_eq!(frozen(&mut net, worker), [true, false, false, false, false]);
+    net.lose_proofs = false;
+    net.delivered.clear();
+    show(&mut net, 3, 0, &good, false);
+    show(&mut net, 2, 0, &good, true);
+    assert_eq!(net.delivered.len(), 2, "a known one is not handed on again");
+    show(&mut net, 3, 1, &good, false);
+    assert_eq!(frozen(&mut net, worker), [true; 5]);
+}
+
+/// The proof may come before anything else about its account: it counts from when there is one.
+#[test]
+fn a_proof_about_a_member_without_credits_waits_for_them() {
+    let mut net = Net::new();
+    for _ in 0..4 {
+        net.join(false);
+    }
+    let poor = 1;
+    let (pool, key) = (net.ledger_of(0).pool(), net.nodes[poor].key.clone());
+    let block = |epoch| {
+        let body = Block {
+            account: key.node_id(),
+            seq: 1,
+            prev: pool,
+            epoch,
+            kind: BlockKind::Open,
+            debit: Credits::ZERO,
+            credits: vec![Digest::of(b"a credit")],
+            balance_after: whole(1),
+        };
+        Signed::seal(body, &key, &pool)
+    };
+    show(&mut net, 2, 0, &EquivocationProof::new(block(0), block(1)), true);
+    assert_eq!(frozen(&mut net, poor), [false; 5]);
+    for n in 0..20 {
+        net.submit(&format!("text {n}")).unwrap();
+    }
+    net.run(Micros::from_secs(15));
+    assert!(view_of(&mut net, 0, poor).incoming > Credits::ZERO, "it was paid");
+    assert_eq!(frozen(&mut net, poor), [true; 5]);
 }
 
 #[test]

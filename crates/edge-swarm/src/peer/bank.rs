@@ -16,7 +16,9 @@ use edge_ledger::{
     VoteLog,
 };
 
-use super::{Peer, StartError, Stored, Timer, decode_stored, membership::Link};
+use super::{
+    Peer, StartError, Stored, Timer, decode_stored, equivocation::FROZEN, membership::Link,
+};
 use crate::{
     command::{Answer, BalanceView, BlockView, LedgerView, Refusal},
     event::Event,
@@ -32,8 +34,6 @@ const QUEUE_MAX: usize = 1_024;
 const PROPOSE_EVERY: Micros = Micros::from_millis(500);
 /// A node is told our frontier at most this often.
 const FRONTIER_EVERY: Micros = Micros::from_millis(400);
-/// Before the stored key of a proof that froze an account.
-const FROZEN: &[u8] = b"frozen";
 /// Messages of certificates sent in answer to one frontier.
 const BURST: usize = 8;
 
@@ -150,6 +150,11 @@ impl Bank {
         self.votes.last_vote(version, account)
     }
 
+    /// What proves that the owner of a certified block had this witness vote for another one.
+    pub(crate) fn voted_otherwise(&self, certificate: &Certificate) -> Option<EquivocationProof> {
+        self.votes.voted_otherwise(certificate)
+    }
+
     /// Whether blocks of this node are on their way.
     pub(crate) fn is_busy(&self) -> bool {
         self.pending.is_some() || !self.queue.is_empty()
@@ -247,6 +252,7 @@ impl Peer {
             let list = vec![certificate.as_ref().clone()];
             return self.send(from, &Message::Certificates(list));
         }
+        let other = self.other_certified(&block);
         let refused = match self.cast_vote(&block) {
             Ok(Some(vote)) => return self.send(from, &Message::Vote(vote)),
             Ok(None) => (None, String::from("this witness does not vote under this set")),
@@ -259,28 +265,17 @@ impl Peer {
                 (missing, error.to_string())
             }
             Err(VoteRefusal::OtherBlock(proof)) => {
-                // Only its owner is harmed; an error means the account has nothing to freeze.
-                if let Some(bank) = &mut self.bank
-                    && let Ok(Applied::New) =
-                        bank.ledger.apply_equivocation(*proof, &mut self.verifier)
-                {
-                    self.persist_freeze(&block.body.account);
-                }
+                self.freeze(*proof);
                 (None, String::from("the account signed another block at this place"))
             }
             Err(other) => (None, other.to_string()),
         };
+        if let Some(proof) = other {
+            self.freeze(proof);
+        }
         let (missing, mut reason) = refused;
         reason.truncate(500);
         self.send(from, &Message::NoVote { block: hash, missing, reason });
-    }
-
-    /// What is frozen stays frozen, and its stake slashed, after a restart.
-    fn persist_freeze(&mut self, account: &NodeId) {
-        let proof = self.bank.as_ref().and_then(|bank| bank.ledger.equivocation(account));
-        if let Some(proof) = proof.cloned() {
-            self.persist(Table::Pool, &[FROZEN, account.0.as_slice()].concat(), proof.as_ref());
-        }
     }
 
     pub(super) fn on_vote(&mut self, from: NodeId, vote: Vote) {
@@ -358,10 +353,7 @@ impl Peer {
                 }
                 self.ask_frontier(from.unwrap_or(signer));
             }
-            Err(LedgerError::ConflictingCertificate { account, .. }) => {
-                self.persist_freeze(&account);
-            }
-            Err(_) => {}
+            Err(error) => self.on_refused_certificate(&error),
         }
     }
 
@@ -385,7 +377,7 @@ impl Peer {
                     }
                     Ok(Applied::Known) => {}
                     Err(error) if error.is_retryable() => bank.waiting.push_back(certificate),
-                    Err(_) => {}
+                    Err(error) => self.on_refused_certificate(&error),
                 }
             }
             if !progress {
@@ -402,6 +394,7 @@ impl Peer {
         let body = certificate.body();
         let key = [body.account.0.as_slice(), &body.seq.to_be_bytes()].concat();
         self.persist(Table::Certificates, &key, certificate.as_ref());
+        self.look_for_equivocation(certificate);
         if let Some(amount) = body.kind.pays(&self.me) {
             self.event(Event::Paid { by: body.account, amount });
         }

@@ -535,6 +535,7 @@ impl Peer {
         }
         self.tell_collections(from);
         self.tell_faults(from);
+        self.tell_equivocations(from);
         self.announce_replicas(Some(from));
     }
 

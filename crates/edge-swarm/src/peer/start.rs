@@ -7,8 +7,8 @@ use edge_ledger::Genesis;
 
 use super::{
     Counters, Peer, Timer, bank::Bank, collections::Shards, content::Content, decode_stored,
-    escrow::Spending, faults::Faults, job::Jobs, membership::Members, replica::copies_in,
-    search::Searches, stake::Staking, task::Tasks,
+    equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
+    replica::copies_in, search::Searches, stake::Staking, task::Tasks,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -126,6 +126,7 @@ impl Peer {
             shards: Shards::default(),
             searches: Searches::default(),
             faults: Faults::default(),
+            equivocations: Equivocations::default(),
             staking: Staking::default(),
             may_vote: true,
             draining: None,
@@ -139,6 +140,7 @@ impl Peer {
         }
         peer.restore_members(&stored)?;
         peer.restore_faults(&stored);
+        peer.restore_equivocations();
         peer.restore_staking();
         peer.restore_jobs(&stored);
         peer.restore_spending(&stored);

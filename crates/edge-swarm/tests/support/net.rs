@@ -16,7 +16,7 @@ use edge_ledger::{Genesis, Network};
 use edge_swarm::{
     Answer, Command, Event, Guarded, Input, Output, Peer, Refusal, Settings, Stored, Table, Ticket,
     command::{Change, Priority, TaskRequest},
-    message::{Message, decode_message},
+    message::{Gossip, Message, decode_gossip, decode_message},
 };
 
 pub(crate) const PIN: Digest = Digest([9; 32]);
@@ -170,6 +170,8 @@ pub(crate) struct Net {
     pub(crate) deaf: Option<usize>,
     /// A node that stands still: its connections stand, and it hears nothing.
     pub(crate) frozen: Option<usize>,
+    /// Proofs of two blocks at one place get lost from now on.
+    pub(crate) lose_proofs: bool,
     /// How long stake is on its way back, for nodes that start from now on.
     pub(crate) unstake_delay: Micros,
     /// Whether what is delivered is remembered.
@@ -193,6 +195,7 @@ impl Net {
             lose_offers: 0,
             deaf: None,
             frozen: None,
+            lose_proofs: false,
             unstake_delay: edge_swarm::UNSTAKE_DELAY,
             records: false,
             delivered: vec![],
@@ -288,6 +291,12 @@ impl Net {
 
     pub(crate) fn output(&mut self, index: usize, output: Output) {
         let from = self.nodes[index].key.node_id();
+        if let (true, Output::Send { frame, .. } | Output::Publish { frame }) =
+            (self.lose_proofs, &output)
+            && matches!(decode_gossip(frame), Ok(Gossip::Equivocation(_)))
+        {
+            return;
+        }
         match output {
             Output::Persist(write) => {
                 let table = self.nodes[index].disk.entry(write.table).or_default();
