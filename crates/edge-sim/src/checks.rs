@@ -68,7 +68,10 @@ pub(crate) struct Checks {
     certificates: BTreeMap<Digest, Certificate>,
     opened: BTreeMap<EscrowId, NodeId>,
     ended: BTreeMap<EscrowId, Vec<Digest>>,
+    /// Owners whose accounts are or may be frozen.
     frozen: BTreeSet<NodeId>,
+    /// More witnesses are faulty than the set tolerates.
+    conflicts: bool,
     gone: BTreeSet<NodeId>,
     // Work.
     ordered: BTreeMap<(TaskId, NodeId), Ordered>,
@@ -121,6 +124,7 @@ impl Checks {
             opened: BTreeMap::new(),
             ended: BTreeMap::new(),
             frozen: BTreeSet::new(),
+            conflicts: false,
             gone: BTreeSet::new(),
             ordered: BTreeMap::new(),
             revealed: BTreeMap::new(),
@@ -140,6 +144,22 @@ impl Checks {
 
     pub(crate) fn expect_liars(&mut self, liars: BTreeSet<NodeId>) {
         self.liars = liars;
+    }
+
+    /// These owners sign two blocks for one place; with too many faulty witnesses both may be
+    /// certified.
+    pub(crate) fn expect_frozen(&mut self, owners: BTreeSet<NodeId>, conflicts: bool) {
+        self.frozen = owners;
+        self.conflicts = conflicts;
+    }
+
+    pub(crate) fn may_freeze(&self, owner: &NodeId) -> bool {
+        self.frozen.contains(owner)
+    }
+
+    /// Whether two certificates of one place are no surprise, nor ledgers that differ by them.
+    pub(crate) fn expects_conflicts(&self) -> bool {
+        self.conflicts
     }
 
     /// Some wrong results will be accepted: counts them.

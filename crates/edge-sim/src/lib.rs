@@ -27,6 +27,7 @@
 //! - A checker believes no counter of the product; each has a [`Mutant`] that it finds.
 //! - Deliberately absent: libp2p. How frames really travel is tested in `edge-transport`.
 
+mod cheat;
 mod checks;
 mod clock;
 mod disk;
@@ -45,9 +46,11 @@ mod world;
 pub use checks::Violation;
 pub use mutant::{Mutant, UnknownMutant};
 pub use network::Weather;
-pub use outcome::{Attacked, Campaign, Escrows, Outcome};
+pub use outcome::{
+    Attacked, Campaign, DoubleSpent, DoubleSpentCampaign, Escrows, Outcome, WronglyAccepted,
+};
 pub use rivals::Rival;
-pub use scenario::{Attack, Faults, Scenario, Setup, Workload};
+pub use scenario::{Attack, DoubleSpend, Faults, Scenario, Setup, Workload, WrongResults};
 pub use world::Options;
 
 /// Runs a scenario with a seed.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use edge_sim::{Campaign, Mutant, Options, Outcome, Scenario, replay_command, simulate};
+use edge_sim::{
+    Attack, Attacked, Campaign, DoubleSpentCampaign, Mutant, Options, Outcome, Scenario,
+    replay_command, simulate,
+};
 
 /// A thousand peers in one process: scenario x seed, with checkers.
 #[derive(Parser)]
@@ -96,15 +99,40 @@ fn main() -> ExitCode {
                 report(&outcome, &options, peers, json);
                 attacks.extend(outcome.attack);
             }
-            if let Some(attack) = found.attack
-                && let Some(campaign) = Campaign::of(found.name, &attack, &attacks)
-            {
-                broken |= !campaign.holds;
-                say(&serde_json::to_string(&campaign).unwrap_or_default());
-            }
+            broken |= !summary(&found, &attacks);
             if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
     }
+}
+
+/// Says what an attack over several seeds came to; whether it was held at its line.
+fn summary(scenario: &Scenario, attacks: &[Attacked]) -> bool {
+    let text = match scenario.attack {
+        Some(Attack::WrongResults(line)) => {
+            let runs = attacks.iter().filter_map(|attack| match attack {
+                Attacked::WrongResults(run) => Some(run.clone()),
+                Attacked::DoubleSpend(_) => None,
+            });
+            let runs: Vec<_> = runs.collect();
+            let Some(campaign) = Campaign::of(scenario.name, &line, &runs) else { return true };
+            say(&serde_json::to_string(&campaign).unwrap_or_default());
+            return campaign.holds;
+        }
+        Some(Attack::DoubleSpend(_)) => {
+            let runs = attacks.iter().filter_map(|attack| match attack {
+                Attacked::DoubleSpend(run) => Some(run.clone()),
+                Attacked::WrongResults(_) => None,
+            });
+            let runs: Vec<_> = runs.collect();
+            DoubleSpentCampaign::of(scenario.name, &runs)
+        }
+        None => None,
+    };
+    // Each run is held at its line by itself.
+    if let Some(campaign) = text {
+        say(&serde_json::to_string(&campaign).unwrap_or_default());
+    }
+    true
 }
 
 fn report(outcome: &Outcome, options: &Options, peers: Option<usize>, json: bool) {

@@ -16,8 +16,8 @@ use edge_swarm::message::{
 
 use crate::{checks::Checks, node::Node, queue::Instant};
 
-const PROPOSE: u8 = 22;
-const VOTE: u8 = 23;
+pub(crate) const PROPOSE: u8 = 22;
+pub(crate) const VOTE: u8 = 23;
 const GOSSIP_CERTIFICATE: u8 = 2;
 /// What a liar gets that did not earn it, in micro-credits.
 const BRIBE: u64 = 1_000;

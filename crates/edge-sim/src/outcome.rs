@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     checks::Violation,
     rivals::{self, Rival},
-    scenario::Attack,
+    scenario::WrongResults,
     world::World,
 };
 
@@ -60,7 +60,7 @@ pub struct Outcome {
     pub liars_named: usize,
     /// Results that were lies.
     pub lies: usize,
-    /// For an attack by wrong results: what it came to.
+    /// For an attack: what it came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<Attacked>,
     /// Escrows by how they ended.
@@ -79,9 +79,83 @@ pub struct Outcome {
     pub digest: String,
 }
 
+/// What an attack came to.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Attacked {
+    /// One by wrong results.
+    WrongResults(WronglyAccepted),
+    /// One by two blocks at one place.
+    DoubleSpend(DoubleSpent),
+}
+
+/// What an attack by two blocks at one place came to.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct DoubleSpent {
+    /// Owners that signed two blocks for one place.
+    pub cheats: usize,
+    /// Witnesses that voted for both.
+    pub faulty_witnesses: usize,
+    /// Times that a block of theirs was shown to an honest witness.
+    pub shown: u64,
+    /// Blocks, votes and certificates of faulty witnesses that do not hold.
+    pub nonsense: u64,
+    /// Blocks of cheats that a quorum voted for.
+    pub certified: usize,
+    /// Places with two such blocks.
+    pub certified_twice: usize,
+    /// A round: the longest that a message takes from one node to the next, in virtual milliseconds.
+    pub round_ms: f64,
+    /// Rounds from the first node that froze an account to the last, at most.
+    pub rounds: f64,
+}
+
+/// Attacks by two blocks at one place over many seeds.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct DoubleSpentCampaign {
+    /// `edge-sim.campaign/1`.
+    pub schema: &'static str,
+    /// The scenario.
+    pub scenario: String,
+    /// How many.
+    pub seeds: usize,
+    /// Sum of [`DoubleSpent::cheats`].
+    pub cheats: usize,
+    /// Sum of [`DoubleSpent::shown`].
+    pub shown: u64,
+    /// Sum of [`DoubleSpent::nonsense`].
+    pub nonsense: u64,
+    /// Sum of [`DoubleSpent::certified`].
+    pub certified: usize,
+    /// Sum of [`DoubleSpent::certified_twice`].
+    pub certified_twice: usize,
+    /// Largest of [`DoubleSpent::rounds`].
+    pub rounds: f64,
+}
+
+impl DoubleSpentCampaign {
+    /// What runs with different seeds came to; `None` of fewer than two.
+    pub fn of(scenario: &str, runs: &[DoubleSpent]) -> Option<DoubleSpentCampaign> {
+        if runs.len() < 2 {
+            return None;
+        }
+        Some(DoubleSpentCampaign {
+            schema: "edge-sim.campaign/1",
+            scenario: scenario.into(),
+            seeds: runs.len(),
+            cheats: runs.iter().map(|run| run.cheats).sum(),
+            shown: runs.iter().map(|run| run.shown).sum(),
+            nonsense: runs.iter().map(|run| run.nonsense).sum(),
+            certified: runs.iter().map(|run| run.certified).sum(),
+            certified_twice: runs.iter().map(|run| run.certified_twice).sum(),
+            rounds: runs.iter().map(|run| run.rounds).fold(0.0, f64::max),
+        })
+    }
+}
+
 /// What an attack by wrong results came to, and what it would have come to elsewhere.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Attacked {
+pub struct WronglyAccepted {
     /// Accepted results that were wrong.
     pub wrong: usize,
     /// The same in millionths of the accepted ones.
@@ -104,13 +178,13 @@ pub struct Campaign {
     pub scenario: String,
     /// How many.
     pub seeds: usize,
-    /// Mean of [`Attacked::wrong_ppm`].
+    /// Mean of [`WronglyAccepted::wrong_ppm`].
     pub wrong_ppm: f64,
     /// Upper bound of that mean, one-sided 95 %, by the spread between seeds (normal approximation).
     pub wrong_ppm_upper: f64,
     /// What the upper bound may be.
     pub wrong_ppm_line: f64,
-    /// Mean of [`Attacked::work`].
+    /// Mean of [`WronglyAccepted::work`].
     pub work: f64,
     /// What that may be.
     pub work_line: f64,
@@ -141,7 +215,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 
 impl Campaign {
     /// What runs with different seeds came to; `None` of fewer than two.
-    pub fn of(scenario: &str, line: &Attack, runs: &[Attacked]) -> Option<Campaign> {
+    pub fn of(scenario: &str, line: &WrongResults, runs: &[WronglyAccepted]) -> Option<Campaign> {
         if runs.len() < 2 {
             return None;
         }
@@ -227,9 +301,9 @@ impl Outcome {
             liars: found.liars,
             liars_named: found.liars_named,
             lies: found.lies,
-            attack: world.scenario.attack.map(|_| {
+            attack: world.scenario.attack.and_then(|attack| attack.wrong_results()).map(|_| {
                 let done = world.calls.verified.max(1) as f64;
-                Attacked {
+                Attacked::WrongResults(WronglyAccepted {
                     wrong: found.accepted_lies,
                     wrong_ppm: found.accepted_lies as f64 / done * 1e6,
                     stake_lost: world
@@ -245,7 +319,7 @@ impl Outcome {
                         world.roles.liars.len(),
                         world.seed,
                     ),
-                }
+                })
             }),
             escrows: found.escrows,
             certificates: found.certificates,

@@ -93,9 +93,50 @@ pub struct Scenario {
     pub attack: Option<Attack>,
 }
 
+/// An attack, and the line it has to be held at.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Attack {
+    /// Workers give wrong results ([`Faults::lies`] says how).
+    WrongResults(WrongResults),
+    /// Owners spend twice, and faulty witnesses help them.
+    DoubleSpend(DoubleSpend),
+}
+
+impl Attack {
+    /// What it is, if it is one by wrong results.
+    pub fn wrong_results(self) -> Option<WrongResults> {
+        match self {
+            Attack::WrongResults(line) => Some(line),
+            Attack::DoubleSpend(_) => None,
+        }
+    }
+
+    /// What it is, if it is one by two blocks at one place.
+    pub fn double_spend(self) -> Option<DoubleSpend> {
+        match self {
+            Attack::DoubleSpend(attack) => Some(attack),
+            Attack::WrongResults(_) => None,
+        }
+    }
+}
+
+/// Owners that sign two blocks for one place. The line: one certificate at a place, the proof
+/// everywhere within five times the longest way of a message, nobody else harmed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DoubleSpend {
+    /// How many owners.
+    pub cheats: usize,
+    /// Witnesses that vote for both blocks, beyond as many as the set tolerates (which all do). Then
+    /// both blocks are certified, and the line is that the conflict names exactly the culprits.
+    pub beyond: usize,
+    /// The faulty witnesses also withhold votes and send blocks, votes and certificates that do
+    /// not hold.
+    pub arbitrary: bool,
+}
+
 /// What may come of wrong results, where it is known that some are accepted, and what it may cost.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Attack {
+pub struct WrongResults {
     /// What requesters assume about workers.
     pub assumption: Assumption,
     /// What each worker has at stake, in whole rUv.
@@ -183,13 +224,39 @@ const COLLUDING: Scenario = Scenario {
     },
     faults: Faults { liar_percent: 19, lies: &[Lie::Together], ..NO_FAULTS },
     settle_within: Micros::from_secs(180),
-    attack: Some(Attack {
+    attack: Some(Attack::WrongResults(WrongResults {
         assumption: Assumption::OPEN,
         stake: 10,
         grant: 10_000,
         wrong_ppm: 1_500.0,
         work: 1.6,
-    }),
+    })),
+};
+
+const SPEND: DoubleSpend = DoubleSpend { cheats: 6, beyond: 0, arbitrary: false };
+
+const DOUBLE_SPEND: Scenario = Scenario {
+    name: "attack/double-spend",
+    about: "six owners sign two blocks for one place, two of seven witnesses vote for both",
+    peers: 31,
+    witnesses: 7,
+    setup: Setup::Ready,
+    weather: ROUGH,
+    workload: Workload {
+        requesters: 5,
+        embeddings: 100,
+        matches: 0,
+        compressions: 20,
+        collections: 0,
+        appends: 0,
+        records: 0,
+        searches: 0,
+        stop_percent: 0,
+        within: Micros::from_secs(30),
+    },
+    faults: NO_FAULTS,
+    settle_within: Micros::from_secs(180),
+    attack: Some(Attack::DoubleSpend(SPEND)),
 };
 
 impl Scenario {
@@ -292,6 +359,19 @@ impl Scenario {
                 about: "as colluding-answers, but they lie only once they are believed alone",
                 faults: Faults { lies: &[Lie::Patient], ..COLLUDING.faults },
                 ..COLLUDING
+            },
+            DOUBLE_SPEND,
+            Scenario {
+                name: "attack/byzantine",
+                about: "as double-spend; the two also withhold votes and send what does not hold",
+                attack: Some(Attack::DoubleSpend(DoubleSpend { arbitrary: true, ..SPEND })),
+                ..DOUBLE_SPEND
+            },
+            Scenario {
+                name: "attack/byzantine-beyond",
+                about: "as double-spend with a third faulty witness: the conflicts name all three",
+                attack: Some(Attack::DoubleSpend(DoubleSpend { beyond: 1, ..SPEND })),
+                ..DOUBLE_SPEND
             },
         ]
     }

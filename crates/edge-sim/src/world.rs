@@ -13,6 +13,7 @@ use edge_swarm::{
 use edge_tasks::{Liar, Lie, pins, shard_pin};
 
 use crate::{
+    cheat::{Cast, Cheats},
     checks::Checks,
     clock::Clock,
     disk::Disk,
@@ -21,7 +22,7 @@ use crate::{
     node::{Held, LiesTold, Node},
     pool,
     queue::{Instant, Queue},
-    scenario::{Scenario, Setup},
+    scenario::{Attack, Scenario, Setup},
     workload::Step,
 };
 
@@ -72,6 +73,7 @@ pub(crate) enum Happening {
     Stop { call: CallId },
     Command { node: u32, probe: Probe, command: Box<Command> },
     Look,
+    Cheat,
 }
 
 /// A run in progress.
@@ -86,6 +88,7 @@ pub(crate) struct World {
     pub(crate) calls: Calls,
     pub(crate) roles: Roles,
     pub(crate) rogue: Option<Rogue>,
+    pub(crate) cheats: Option<Cheats>,
     numbers: HashMap<NodeId, u32>,
     verifier: Verifier,
     rng: Rng,
@@ -106,6 +109,10 @@ pub(crate) struct Roles {
     pub(crate) liars: BTreeMap<u32, Lie>,
     pub(crate) unreliable: Vec<u32>,
     pub(crate) crashing: Vec<u32>,
+    /// Owners that sign two blocks for one place.
+    pub(crate) cheats: Vec<u32>,
+    /// Witnesses that help them.
+    pub(crate) helpers: Vec<u32>,
 }
 
 /// Who is what in a run: at most f witnesses are liars or crash, requesters are honest, and with
@@ -134,7 +141,18 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
         }
     }
     rng.shuffle(&mut order);
-    let honest: Vec<u32> = order.into_iter().filter(|n| !liars.contains_key(n)).collect();
+    let mut honest: Vec<u32> = order.into_iter().filter(|n| !liars.contains_key(n)).collect();
+    let (mut cheats, mut helpers) = (Vec::new(), Vec::new());
+    if let Some(attack) = scenario.attack.and_then(|attack| attack.double_spend()) {
+        let (among, others): (Vec<u32>, Vec<u32>) =
+            honest.iter().partition(|n| **n < scenario.witnesses as u32);
+        let tolerated = scenario.witnesses.saturating_sub(1) / 3;
+        let beyond = if tolerated > 0 { attack.beyond } else { 0 };
+        helpers = among.into_iter().take(tolerated + beyond).collect();
+        // Most nodes of a small pool are honest all the same.
+        cheats = others.into_iter().take(attack.cheats.min(scenario.peers / 5)).collect();
+        honest.retain(|n| !cheats.contains(n) && !helpers.contains(n));
+    }
     let mut requesters: Vec<u32> = honest.clone();
     if scenario.setup == Setup::Tickets {
         requesters = (0..peers).collect();
@@ -153,15 +171,17 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
             }
         }
     }
-    Roles { witnesses, requesters, liars, unreliable, crashing }
+    Roles { witnesses, requesters, liars, unreliable, crashing, cheats, helpers }
 }
 
 /// What the founder sends to whom before a run.
 fn grants(scenario: &Scenario, roles: &Roles) -> Vec<(u32, Credits)> {
     let whole = |whole: u64| Credits::from_whole(whole).unwrap_or(Credits::ZERO);
-    let requester = scenario.attack.map_or(pool::REQUESTER_GRANT, |attack| attack.grant);
-    let requesters = roles.requesters.iter().map(|node| (*node, whole(requester)));
-    let stake = scenario.attack.map_or(0, |attack| attack.stake);
+    let attack = scenario.attack.and_then(|attack| attack.wrong_results());
+    let requester = attack.map_or(pool::REQUESTER_GRANT, |attack| attack.grant);
+    let rich = roles.requesters.iter().chain(&roles.cheats).chain(&roles.helpers);
+    let requesters = rich.map(|node| (*node, whole(requester)));
+    let stake = attack.map_or(0, |attack| attack.stake);
     let workers = (0..scenario.peers as u32).filter(|n| stake > 0 && !roles.requesters.contains(n));
     requesters
         .chain(workers.map(|node| (node, whole(stake))))
@@ -191,14 +211,27 @@ impl World {
             let grants = grants(&scenario, &roles);
             pool::ready(&keys, &grants, &roles.witnesses, seed, &mut verifier)
         });
-        if scenario.attack.is_some() {
-            checks.count_lies();
-        }
         let assumption = match scenario.attack {
-            Some(_) if options.no_defence => Assumption::NOBODY,
-            Some(attack) => attack.assumption,
-            None => Settings::default().assumption,
+            Some(Attack::WrongResults(_)) if options.no_defence => Assumption::NOBODY,
+            Some(Attack::WrongResults(attack)) => attack.assumption,
+            Some(Attack::DoubleSpend(_)) | None => Settings::default().assumption,
         };
+        let mut cheats = None;
+        match scenario.attack {
+            Some(Attack::WrongResults(_)) => checks.count_lies(),
+            Some(Attack::DoubleSpend(attack)) => {
+                let Roles { cheats: owners, helpers, witnesses, .. } = &roles;
+                let cast = Cast { cheats: owners, helpers, witnesses };
+                let set = pool::witness_set(&ids, witnesses);
+                let round = scenario.weather.latency_max;
+                let how = (seed, round, options.no_defence);
+                let (genesis, verifier) = (genesis.clone(), verifier.clone());
+                let frozen = owners.iter().chain(helpers).map(|n| ids[*n as usize]).collect();
+                checks.expect_frozen(frozen, attack.beyond > 0 && !helpers.is_empty());
+                cheats = Some(Cheats::new(attack, cast, set, genesis, verifier, how));
+            }
+            None => {}
+        }
         let lies_for = (options.mutant == Some(Mutant::LostAcknowledgement)).then_some(30_000_000);
         let mut nodes = Vec::with_capacity(keys.len());
         for (number, key) in keys.into_iter().enumerate() {
@@ -237,6 +270,7 @@ impl World {
             network: Network::new(scenario.weather, seed),
             queue: Queue::new(),
             rogue: options.mutant.and_then(Rogue::of),
+            cheats,
             calls: Calls::new(seed),
             scenario,
             seed,
@@ -309,6 +343,7 @@ impl World {
             Happening::Stop { call } => self.on_stop(call),
             Happening::Command { node, probe, command } => self.probe(node, probe, *command),
             Happening::Look => self.look(),
+            Happening::Cheat => self.on_cheat(),
         }
     }
 
@@ -383,6 +418,9 @@ impl World {
         match output {
             Output::Persist(write) => {
                 self.checks.on_persist(now, &write);
+                if let Some(cheats) = &mut self.cheats {
+                    cheats.on_persist(now, number, &write);
+                }
                 self.nodes[number as usize].disk.write(write);
             }
             Output::Send { to, frame } => self.hold(number, Held::Send { to, frame }),
@@ -532,6 +570,17 @@ impl World {
             }
             None => frame,
         };
+        let frame = match &mut self.cheats {
+            Some(cheats) => {
+                let kept = cheats.arriving(&self.nodes, from, to, frame);
+                self.cheats_speak();
+                match kept {
+                    Some(frame) => frame,
+                    None => return,
+                }
+            }
+            None => frame,
+        };
         let from = self.nodes[from as usize].id;
         self.input(to, Input::Frame { from, bytes: frame });
     }
@@ -539,11 +588,22 @@ impl World {
     /// Sends what a mutant made up.
     fn rogue_acts(&mut self) {
         let Some(rogue) = &mut self.rogue else { return };
-        for (from, to, frame) in rogue.sends() {
+        let (sends, publications) = (rogue.sends(), rogue.publications());
+        self.speak(sends, publications);
+    }
+
+    /// Sends what cheats and their helpers made up.
+    pub(crate) fn cheats_speak(&mut self) {
+        let Some(cheats) = &mut self.cheats else { return };
+        let (sends, publications) = (cheats.sends(), cheats.publications());
+        self.speak(sends, publications);
+    }
+
+    fn speak(&mut self, sends: Vec<(u32, u32, Vec<u8>)>, publications: Vec<(u32, Vec<u8>)>) {
+        for (from, to, frame) in sends {
             self.send(from, to, frame);
         }
-        let Some(rogue) = &mut self.rogue else { return };
-        for (from, frame) in rogue.publications() {
+        for (from, frame) in publications {
             let frame: Arc<[u8]> = frame.into();
             self.checks.on_publish(self.queue.now(), &frame);
             self.publish(from, frame.clone());

@@ -1,7 +1,9 @@
 //! Scenario x seed: no run may break a rule, equal runs are equal, and every mutant is caught.
 #![allow(clippy::unwrap_used)]
 
-use edge_sim::{Campaign, Mutant, Options, Outcome, Scenario, Setup, replay_command, simulate};
+use edge_sim::{
+    Attacked, Campaign, Mutant, Options, Outcome, Scenario, Setup, replay_command, simulate,
+};
 
 fn scale() -> u64 {
     std::env::var("EDGE_TEST_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1)
@@ -60,18 +62,22 @@ fn attacks_by_wrong_results_hold_their_line_and_need_their_defence() {
     for name in ["attack/colluding-answers", "attack/patient-liars"] {
         let options = Options { no_signatures: true, ..Options::default() };
         let scenario = Scenario::named(name).unwrap();
-        let line = scenario.attack.unwrap();
+        let line = scenario.attack.and_then(|attack| attack.wrong_results()).unwrap();
         let runs: Vec<Outcome> = (1..=2 + scale()).map(|seed| run(name, seed, options)).collect();
         for outcome in &runs {
             assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
             assert_eq!(outcome.tasks_done, outcome.tasks as u64, "{:?}", outcome.tasks_failed);
             assert_eq!((outcome.liars, outcome.liars_named), (6, 6), "{name}");
-            let attack = outcome.attack.as_ref().unwrap();
+            let Some(Attacked::WrongResults(attack)) = &outcome.attack else { panic!() };
             assert_eq!(attack.stake_lost, (outcome.liars as u64 * line.stake) as f64);
             // Others' rules let more through, or cost more, or both.
             assert!(attack.rivals.iter().all(|rival| rival.wrong_ppm > 4.0 * line.wrong_ppm));
         }
-        let attacks: Vec<_> = runs.into_iter().filter_map(|outcome| outcome.attack).collect();
+        let attacks = runs.into_iter().filter_map(|outcome| match outcome.attack {
+            Some(Attacked::WrongResults(attack)) => Some(attack),
+            Some(Attacked::DoubleSpend(_)) | None => None,
+        });
+        let attacks: Vec<_> = attacks.collect();
         let campaign = Campaign::of(name, &line, &attacks).unwrap();
         assert!(campaign.holds, "{campaign:?}");
         let control = run(name, 1, Options { no_defence: true, ..options });
@@ -94,6 +100,45 @@ fn who_breaks_promises_is_asked_less() {
             "p99 {with} ms, and {without} ms when nobody looks at outcomes"
         );
     }
+}
+
+/// Two blocks for one place: at most one is certified and everybody knows the cheat, whatever f
+/// witnesses do. Witnesses that forget what they voted for let both through.
+#[test]
+fn nothing_is_spent_twice_while_witnesses_remember() {
+    for name in ["attack/double-spend", "attack/byzantine"] {
+        for signed in [true, false] {
+            let options = Options { no_signatures: !signed, ..Options::default() };
+            for seed in 1..=scale() {
+                let outcome = run(name, seed, options);
+                assert!(outcome.violations.is_empty(), "{name}: {:#?}", outcome.violations);
+                let Some(Attacked::DoubleSpend(attack)) = &outcome.attack else { panic!() };
+                assert_eq!((attack.cheats, attack.faulty_witnesses), (6, 2));
+                assert_eq!(attack.certified_twice, 0);
+                assert!(attack.certified > 0 && attack.shown > 500, "{attack:?}");
+                assert_eq!(attack.nonsense > 100, name == "attack/byzantine");
+                assert!(attack.rounds > 0.0 && attack.rounds <= 5.0, "{attack:?}");
+                assert!(outcome.escrows.settled > 0);
+            }
+        }
+        let options = Options { no_signatures: true, no_defence: true, ..Options::default() };
+        let control = run(name, 1, options);
+        let twice = |checker: &str| control.violations.iter().any(|v| v.checker == checker);
+        assert!(twice("one-certificate"), "{name}: {:#?}", control.violations);
+    }
+}
+
+/// With more than f faulty witnesses both are certified: the conflict names them and nobody else.
+#[test]
+fn too_many_faulty_witnesses_are_named_by_their_conflict() {
+    let options = Options { no_signatures: true, ..Options::default() };
+    let outcome = run("attack/byzantine-beyond", 1, options);
+    assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+    let Some(Attacked::DoubleSpend(attack)) = &outcome.attack else { panic!() };
+    assert_eq!((attack.faulty_witnesses, attack.certified_twice), (3, attack.cheats));
+    // Where honest ones forget, they would be named as well.
+    let control = run("attack/byzantine-beyond", 1, Options { no_defence: true, ..options });
+    assert!(control.violations.iter().any(|v| v.text.contains("culprits")));
 }
 
 #[test]

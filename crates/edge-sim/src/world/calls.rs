@@ -362,7 +362,8 @@ impl World {
                 for named in &status.faulty {
                     *self.calls.named_at_end.entry(*named).or_default() += 1;
                 }
-                if status.balance.frozen {
+                let id = self.nodes[node as usize].id;
+                if status.balance.frozen && !self.checks.may_freeze(&id) {
                     let text = format!("the account of node {node} is frozen");
                     self.checks.violation(now, "honest-unharmed", text);
                 }

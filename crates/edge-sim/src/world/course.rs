@@ -7,9 +7,10 @@ use edge_swarm::Command;
 
 use super::{Happening, World, calls::Probe};
 use crate::{
-    outcome::Outcome,
+    cheat::ACT_EVERY,
+    outcome::{Attacked, Outcome},
     queue::Instant,
-    scenario::Setup,
+    scenario::{Attack, Setup},
     workload::{self, Action, Step},
 };
 
@@ -20,6 +21,8 @@ const PROBES_WITHIN: Micros = Micros::from_secs(60);
 const LOOK_EVERY: Micros = Micros::from_secs(1);
 /// One run may have so many times the wrong results that the mean of many may have.
 const LUCK: f64 = 4.0;
+/// While others cheat, so many honest calls are answered.
+const PAYMENTS_PERCENT: u64 = 95;
 
 impl World {
     /// Runs the scenario to its end.
@@ -33,7 +36,7 @@ impl World {
         let work = self.scenario.workload;
         for step in workload::plan(&self.scenario, &self.roles.requesters.clone(), start, self.seed)
         {
-            if self.scenario.attack.is_some()
+            if self.scenario.attack.is_some_and(|attack| attack.wrong_results().is_some())
                 && let Action::Submit { payload, .. } = &step.action
             {
                 self.inputs.push(Digest::of(payload));
@@ -41,6 +44,10 @@ impl World {
             self.plan(step);
         }
         let faults_over = self.plan_faults(start, work.within);
+        if let Some(cheats) = &mut self.cheats {
+            cheats.begin(start, work.within);
+            self.queue.at(start, Happening::Cheat);
+        }
         let work_over = start + work.within.0 + work.within.0 / 4;
         let over = faults_over.max(work_over);
         while self.queue.now() < over && !self.is_caught() {
@@ -55,8 +62,19 @@ impl World {
             self.checks.at_the_end(&self.scenario, &self.roles, &self.nodes, self.queue.now());
         }
         let mut outcome = Outcome::of(&self, began.elapsed());
-        if let Some((line, attack)) = self.scenario.attack.zip(outcome.attack.as_ref()) {
-            let now = self.queue.now();
+        let now = self.queue.now();
+        if let Some(cheats) = &mut self.cheats {
+            let (came, mut found) = cheats.verdict(&self.nodes);
+            if outcome.tasks_done * 100 < outcome.tasks as u64 * PAYMENTS_PERCENT {
+                found.push(format!("{} of {} tasks are done", outcome.tasks_done, outcome.tasks));
+            }
+            found.into_iter().for_each(|text| self.checks.violation(now, "attack", text));
+            outcome.attack = Some(Attacked::DoubleSpend(came));
+            outcome.violations = self.checks.violations().to_vec();
+        }
+        if let Some(Attack::WrongResults(line)) = self.scenario.attack
+            && let Some(Attacked::WrongResults(attack)) = &outcome.attack
+        {
             if attack.wrong_ppm > LUCK * line.wrong_ppm {
                 let text =
                     format!("{:.0} of a million accepted results are wrong", attack.wrong_ppm);
@@ -71,16 +89,18 @@ impl World {
         outcome
     }
 
-    /// A mutant that is caught need not run on: what it broke may never come to rest.
+    /// A mutant that is caught need not run on, nor a control: what it broke may never come to rest.
     fn is_caught(&self) -> bool {
-        self.options.mutant.is_some() && !self.checks.violations().is_empty()
+        let control = self.options.no_defence && self.cheats.is_some();
+        (self.options.mutant.is_some() || control) && !self.checks.violations().is_empty()
     }
 
     fn set_up_ready(&mut self) -> Instant {
         for node in 0..self.nodes.len() as u32 {
             self.boot(node);
         }
-        let Some(attack) = self.scenario.attack.filter(|attack| attack.stake > 0) else {
+        let wrong_results = self.scenario.attack.and_then(|attack| attack.wrong_results());
+        let Some(attack) = wrong_results.filter(|attack| attack.stake > 0) else {
             return 2_000_000;
         };
         let amount = Credits::from_whole(attack.stake).unwrap_or(Credits::ZERO);
@@ -174,6 +194,9 @@ impl World {
         if let Some(text) = self.checks.below_factor(&self.scenario, &self.nodes) {
             return Some(text);
         }
+        if self.checks.expects_conflicts() {
+            return None;
+        }
         let prints: Vec<u64> = self
             .nodes
             .iter()
@@ -181,6 +204,15 @@ impl World {
             .collect();
         let differ = prints.iter().filter(|print| **print != prints[0]).count();
         (differ > 0).then(|| format!("{differ} ledgers differ from that of node 0"))
+    }
+
+    /// Cheats and their helpers act.
+    pub(super) fn on_cheat(&mut self) {
+        let now = self.queue.now();
+        let Some(cheats) = &mut self.cheats else { return };
+        cheats.act(now, &self.nodes);
+        self.cheats_speak();
+        self.queue.after(ACT_EVERY, Happening::Cheat);
     }
 
     fn ask_at_the_end(&mut self) {
