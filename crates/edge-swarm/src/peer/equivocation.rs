@@ -31,7 +31,8 @@ const BAD_GOSSIP_MAX: usize = 64;
 /// ... until this has passed.
 const BAD_FOR: Micros = Micros::from_secs(60);
 
-/// Proofs as this node knows them. Those that froze an account are in the ledger.
+/// Proofs as this node knows them. Those that froze an account are in the ledger, at most one for each
+/// account there.
 #[derive(Debug, Default)]
 pub(crate) struct Equivocations {
     frozen: BTreeSet<NodeId>,
@@ -133,9 +134,10 @@ impl Peer {
         let Some(bank) = &self.bank else { return };
         let voted = bank.voted_otherwise(certificate);
         let early = &mut self.equivocations.early;
-        let due = early.keys().find(|account| bank.ledger.has_account(account)).copied();
-        let due = due.and_then(|account| early.remove(&account));
-        for proof in due.into_iter().chain(voted) {
+        let due = early.keys().filter(|account| bank.ledger.has_account(account)).copied();
+        let due: Vec<NodeId> = due.collect();
+        let due = due.iter().filter_map(|account| early.remove(account));
+        for proof in due.collect::<Vec<_>>().into_iter().chain(voted) {
             self.freeze(proof);
         }
     }
