@@ -113,7 +113,7 @@ pub struct DoubleSpent {
 /// Attacks by two blocks at one place over many seeds.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct DoubleSpentCampaign {
-    /// `edge-sim.campaign/1`.
+    /// `edge-sim.double-spend/1`.
     pub schema: &'static str,
     /// The scenario.
     pub scenario: String,
@@ -140,7 +140,7 @@ impl DoubleSpentCampaign {
             return None;
         }
         Some(DoubleSpentCampaign {
-            schema: "edge-sim.campaign/1",
+            schema: "edge-sim.double-spend/1",
             scenario: scenario.into(),
             seeds: runs.len(),
             cheats: runs.iter().map(|run| run.cheats).sum(),
@@ -172,7 +172,7 @@ pub struct WronglyAccepted {
 /// An attack over many seeds, beside the line it has to be held at.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Campaign {
-    /// `edge-sim.campaign/1`.
+    /// `edge-sim.wrong-results/1`.
     pub schema: &'static str,
     /// The scenario.
     pub scenario: String,
@@ -231,7 +231,7 @@ impl Campaign {
             work: mean(runs.iter().map(|run| run.rivals[at].work)),
         });
         Some(Campaign {
-            schema: "edge-sim.campaign/1",
+            schema: "edge-sim.wrong-results/1",
             scenario: scenario.into(),
             seeds: runs.len(),
             wrong_ppm,

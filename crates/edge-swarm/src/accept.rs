@@ -9,6 +9,9 @@ use edge_base::Credits;
 
 /// The least share of single answers that is audited, whatever is at stake.
 pub const AUDIT_MIN: f64 = 0.05;
+/// Results that must have been checked before one answer of a worker is believed alone, however few faulty
+/// workers are assumed.
+pub const SINGLE_MIN: u64 = 10;
 /// A worker that lies in everything from some moment on may have so many times the tolerated share of wrong
 /// results accepted among all that it ever gave.
 pub const PATIENCE: f64 = 4.0;
@@ -73,7 +76,8 @@ impl Assumption {
     /// Whether one answer of a worker with `checked` results that were checked and held is enough, but
     /// for audits.
     pub fn proven(&self, checked: u64) -> bool {
-        self.accepts(self.credibility(checked))
+        let enough = checked >= SINGLE_MIN || self.faulty == 0.0;
+        enough && self.accepts(self.credibility(checked))
     }
 
     /// The share of single answers that has to be audited; `None`: all, which is no single answer. The
@@ -150,6 +154,7 @@ mod tests {
         assert!((rich(100) - 0.5).abs() < 1e-9 && (rich(500) - 0.1).abs() < 1e-9);
         assert!(Assumption::NOBODY.proven(0));
         assert!(open.proven(92) && !open.proven(91));
+        assert!(Assumption::CLOSED.proven(10) && !Assumption::CLOSED.proven(9));
     }
 
     /// Brute force over which members are right, given that members of a group are right or wrong

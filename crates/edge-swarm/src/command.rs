@@ -408,7 +408,7 @@ pub struct PeerView {
     /// Results of it that were checked and held.
     pub checked: u64,
     /// The share of promised work that it gives, as far as this node knows: what that exceeds with 95 %
-    /// credibility.
+    /// credibility; 0 where nothing is known.
     pub reliability: f64,
     /// Faults of it that this node verified.
     pub faults: u64,

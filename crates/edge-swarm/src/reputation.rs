@@ -145,7 +145,7 @@ mod tests {
         (0.01, 40.0, 60.0, 0.290218585979),
     ];
 
-    /// Made by scipy.stats.beta.ppf (scipy 1.17).
+    /// Made by `oracles/reputation.py` (scipy 1.17).
     #[test]
     fn quantiles_and_distribution_are_those_of_the_field() {
         for (p, a, b, x) in GOLDEN {

@@ -221,15 +221,7 @@ fn after_a_restart_a_copy_begins_with_its_snapshot_if_that_fits_the_log() {
 
 #[test]
 fn who_missed_the_last_heads_hears_of_them_with_the_answers() {
-    let mut net = Net::new();
-    for n in 2..8 {
-        let ticket = invite(&mut net, 100).unwrap();
-        net.add(SecretKey::from_seed([n; 32]), Peer::join(&ticket));
-        net.run(Micros::from_secs(3));
-    }
-    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
-    net.ask(0, create).unwrap();
-    net.append(0, 10).unwrap();
+    let mut net = with_ten_records(6);
     net.run(Micros::from_secs(2));
     let outside = (1..7).find(|n| net.nodes[*n].shards.is_empty()).unwrap();
     net.deaf = Some(outside);
@@ -244,15 +236,7 @@ fn who_missed_the_last_heads_hears_of_them_with_the_answers() {
 /// A holder has its own copy beside the two of others: it does not wait for one that stands still.
 #[test]
 fn a_holder_searches_its_own_copy_when_another_one_is_slow() {
-    let mut net = Net::new();
-    for n in 2..6 {
-        let ticket = invite(&mut net, 100).unwrap();
-        net.add(SecretKey::from_seed([n; 32]), Peer::join(&ticket));
-        net.run(Micros::from_secs(3));
-    }
-    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
-    net.ask(0, create).unwrap();
-    net.append(0, 10).unwrap();
+    let mut net = with_ten_records(4);
     net.run(Micros::from_secs(20));
     let holders: Vec<usize> = (1..5).filter(|n| !net.nodes[*n].shards.is_empty()).collect();
     assert!(holders.len() >= 3, "{holders:?}");
@@ -498,6 +482,18 @@ fn who_has_no_credits_works_alone_and_is_told() {
     let Ok(Answer::Status(status)) = net.ask(poor, Command::Status) else { panic!() };
     assert!(status.notes.iter().any(|n| n.starts_with("no credits: own tasks run on this node")));
     assert_eq!(net.balances(poor).seq, 0, "nothing was spent");
+}
+
+/// A founder with a collection, and others that have credits to search it.
+fn with_ten_records(others: usize) -> Net {
+    let mut net = Net::new();
+    for _ in 0..others {
+        net.join_with(false, Credits::from_whole(100).unwrap());
+    }
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    net.append(0, 10).unwrap();
+    net
 }
 
 fn invite(net: &mut Net, credits: u64) -> Result<Ticket, Refusal> {

@@ -215,6 +215,16 @@ impl Peer {
         }
     }
 
+    /// A report came to nothing before anything was executed: it cost nobody anything.
+    fn drop_report(&mut self, fault: Digest) {
+        let Some(open) = self.faults.open.remove(&fault) else { return };
+        let proof = &open.report.proof;
+        let pair = (proof.worker(), proof.assignment.body.requester);
+        if let Some(opened) = self.faults.opened.get_mut(&pair) {
+            *opened = opened.saturating_sub(1);
+        }
+    }
+
     fn recheck(&mut self, fault: Digest) {
         let Some(open) = self.faults.open.get(&fault) else { return };
         let body = &open.report.proof.assignment.body;
@@ -227,6 +237,10 @@ impl Peer {
                 Work::Replay { history, payload }
             }
             Evidence::Answer { answer, head } => {
+                if !self.head_refutes(&head.body, &body.payload, answer) {
+                    // No evidence: another report about the same answer may bring the right head.
+                    return self.drop_report(fault);
+                }
                 let Some(answer) = self.content.get(answer) else { return };
                 Work::CheckAnswer { payload, answer, root: head.body.root }
             }
@@ -244,11 +258,9 @@ impl Peer {
             Evidence::Payload | Evidence::History { .. } => {
                 content_digest(&bytes) != report.proof.digest()
             }
-            Evidence::Answer { head, answer } => {
+            Evidence::Answer { .. } => {
                 let verdict: Option<Verdict> = codec::decode(&bytes).ok();
-                let false_statement = matches!(verdict, Some(Verdict::False(_)));
-                let query = report.proof.assignment.body.payload;
-                false_statement && self.head_refutes(&head.body, &query, answer)
+                matches!(verdict, Some(Verdict::False(_)))
             }
         };
         let (node, task) = (report.proof.worker(), report.proof.task());
