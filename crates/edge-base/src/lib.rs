@@ -65,4 +65,4 @@ pub use signature::{
     VerifierStats,
 };
 pub use time::{Micros, Timestamp, WallTime};
-pub use work::{Verdict, Work};
+pub use work::{UNDERPAID, Verdict, Work};

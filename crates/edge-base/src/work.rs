@@ -62,6 +62,27 @@ pub enum Work {
         /// The shard.
         shard: ShardId,
     },
+    /// Work for somebody who pays for so much of it. Result: the work's, or the error [`UNDERPAID`] before
+    /// anything is computed.
+    Paid {
+        /// Cost units that are paid: reference CPU-microseconds.
+        units: u64,
+        /// The work; not paid again.
+        work: Box<Work>,
+    },
+}
+
+/// The error of [`Work::Paid`] that costs more than is paid.
+pub const UNDERPAID: &str = "the work costs more than is paid for it";
+
+impl Work {
+    /// The work itself, whoever pays.
+    pub fn inner(&self) -> &Work {
+        match self {
+            Work::Paid { work, .. } => work.inner(),
+            other => other,
+        }
+    }
 }
 
 /// What checking a certified answer found.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use edge_base::{Signed, SignedBody, Verifier, codec};
 use edge_fuzz::{Reached, Target};
 use edge_ledger::{
-    Assignment, Block, Certificate, Claim, ClaimBook, Commit, EquivocationProof, Execution,
-    Genesis, Handover, Ledger, Reveal, Vote, VoteCollector, Voucher,
+    Assignment, Block, Certificate, ClaimBook, Commit, EquivocationProof, Execution, Genesis,
+    Handover, Ledger, OverdraftProof, Reveal, Vote, VoteCollector, Voucher,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -29,7 +29,7 @@ const TAGS: [&str; 19] = [
     "commit",
     "reveal",
     "voucher",
-    "claim",
+    "overdraft",
     "fault_proof",
     "equivocation",
     "stake",
@@ -148,11 +148,14 @@ impl World {
             "assignment" => signed::<Assignment>(body).map(drop),
             "commit" => signed::<Commit>(body).map(drop),
             "reveal" => signed::<Reveal>(body).map(drop),
-            "voucher" => signed::<Voucher>(body).map(drop),
-            "claim" => signed::<Claim>(body).map(|claim| {
+            "voucher" => signed::<Voucher>(body).map(|voucher| {
                 let mut book = ClaimBook::new();
-                let raised = book.raise(&claim, &self.after_send, &mut verifier);
+                let raised = book.raise(&voucher, &self.after_send, &mut verifier);
                 assert_eq!(raised.is_ok(), book.len() == 1);
+            }),
+            "overdraft" => read::<OverdraftProof>(body).map(|proof| {
+                // Nothing is vouched for here.
+                assert!(proof.check(&self.after_send, &mut verifier).is_err());
             }),
             "fault_proof" => read::<Execution>(body).map(|execution| {
                 let holds = execution.check_shape(&mut verifier, &pool).is_ok();

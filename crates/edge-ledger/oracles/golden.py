@@ -126,10 +126,14 @@ def main():
             signed(worker, "task/reveal", reveal),
         )
 
-    mine, other = execution(2), execution(3)
-    voucher = signed(1, "task/voucher", escrow_id + public(1) + public(2) + varint(90) + varint(2))
-    claimed = array([b"".join(mine) + array([b"".join(other)])])
-    claim = escrow_id + public(2) + b"\x01" + voucher + claimed
+    mine = execution(2)
+
+    def vouch(worker, amount):
+        body = escrow_id + public(1) + public(worker) + varint(amount) + varint(2)
+        return signed(1, "task/voucher", body)
+
+    voucher = vouch(2, 90)
+    overdraft = array([vouch(worker, 90) for worker in sorted((2, 3), key=public)])
 
     values = {
         "genesis": GENESIS,
@@ -150,7 +154,7 @@ def main():
         "commit": mine[1],
         "reveal": mine[2],
         "voucher": voucher,
-        "claim": signed(2, "ledger/claim", claim),
+        "overdraft": overdraft,
         "fault_proof": b"".join(mine),
     }
     FILE.parent.mkdir(parents=True, exist_ok=True)

@@ -1,69 +1,32 @@
-//! Claims: how a worker that was not settled in time makes the witnesses insist.
+//! Claims: how a worker that may not be settled makes the witnesses insist.
 //!
-//! While a claim stands, witnesses refuse the end of *its escrow*, except by a settlement that
-//! pays it ([`ClaimBook::admits`]). They do not refuse the owner's other blocks: the budget is set
-//! aside, so no other block can touch what is claimed, and refusing one that the owner had already
-//! signed when the claim came would leave its chain stuck between two quorums for ever.
+//! A claim is the requester's own voucher, shown to a witness. While it stands, the witness refuses the
+//! end of *its escrow*, except by a settlement that pays it ([`ClaimBook::admits`]). It does not refuse
+//! the owner's other blocks: the budget is set aside, so no other block can touch what is claimed.
 //!
-//! An honest owner is never caught by a claim on its vouchers, because it settles at least what it
-//! vouched for. A claim on agreeing reveals without a voucher can be wrong (two liars agree), so
-//! [`ClaimBook::dismiss`] drops it once somebody executed the task again.
+//! An honest owner is never stopped by a claim, because it settles at least what it vouched for: nobody
+//! can claim more than it signed. One that signed for more than its escrow can pay has signed the proof of
+//! that ([`OverdraftProof`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edge_base::{
-    Credits, Digest, Domain, EscrowId, NodeId, RingSet, Signed, SignedBody, TaskId, Verifier,
-};
+use edge_base::{Credits, EscrowId, NodeId, Signed, Verifier};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    block::{BlockKind, payable},
+    block::{BlockKind, PAYMENTS_MAX, payable},
     bounded,
     error::{ClaimError, LedgerError},
-    ledger::{EscrowState, Ledger},
-    statement::{Execution, FaultProof, Voucher},
+    ledger::{EscrowState, EscrowView, Ledger},
+    statement::Voucher,
 };
 
-/// Tasks one claim may list.
-pub const CLAIM_TASKS_MAX: usize = 256;
-/// Agreeing executions of other workers one claimed task may show.
-pub const CLAIM_AGREEING_MAX: usize = 4;
-/// Claims one book holds; at the bound new ones are refused.
+/// Claims one book holds; at the bound the one that is worth least gives way to one that is worth more.
 pub const STANDING_CLAIMS_MAX: usize = 4_096;
-/// Claimed tasks one book holds in all; at the bound new claims are refused.
-pub const STANDING_TASKS_MAX: usize = 65_536;
-/// Refuted (task, digest) pairs one book remembers; at the bound the oldest is forgotten.
-pub const DISMISSED_MAX: usize = 4_096;
-
-/// A task that a worker executed and others confirmed.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ClaimedTask {
-    /// The claimant's execution.
-    pub mine: Execution,
-    /// Executions of other workers with the same digest; at least one.
-    #[serde(deserialize_with = "bounded::vec::<_, _, CLAIM_AGREEING_MAX>")]
-    pub agreeing: Vec<Execution>,
-}
-
-/// A worker asks to be paid out of an escrow: by the requester's last voucher, by executions that
-/// another worker confirmed, or both. The larger of the two sums is owed: which executions a
-/// voucher already covers cannot be told.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Claim {
-    /// The escrow.
-    pub escrow: EscrowId,
-    /// Who claims; the signer.
-    pub worker: NodeId,
-    /// The last voucher.
-    pub voucher: Option<Signed<Voucher>>,
-    /// Confirmed executions, ascending by task id.
-    #[serde(deserialize_with = "bounded::vec::<_, _, CLAIM_TASKS_MAX>")]
-    pub tasks: Vec<ClaimedTask>,
-}
-
-impl SignedBody for Claim {
-    const DOMAIN: Domain = Domain("ledger/claim");
-}
+/// Claims on one escrow: as many as one settlement can pay.
+pub const CLAIMS_PER_ESCROW_MAX: usize = PAYMENTS_MAX;
+/// Vouchers one proof of an overdraft may hold.
+pub const OVERDRAFT_VOUCHERS_MAX: usize = 256;
 
 /// What a checked claim comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,78 +41,84 @@ pub struct Owed {
     pub amount: Credits,
 }
 
-/// Checks a claim against an open escrow of the ledger: every signature, every reveal.
+/// Checks a claim against an open escrow of the ledger.
 pub fn check_claim(
-    claim: &Signed<Claim>,
+    voucher: &Signed<Voucher>,
     ledger: &Ledger,
     verifier: &mut Verifier,
 ) -> Result<Owed, ClaimError> {
-    let standing = Standing::of(claim, ledger, verifier)?;
-    let amount = standing.amount(|_| true);
-    if amount == Credits::ZERO {
+    let Voucher { escrow, worker, cumulative, .. } = voucher.body;
+    let view = ledger.escrow(&escrow).ok_or(ClaimError::MissingEscrow(escrow))?;
+    if view.state != EscrowState::Open {
+        return Err(ClaimError::EscrowEnded(escrow));
+    }
+    if cumulative == Credits::ZERO {
         return Err(ClaimError::Nothing);
     }
-    let Claim { escrow, worker, .. } = claim.body;
-    Ok(Owed { escrow, owner: standing.owner, worker, amount })
+    is_the_owners(voucher, &view, ledger, verifier)?;
+    Ok(Owed { escrow, owner: view.owner, worker, amount: cumulative })
 }
 
-/// What is left of a claim once it was checked.
-#[derive(Clone, Debug)]
-struct Standing {
-    owner: NodeId,
-    vouched: Credits,
-    /// (task, digest) and price, ascending by task.
-    tasks: Vec<((TaskId, Digest), Credits)>,
+fn is_the_owners(
+    voucher: &Signed<Voucher>,
+    escrow: &EscrowView,
+    ledger: &Ledger,
+    verifier: &mut Verifier,
+) -> Result<(), ClaimError> {
+    let said = &voucher.body;
+    let fits = voucher.signer == escrow.owner
+        && said.requester == escrow.owner
+        && said.worker != escrow.owner;
+    if fits && voucher.open(verifier, &ledger.pool()).is_ok() {
+        Ok(())
+    } else {
+        Err(ClaimError::Voucher)
+    }
 }
 
-impl Standing {
-    fn of(
-        claim: &Signed<Claim>,
-        ledger: &Ledger,
-        verifier: &mut Verifier,
-    ) -> Result<Standing, ClaimError> {
-        let body = &claim.body;
-        too_many("claimed tasks", body.tasks.len(), CLAIM_TASKS_MAX)?;
-        if claim.signer != body.worker {
-            return Err(ClaimError::Signature);
-        }
-        let escrow = ledger.escrow(&body.escrow).ok_or(ClaimError::MissingEscrow(body.escrow))?;
-        if escrow.state != EscrowState::Open {
-            return Err(ClaimError::EscrowEnded(body.escrow));
-        }
-        let (owner, pool) = (escrow.owner, ledger.pool());
-        claim.open(verifier, &pool).map_err(|_| ClaimError::Signature)?;
-        let mut vouched = Credits::ZERO;
-        if let Some(voucher) = &body.voucher {
-            let said = &voucher.body;
-            let fits = voucher.signer == owner
-                && said.requester == owner
-                && said.worker == body.worker
-                && said.escrow == body.escrow;
-            if !fits || voucher.open(verifier, &pool).is_err() {
-                return Err(ClaimError::Voucher);
-            }
-            vouched = said.cumulative;
-        }
-        if !bounded::strictly_ascending(body.tasks.iter().map(|task| task.mine.task())) {
-            return Err(ClaimError::Order);
-        }
-        let mut tasks = Vec::with_capacity(body.tasks.len());
-        for (index, task) in body.tasks.iter().enumerate() {
-            check_task(index, task, body, &owner, &pool, verifier)?;
-            let price = task.mine.assignment.body.price;
-            tasks.push(((task.mine.task(), task.mine.digest()), price));
-        }
-        Credits::sum(tasks.iter().map(|(_, price)| *price)).map_err(|_| ClaimError::Overflow)?;
-        Ok(Standing { owner, vouched, tasks })
+/// Vouchers of one escrow for more than it can pay. Nobody but the owner can make one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OverdraftProof {
+    /// Ascending by worker.
+    #[serde(deserialize_with = "bounded::vec::<_, _, OVERDRAFT_VOUCHERS_MAX>")]
+    vouchers: Vec<Signed<Voucher>>,
+}
+
+impl OverdraftProof {
+    /// A proof of these vouchers. Whether it holds is for [`OverdraftProof::check`] to say.
+    pub fn new(mut vouchers: Vec<Signed<Voucher>>) -> Self {
+        vouchers.sort_unstable_by_key(|voucher| voucher.body.worker);
+        OverdraftProof { vouchers }
     }
 
-    /// The larger of what was vouched for and what was confirmed and not refuted since.
-    fn amount(&self, stands: impl Fn(&(TaskId, Digest)) -> bool) -> Credits {
-        let standing = self.tasks.iter().filter(|(key, _)| stands(key)).map(|(_, price)| *price);
-        let confirmed = Credits::sum(standing)
-            .expect("invariant: the sum of all the prices was checked when the claim came");
-        self.vouched.max(confirmed)
+    /// The escrow; `None` of an empty proof.
+    pub fn escrow(&self) -> Option<EscrowId> {
+        self.vouchers.first().map(|voucher| voucher.body.escrow)
+    }
+
+    /// Whose escrow it is; `None` of an empty proof.
+    pub fn owner(&self) -> Option<NodeId> {
+        self.vouchers.first().map(|voucher| voucher.body.requester)
+    }
+
+    /// Checks that the owner of one escrow of this ledger, open or not, vouched to distinct workers for
+    /// more than the escrow could pay.
+    pub fn check(&self, ledger: &Ledger, verifier: &mut Verifier) -> Result<(), ClaimError> {
+        let escrow = self.escrow().ok_or(ClaimError::Nothing)?;
+        let view = ledger.escrow(&escrow).ok_or(ClaimError::MissingEscrow(escrow))?;
+        too_many("vouchers", self.vouchers.len(), OVERDRAFT_VOUCHERS_MAX)?;
+        if !bounded::strictly_ascending(self.vouchers.iter().map(|voucher| voucher.body.worker)) {
+            return Err(ClaimError::Order);
+        }
+        if self.vouchers.iter().any(|voucher| voucher.body.escrow != escrow) {
+            return Err(ClaimError::Voucher);
+        }
+        // A sum that does not fit is beyond any budget.
+        let sum = Credits::sum(self.vouchers.iter().map(|voucher| voucher.body.cumulative));
+        if sum.is_ok_and(|sum| sum <= payable(view.budget)) {
+            return Err(ClaimError::NoOverdraft);
+        }
+        self.vouchers.iter().try_for_each(|voucher| is_the_owners(voucher, &view, ledger, verifier))
     }
 }
 
@@ -157,46 +126,10 @@ fn too_many(what: &'static str, count: usize, limit: usize) -> Result<(), ClaimE
     if count > limit { Err(ClaimError::TooMany { what, count, limit }) } else { Ok(()) }
 }
 
-fn check_task(
-    index: usize,
-    task: &ClaimedTask,
-    claim: &Claim,
-    owner: &NodeId,
-    pool: &Digest,
-    verifier: &mut Verifier,
-) -> Result<(), ClaimError> {
-    too_many("agreeing executions", task.agreeing.len(), CLAIM_AGREEING_MAX)?;
-    let mine = &task.mine;
-    let mut workers = BTreeSet::from([mine.worker()]);
-    for execution in std::iter::once(mine).chain(&task.agreeing) {
-        let assignment = &execution.assignment.body;
-        if assignment.requester != *owner || assignment.task != mine.task() {
-            return Err(ClaimError::Foreign(index));
-        }
-        if execution.digest() == mine.digest() {
-            workers.insert(execution.worker());
-        }
-        execution
-            .check_shape(verifier, pool)
-            .map_err(|source| ClaimError::Execution { index, source })?;
-    }
-    let assignment = &mine.assignment.body;
-    if mine.worker() != claim.worker || assignment.escrow != Some(claim.escrow) {
-        return Err(ClaimError::Foreign(index));
-    }
-    if workers.len() < 2 {
-        return Err(ClaimError::Unconfirmed(index));
-    }
-    Ok(())
-}
-
-/// The claims that stand at a witness, in memory. Whoever wants them to survive a restart keeps the
-/// signed claims and raises them again.
+/// The claims that stand at a witness, in memory: workers show their vouchers again.
 #[derive(Clone, Debug, Default)]
 pub struct ClaimBook {
-    standing: BTreeMap<(EscrowId, NodeId), Standing>,
-    tasks: usize,
-    dismissed: RingSet<(TaskId, Digest), DISMISSED_MAX>,
+    standing: BTreeMap<(EscrowId, NodeId), Signed<Voucher>>,
 }
 
 impl ClaimBook {
@@ -209,55 +142,86 @@ impl ClaimBook {
     /// earlier one if it comes to more; otherwise the earlier one stands.
     pub fn raise(
         &mut self,
-        claim: &Signed<Claim>,
+        voucher: &Signed<Voucher>,
         ledger: &Ledger,
         verifier: &mut Verifier,
     ) -> Result<Owed, ClaimError> {
-        let Claim { escrow, worker, .. } = claim.body;
-        let key = (escrow, worker);
-        if !self.standing.contains_key(&key) {
-            too_many("standing claims", self.standing.len() + 1, STANDING_CLAIMS_MAX)?;
-        }
-        too_many("tasks", self.tasks + claim.body.tasks.len(), STANDING_TASKS_MAX)?;
-        let standing = Standing::of(claim, ledger, verifier)?;
-        let owner = standing.owner;
-        let mut amount = self.amount_of(&standing);
-        if amount == Credits::ZERO {
-            return Err(ClaimError::Nothing);
-        }
+        let Voucher { escrow, worker, cumulative, .. } = voucher.body;
         let before = self.owed(&escrow, &worker);
-        if amount > before {
-            self.tasks += standing.tasks.len();
-            if let Some(old) = self.standing.insert(key, standing) {
-                self.tasks -= old.tasks.len();
-            }
-        } else {
-            amount = before;
+        if before >= cumulative && before > Credits::ZERO {
+            let owner = self.standing[&(escrow, worker)].body.requester;
+            return Ok(Owed { escrow, owner, worker, amount: before });
         }
-        Ok(Owed { escrow, owner, worker, amount })
+        let owed = check_claim(voucher, ledger, verifier)?;
+        if before == Credits::ZERO {
+            let count = self.of_escrow(escrow).count() + 1;
+            too_many("claims on one escrow", count, CLAIMS_PER_ESCROW_MAX)?;
+            if self.standing.len() >= STANDING_CLAIMS_MAX {
+                self.make_room(voucher, ledger)?;
+            }
+        }
+        self.standing.insert((escrow, worker), voucher.clone());
+        Ok(owed)
+    }
+
+    /// Drops the claim that is worth least, if the new one is worth more. Claims on one escrow are worth
+    /// together what it can pay: whoever wants to crowd others out has to set as much aside.
+    fn make_room(&mut self, new: &Signed<Voucher>, ledger: &Ledger) -> Result<(), ClaimError> {
+        let mut sums: BTreeMap<EscrowId, u128> = BTreeMap::new();
+        for voucher in self.standing.values().chain([new]) {
+            *sums.entry(voucher.body.escrow).or_default() +=
+                u128::from(voucher.body.cumulative.micro());
+        }
+        let worth = |voucher: &Signed<Voucher>| {
+            let view = ledger.escrow(&voucher.body.escrow);
+            let most = view.map_or(0, |view| u128::from(payable(view.budget).micro()));
+            let (claimed, all) =
+                (u128::from(voucher.body.cumulative.micro()), sums[&voucher.body.escrow]);
+            if all <= most { claimed } else { claimed * most / all }
+        };
+        let least = self.standing.iter().map(|(key, voucher)| (worth(voucher), *key)).min();
+        match least {
+            Some((least, key)) if least < worth(new) => {
+                self.standing.remove(&key);
+                Ok(())
+            }
+            Some(_) | None => too_many("claims", STANDING_CLAIMS_MAX + 1, STANDING_CLAIMS_MAX),
+        }
+    }
+
+    fn of_escrow(&self, escrow: EscrowId) -> impl Iterator<Item = &Signed<Voucher>> {
+        let range = (escrow, NodeId([0; 32]))..=(escrow, NodeId([0xff; 32]));
+        self.standing.range(range).map(|(_, voucher)| voucher)
     }
 
     /// What a worker claims of an escrow; nothing where no claim stands.
     pub fn owed(&self, escrow: &EscrowId, worker: &NodeId) -> Credits {
-        self.standing
-            .get(&(*escrow, *worker))
-            .map_or(Credits::ZERO, |standing| self.amount_of(standing))
+        let standing = self.standing.get(&(*escrow, *worker));
+        standing.map_or(Credits::ZERO, |voucher| voucher.body.cumulative)
     }
 
     /// Who claims what of an escrow, ascending by worker.
     pub fn claims(&self, escrow: &EscrowId) -> impl Iterator<Item = (NodeId, Credits)> + '_ {
-        let range = (*escrow, NodeId([0; 32]))..=(*escrow, NodeId([0xff; 32]));
-        self.standing.range(range).filter_map(|((_, worker), standing)| {
-            let amount = self.amount_of(standing);
-            (amount > Credits::ZERO).then_some((*worker, amount))
-        })
+        self.of_escrow(*escrow).map(|voucher| (voucher.body.worker, voucher.body.cumulative))
     }
 
-    /// Whether a claim stands against any escrow of an account.
-    pub fn stands_against(&self, owner: &NodeId) -> bool {
-        self.standing
-            .values()
-            .any(|standing| standing.owner == *owner && self.amount_of(standing) > Credits::ZERO)
+    /// The proof that the owner of an escrow vouched for more than it can pay, if the claims that stand
+    /// here show it: the fewest of them that do.
+    pub fn overdraft(&self, escrow: &EscrowId, ledger: &Ledger) -> Option<OverdraftProof> {
+        let most = u128::from(payable(ledger.escrow(escrow)?.budget).micro());
+        let mut vouchers: Vec<Signed<Voucher>> = self.of_escrow(*escrow).cloned().collect();
+        vouchers.sort_by_key(|voucher| std::cmp::Reverse(voucher.body.cumulative));
+        let mut sum = 0;
+        let enough = vouchers.iter().position(|voucher| {
+            sum += u128::from(voucher.body.cumulative.micro());
+            sum > most
+        });
+        let count = enough? + 1;
+        if count > OVERDRAFT_VOUCHERS_MAX {
+            return None;
+        }
+        vouchers.truncate(count);
+        Some(OverdraftProof::new(vouchers))
     }
 
     /// Claims that stand.
@@ -270,20 +234,15 @@ impl ClaimBook {
         self.standing.is_empty()
     }
 
-    /// Voids every claim on the digest that a proof refutes, whoever made it, now and later. Only
-    /// after the payload was executed again and gave another digest.
-    pub fn dismiss(&mut self, refuted: &FaultProof) {
-        self.dismissed.insert((refuted.task(), refuted.digest()));
-    }
-
-    /// Drops claims on escrows that have ended and claims of which nothing is left.
+    /// Drops claims on escrows that have ended.
     pub fn prune(&mut self, ledger: &Ledger) {
-        let dismissed = &self.dismissed;
-        self.standing.retain(|(escrow, _), standing| {
-            let open = ledger.escrow(escrow).is_some_and(|view| view.state == EscrowState::Open);
-            open && standing.amount(|key| !dismissed.contains(key)) > Credits::ZERO
-        });
-        self.tasks = self.standing.values().map(|standing| standing.tasks.len()).sum();
+        let escrows: BTreeSet<EscrowId> = self.standing.keys().map(|(escrow, _)| *escrow).collect();
+        let open = |escrow: &EscrowId| {
+            ledger.escrow(escrow).is_some_and(|view| view.state == EscrowState::Open)
+        };
+        for ended in escrows.iter().filter(|escrow| !open(escrow)) {
+            self.standing.retain(|(escrow, _), _| escrow != ended);
+        }
     }
 
     /// Whether the claims let this block pass: it ends no escrow, or it pays every claim on the one
@@ -303,9 +262,5 @@ impl ClaimBook {
             Some(refusal) if to_claimants < payable(budget) => Err(refusal),
             _ => Ok(()),
         }
-    }
-
-    fn amount_of(&self, standing: &Standing) -> Credits {
-        standing.amount(|key| !self.dismissed.contains(key))
     }
 }

@@ -2,7 +2,7 @@
 
 use edge_base::{Credits, CreditsError, Digest, EscrowId, NodeId, SignatureError};
 
-use crate::{statement::ExecutionError, vote::VoteError, witness::WitnessSetError};
+use crate::{vote::VoteError, witness::WitnessSetError};
 
 /// Why a block, a certificate or a handover is refused. [`LedgerError::is_retryable`] ones are
 /// nobody's fault: something else has to come first. The others are the sender's fault.
@@ -35,8 +35,8 @@ pub enum LedgerError {
         /// The block's epoch.
         epoch: u64,
     },
-    /// A claim stands against the escrow that the block would end. Retryable: the claim may be
-    /// dismissed, and another settlement may pay it.
+    /// A claim stands against the escrow that the block would end, and the block does not pay it. Another
+    /// settlement may, so this is not for ever.
     #[error("{worker} claims {owed} rUv of the escrow {escrow}")]
     ClaimStands {
         /// The escrow.
@@ -45,6 +45,13 @@ pub enum LedgerError {
         worker: NodeId,
         /// How much.
         owed: Credits,
+    },
+    /// This witness told everybody a moment ago that the escrow is about to end, and waits for claims.
+    /// Retryable. The ledger has no clock: whoever votes keeps the time.
+    #[error("claims on the escrow {escrow} may still come")]
+    ClaimsMayCome {
+        /// The escrow.
+        escrow: EscrowId,
     },
     /// This witness has not known the withdrawal for long enough to vote for its end. Retryable.
     /// The ledger has no clock: whoever votes keeps the time.
@@ -235,6 +242,7 @@ impl LedgerError {
                 | LedgerError::MissingHandover { .. }
                 | LedgerError::EpochAhead { .. }
                 | LedgerError::ClaimStands { .. }
+                | LedgerError::ClaimsMayCome { .. }
                 | LedgerError::Leaving { .. }
         )
     }
@@ -256,28 +264,11 @@ pub enum ClaimError {
     /// Too late.
     #[error("the escrow {0} has ended")]
     EscrowEnded(EscrowId),
-    /// The claim is not signed by the worker it is for.
-    #[error("the claim is not signed by its worker")]
-    Signature,
-    /// The voucher is not the escrow owner's, for this worker and this escrow.
-    #[error("the voucher is not the escrow owner's word to this worker")]
+    /// The voucher is not the escrow owner's word to another node, or is of another escrow.
+    #[error("the voucher is not the escrow owner's word to a worker")]
     Voucher,
-    /// A claimed execution does not hold together.
-    #[error("claimed task {index}: {source}")]
-    Execution {
-        /// Which of the claim's tasks.
-        index: usize,
-        /// What is wrong with it.
-        source: ExecutionError,
-    },
-    /// A claimed execution is of another escrow, requester, worker or task.
-    #[error("claimed task {0} is not this escrow's, requester's or worker's")]
-    Foreign(usize),
-    /// Fewer than two distinct workers agree on the digest.
-    #[error("claimed task {0} has no second worker with the same digest")]
-    Unconfirmed(usize),
-    /// Unsorted, or a task twice.
-    #[error("the claimed tasks are not ascending and distinct")]
+    /// Unsorted, or a worker twice.
+    #[error("the vouchers are not ascending and distinct by worker")]
     Order,
     /// More elements than the bound.
     #[error("{count} {what} where {limit} are allowed")]
@@ -289,9 +280,9 @@ pub enum ClaimError {
         /// The bound.
         limit: usize,
     },
-    /// A sum that does not fit.
-    #[error("the claimed amount overflows")]
-    Overflow,
+    /// The escrow can pay them all.
+    #[error("the vouchers are within what the escrow can pay")]
+    NoOverdraft,
     /// The claim is for nothing.
     #[error("nothing is claimed")]
     Nothing,

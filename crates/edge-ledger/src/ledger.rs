@@ -433,8 +433,8 @@ impl Ledger {
 
     /// Marks the account of a node that a proven fault names: what it has staked is lost, all of it
     /// for any offence, whatever is certified before or after. Only for a caller who executed the
-    /// task again, as with [`ClaimBook::dismiss`]. The mark is no movement, so the order in which
-    /// ledgers hear of marks and certificates does not matter.
+    /// task again or checked a proof. The mark is no movement, so the order in which ledgers hear
+    /// of marks and certificates does not matter.
     pub fn slash(&mut self, node: NodeId) -> Applied {
         if self.slashed.insert(node) { Applied::New } else { Applied::Known }
     }

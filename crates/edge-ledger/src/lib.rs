@@ -81,8 +81,8 @@ pub use block::{
     SignedBlock, WITHDRAWALS_MAX, block_hash, fee, payable,
 };
 pub use claim::{
-    CLAIM_AGREEING_MAX, CLAIM_TASKS_MAX, Claim, ClaimBook, ClaimedTask, DISMISSED_MAX, Owed,
-    STANDING_CLAIMS_MAX, STANDING_TASKS_MAX, check_claim,
+    CLAIMS_PER_ESCROW_MAX, ClaimBook, OVERDRAFT_VOUCHERS_MAX, OverdraftProof, Owed,
+    STANDING_CLAIMS_MAX, check_claim,
 };
 pub use equivocation::EquivocationProof;
 pub use error::{ClaimError, LedgerError};

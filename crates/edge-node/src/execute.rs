@@ -49,6 +49,7 @@ impl Execute for TaskExecutor {
             return honest(work);
         };
         let lock = || liar.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = work.inner();
         let plan = lock().plan(work);
         let truth = honest(Liar::work(&plan, work))?;
         Ok(lock().tell(&plan, work, truth))

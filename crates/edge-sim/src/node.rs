@@ -181,7 +181,7 @@ impl Node {
             Urgency::Normal => 1,
             Urgency::Background => 2,
         };
-        let pure = matches!(what, Work::Run { .. }) && queue < 2;
+        let pure = matches!(what.inner(), Work::Run { .. }) && queue < 2;
         if self.unreliable && pure && work.is_multiple_of(2) {
             return;
         }
@@ -252,6 +252,7 @@ impl Node {
         let run = |work: &Work| self.executor.execute(work).map_err(|error| error.to_string());
         let liar = self.liar.as_mut().filter(|_| for_others);
         let Some(liar) = liar else { return (run(what), None) };
+        let what = what.inner();
         let plan = liar.plan(what);
         let instead = Liar::work(&plan, what);
         let found = run(instead);
@@ -276,7 +277,7 @@ impl Node {
 
 /// Virtual microseconds of a piece of work on a machine of speed 1.
 fn cost(what: &Work) -> u64 {
-    match what {
+    match what.inner() {
         Work::Run { kind: TaskKind::SemanticMatch, payload } => 800 + payload.len() as u64,
         Work::Run { kind: TaskKind::Compression, payload } => 300 + payload.len() as u64 / 12,
         Work::Run { payload, .. } => 500 + payload.len() as u64,
@@ -287,6 +288,6 @@ fn cost(what: &Work) -> u64 {
         Work::Search { .. } => 1_500,
         Work::CheckAnswer { .. } => 400,
         Work::Replay { history, .. } => 300 + history.len() as u64 / 64,
-        Work::Restore { .. } | Work::Drop { .. } => 50,
+        Work::Restore { .. } | Work::Drop { .. } | Work::Paid { .. } => 50,
     }
 }

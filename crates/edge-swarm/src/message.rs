@@ -7,7 +7,7 @@ use edge_base::{
     shard::LogEntry,
 };
 use edge_ledger::{
-    Certificate, Claim, EquivocationProof, Genesis, Handover, SignedBlock, VoteBody,
+    Certificate, EquivocationProof, Genesis, Handover, OverdraftProof, SignedBlock, VoteBody,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use serde::{Deserialize, Serialize};
@@ -370,7 +370,7 @@ pub enum Message {
         heads: Vec<(NodeId, u64)>,
     },
     /// Evidence of unpaid work.
-    Claim(Box<Signed<Claim>>),
+    Claim(Box<Signed<Voucher>>),
 
     /// The owner of an account asks a witness about a block that it has not signed yet.
     AskWithdraw(Withdrawal),
@@ -485,6 +485,10 @@ pub enum Gossip {
     Fault(Box<FaultReport>),
     /// Two blocks that an owner signed for one place.
     Equivocation(Box<EquivocationProof>),
+    /// An owner asks the witnesses for the end of one of its escrows.
+    Ending(Box<SignedBlock>),
+    /// An owner vouched for more than its escrow can pay.
+    Overdraft(Box<OverdraftProof>),
 }
 
 /// Encodes a direct message.
@@ -519,7 +523,9 @@ pub fn decode_gossip(bytes: &[u8]) -> Result<Gossip, DecodeError> {
         Gossip::Certificate(_)
         | Gossip::Handover(_)
         | Gossip::Fault(_)
-        | Gossip::Equivocation(_) => true,
+        | Gossip::Equivocation(_)
+        | Gossip::Ending(_)
+        | Gossip::Overdraft(_) => true,
     };
     if fine { Ok(gossip) } else { Err(DecodeError::Malformed) }
 }

@@ -20,6 +20,7 @@ use crate::{
 
 mod bank;
 mod bounds;
+mod claims;
 mod collections;
 mod content;
 mod equivocation;
@@ -72,6 +73,7 @@ pub struct Peer {
     pub(crate) searches: search::Searches,
     pub(crate) faults: faults::Faults,
     pub(crate) equivocations: equivocation::Equivocations,
+    pub(crate) promises: claims::Promises,
     pub(crate) staking: stake::Staking,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
@@ -325,6 +327,8 @@ impl Peer {
             Gossip::Head(head) => self.on_head(head),
             Gossip::Fault(report) => self.on_fault_report(*report),
             Gossip::Equivocation(proof) => self.on_equivocation(from, *proof),
+            Gossip::Ending(block) => self.on_ending(*block),
+            Gossip::Overdraft(proof) => self.on_overdraft(*proof),
         }
     }
 

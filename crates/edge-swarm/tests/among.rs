@@ -357,11 +357,12 @@ fn a_guarded_pin_is_told_to_nobody() {
 /// A report about an encryption would have its payload fetched and deciphered by all who hear it.
 #[test]
 fn reports_about_encryptions_are_not_judged() {
-    for (kind, judged) in [(TaskKind::Encryption, false), (TaskKind::Embedding, true)] {
+    let encryption = (TaskKind::Encryption, KEY_PIN, false);
+    for (kind, pin, judged) in [encryption, (TaskKind::Embedding, PIN, true)] {
         let mut net = with_key();
         let payload = keyed(KEY, 300);
         let pool = Peer::pool_of(&net.nodes[0].stored()).unwrap();
-        let assignment = assignment(&net, (0, 3), kind, KEY_PIN, &payload);
+        let assignment = assignment(&net, (0, 3), kind, pin, &payload);
         let (task, worker, nonce) = (assignment.body.task, net.id(3), [0; 16]);
         let digest = Digest::of(b"a lie");
         let hash = commit_hash(&task, &worker, &nonce, &digest);

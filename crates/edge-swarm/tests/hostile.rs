@@ -64,6 +64,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn signed(&self, pool: &Digest) -> Execution {
+        self.signed_for(PIN, pool)
+    }
+
+    /// By a build with this pin.
+    fn signed_for(&self, pins: Digest, pool: &Digest) -> Execution {
         let Work { kind, issued, escrow, .. } = *self;
         let (requester, worker) = (key(self.requester), key(self.worker));
         let (payload, digest) = (Digest::of(self.payload), Digest::of(self.result));
@@ -77,7 +82,7 @@ impl Work<'_> {
             kind,
             payload,
             payload_bytes: self.payload.len() as u64,
-            pins: PIN,
+            pins,
             issued,
         };
         let (worker_id, nonce) = (worker.node_id(), [1; 16]);
@@ -200,6 +205,41 @@ fn empty_accusations_do_not_make_a_liar_unnameable() {
     let liar = net.id(3);
     for index in [0, 2] {
         assert_eq!(named_at(&mut net, index), [liar], "at node {index}");
+    }
+}
+
+/// What another build computed is nothing for this one to judge.
+#[test]
+fn a_worker_of_another_build_is_not_judged_by_this_one() {
+    for (pin, named) in [(Digest::of(b"another build"), false), (PIN, true)] {
+        let mut net = four();
+        let pool = pool_of(&mut net);
+        let work = Work {
+            requester: 2,
+            worker: 3,
+            kind: TaskKind::Embedding,
+            payload: b"text",
+            result: b"what another build says",
+            issued: 1,
+            escrow: None,
+            price: 1,
+        };
+        let proof = work.signed_for(pin, &pool);
+        let report = FaultReport { proof, evidence: Evidence::Payload };
+        // The requester is asked for the payload, and this test answers for it.
+        net.frozen = Some(1);
+        publish(&mut net, 0, &Gossip::Fault(Box::new(report)));
+        let chunk = Message::Chunk {
+            content: Digest::of(b"text"),
+            total: 4,
+            offset: 0,
+            bytes: b"text".to_vec(),
+        };
+        let from = net.id(1);
+        net.input(0, Input::Frame { from, bytes: encode_message(&chunk) });
+        net.settle();
+        let expected = if named { vec![net.id(2)] } else { vec![] };
+        assert_eq!(named_at(&mut net, 0), expected);
     }
 }
 

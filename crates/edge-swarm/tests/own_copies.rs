@@ -92,6 +92,7 @@ impl Alone {
 
     fn execute(&mut self, work: &Work) -> Result<Vec<u8>, String> {
         match work {
+            Work::Paid { work, .. } => self.execute(work),
             Work::Append { payload } => {
                 let batch: LogBatch = codec::decode(payload).unwrap();
                 let (seq, rows) = self.shards.entry(batch.shard).or_default();

@@ -318,6 +318,41 @@ fn a_lying_holder_is_named_and_replaced() {
     assert!(views[0].shards[0].replicas.iter().all(|r| r.node != liar));
 }
 
+/// A holder that never looks says nothing false: it is not named, and it earns nothing.
+#[test]
+fn a_holder_that_finds_less_than_another_is_not_paid() {
+    let mut net = Net::new();
+    for _ in 0..4 {
+        net.join(false);
+    }
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    net.append(0, 30).unwrap();
+    net.run(Micros::from_secs(10));
+    let Ok(Answer::Collections(views)) = net.ask(0, Command::ListCollections) else { panic!() };
+    let replicas: Vec<_> = views[0].shards[0].replicas.iter().map(|r| r.node).collect();
+    let index = net.index_of(&replicas[0]).unwrap();
+    net.nodes[index].lazy = true;
+    let before: Vec<_> = (0..5).map(|node| net.balances(node)).collect();
+    for _ in 0..20 {
+        assert_eq!(net.search().hits.len(), 5);
+    }
+    net.run(Micros::from_secs(20));
+    let earned = |net: &mut Net, node: usize| {
+        let now = net.balances(node);
+        now.balance.plus(now.incoming).unwrap()
+            > before[node].balance.plus(before[node].incoming).unwrap()
+    };
+    assert!(!earned(&mut net, index), "the lazy one");
+    let others = replicas[1..].iter().filter(|node| **node != net.id(0));
+    for node in others.copied().collect::<Vec<_>>() {
+        let other = net.index_of(&node).unwrap();
+        assert!(earned(&mut net, other), "node {other}");
+    }
+    let Ok(Answer::Status(status)) = net.ask(0, Command::Status) else { panic!() };
+    assert_eq!(status.faulty, []);
+}
+
 #[test]
 fn a_lying_holder_of_appends_is_named_by_replaying_the_log() {
     let mut net = Net::new();

@@ -10,6 +10,9 @@ use thiserror::Error;
 #[derive(Clone, PartialEq, Debug, Error)]
 #[non_exhaustive]
 pub enum TaskError {
+    /// [`edge_base::UNDERPAID`].
+    #[error("{}", edge_base::UNDERPAID)]
+    Underpaid,
     /// More bytes than allowed.
     #[error("{what} of {bytes} bytes is over the limit of {limit}")]
     TooLarge {

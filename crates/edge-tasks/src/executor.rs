@@ -14,7 +14,7 @@ use crate::encryption::{self, Keyring};
 use crate::query::Search;
 use crate::shard::{Checked, Shard, ShardCheck};
 use crate::snapshot::{NoSnapshots, Snapshots};
-use crate::{TaskError, check, compression, matching, pin, replay, text};
+use crate::{TaskError, check, compression, matching, pin, replay, text, units};
 
 /// The most shards of one executor.
 pub const SHARDS_MAX: usize = 1 << 16;
@@ -148,6 +148,48 @@ impl Executor {
                 self.snapshots.remove(shard);
                 Ok(Vec::new())
             }
+            Work::Paid { units, work } => {
+                if self.units(work.inner())? > *units {
+                    return Err(TaskError::Underpaid);
+                }
+                self.execute(work.inner())
+            }
+        }
+    }
+
+    /// What work for others costs, in reference CPU-microseconds; 0 for work that nobody asks another
+    /// node to do.
+    ///
+    /// # Errors
+    /// As [`Executor::execute`], where the payload does not decode or the model or shard is not here.
+    pub fn units(&self, work: &Work) -> Result<u64, TaskError> {
+        match work {
+            Work::Run { kind, payload } => match kind {
+                TaskKind::Embedding => text::units(&self.models, payload),
+                TaskKind::SemanticMatch => matching::units(&self.models, payload),
+                TaskKind::Compression => {
+                    Ok(units::compression_units(&compression::CompressionPayload::decode(payload)?))
+                }
+                TaskKind::Encryption => {
+                    Ok(units::encryption_units(&encryption::EncryptionPayload::decode(payload)?))
+                }
+                TaskKind::VectorInsert | TaskKind::VectorSearch => Err(TaskError::NotPure(*kind)),
+            },
+            Work::Append { payload } => {
+                let batch = Checked::decode(payload)?;
+                Ok(units::append_units(batch.batch.entries.len() as u64))
+            }
+            Work::Search { payload } => {
+                let search = Search::decode(payload)?;
+                let shard = search.ask.shard;
+                let rows = self.shard_rows(&shard).ok_or(TaskError::UnknownShard(shard))?;
+                Ok(units::search_units(rows, search.ask.k))
+            }
+            Work::Paid { work, .. } => self.units(work.inner()),
+            Work::CheckAnswer { .. }
+            | Work::Replay { .. }
+            | Work::Restore { .. }
+            | Work::Drop { .. } => Ok(0),
         }
     }
 

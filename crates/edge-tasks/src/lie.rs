@@ -138,6 +138,7 @@ impl Liar {
 
     /// Decides about the next piece of work.
     pub fn plan(&mut self, work: &Work) -> Plan {
+        let work = work.inner();
         let told = matches!(work, Work::Run { .. } | Work::Append { .. } | Work::Search { .. });
         let mut random = self.rng.next_u64();
         if !told {
@@ -169,6 +170,7 @@ impl Liar {
 
     /// The answer to give, from the result of what [`Liar::work`] named.
     pub fn tell(&mut self, plan: &Plan, work: &Work, truth: Vec<u8>) -> Vec<u8> {
+        let work = work.inner();
         if !plan.lies {
             return truth;
         }
@@ -243,7 +245,8 @@ impl Liar {
             | Work::CheckAnswer { .. }
             | Work::Replay { .. }
             | Work::Restore { .. }
-            | Work::Drop { .. } => None,
+            | Work::Drop { .. }
+            | Work::Paid { .. } => None,
         }
     }
 
@@ -277,14 +280,15 @@ impl Liar {
 
 /// What a task's work is about.
 pub fn payload_of(work: &Work) -> Option<&[u8]> {
-    match work {
+    match work.inner() {
         Work::Run { payload, .. } | Work::Append { payload } | Work::Search { payload } => {
             Some(payload)
         }
         Work::CheckAnswer { .. }
         | Work::Replay { .. }
         | Work::Restore { .. }
-        | Work::Drop { .. } => None,
+        | Work::Drop { .. }
+        | Work::Paid { .. } => None,
     }
 }
 
@@ -342,7 +346,8 @@ fn flip(work: &Work, truth: &[u8], random: u64) -> Option<Vec<u8>> {
         | Work::CheckAnswer { .. }
         | Work::Replay { .. }
         | Work::Restore { .. }
-        | Work::Drop { .. } => None,
+        | Work::Drop { .. }
+        | Work::Paid { .. } => None,
     }
 }
 

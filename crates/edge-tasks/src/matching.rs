@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::embed_error;
 use crate::text::{TEXT_BYTES_SUM_MAX, TEXTS_MAX, check_bytes, check_count, check_finite, find};
-use crate::{TaskError, bounded};
+use crate::{TaskError, bounded, match_units};
 
 /// The most examples of a match.
 pub const EXAMPLES_MAX: usize = 1024;
@@ -193,6 +193,12 @@ pub(crate) fn execute(models: &Registry, payload: &[u8]) -> Result<MatchResult, 
     check_finite("the similarities", &similarities)?;
     let (temperature, threshold) = labels.calibrate(&examples)?;
     Ok(MatchResult { labels: labels.count() as u32, temperature, threshold, similarities })
+}
+
+/// What a `semantic_match` task costs.
+pub(crate) fn units(models: &Registry, payload: &[u8]) -> Result<u64, TaskError> {
+    let payload = MatchPayload::decode(payload)?;
+    Ok(match_units(find(models, &payload.model)?, &payload))
 }
 
 fn embed<T: AsRef<str>>(

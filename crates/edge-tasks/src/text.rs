@@ -5,7 +5,7 @@ use edge_embed::{EmbedError, Model, Registry};
 use edge_index::DIM_MAX;
 use serde::{Deserialize, Serialize};
 
-use crate::{TaskError, bounded};
+use crate::{TaskError, bounded, model_units};
 
 /// The most texts of an embedding, and the most texts and labels of a match.
 pub const TEXTS_MAX: usize = 256;
@@ -101,6 +101,13 @@ pub(crate) fn embed(models: &Registry, payload: &[u8]) -> Result<EmbeddingResult
     model.embed(&texts, &mut vectors).map_err(|error| embed_error(error, "text"))?;
     check_finite("the vectors", &vectors)?;
     Ok(EmbeddingResult { dim: model.dim() as u32, vectors })
+}
+
+/// What an `embedding` task costs.
+pub(crate) fn units(models: &Registry, payload: &[u8]) -> Result<u64, TaskError> {
+    let payload = EmbeddingPayload::decode(payload)?;
+    let texts: Vec<&str> = payload.texts.iter().map(String::as_str).collect();
+    Ok(model_units(find(models, &payload.model)?, &texts))
 }
 
 pub(crate) fn find<'a>(models: &'a Registry, id: &Digest) -> Result<&'a dyn Model, TaskError> {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use edge_base::Signed;
 use edge_base::{Digest, NodeId, Signature, codec};
 use edge_ledger::{
-    BlockKind, CREDITS_MAX, Certificate, Claim, Genesis, GenesisError, HANDOVER_HEADS_MAX,
-    Handover, Network, PAYMENTS_MAX, POOL_NAME_BYTES_MAX, Payment, SignedBlock, WITNESSES_MAX,
-    WitnessSet,
+    BlockKind, CREDITS_MAX, Certificate, Genesis, GenesisError, HANDOVER_HEADS_MAX, Handover,
+    Network, OverdraftProof, PAYMENTS_MAX, POOL_NAME_BYTES_MAX, Payment, SignedBlock,
+    WITNESSES_MAX, WitnessSet,
 };
 use proptest::prelude::*;
 
@@ -116,7 +116,7 @@ proptest! {
         let _ = codec::decode::<Certificate>(&bytes);
         let _ = codec::decode::<SignedBlock>(&bytes);
         let _ = codec::decode::<Signed<Handover>>(&bytes);
-        let _ = codec::decode::<Signed<Claim>>(&bytes);
+        let _ = codec::decode::<OverdraftProof>(&bytes);
         let _ = codec::decode::<Genesis>(&bytes);
         let _ = edge_ledger::VoteLog::restore([(&bytes[..bytes.len() / 2], &bytes)]);
     }

@@ -7,8 +7,8 @@ use edge_base::{
     Credits, Digest, EscrowId, NodeId, SecretKey, Signed, SignedBody, TaskKind, Verifier, codec,
 };
 use edge_ledger::{
-    Assignment, Block, BlockKind, Certificate, Claim, ClaimedTask, Commit, Execution, Genesis,
-    Handover, Network, Payment, PriceList, Reveal, VoteBody, Voucher, WitnessSet, block_hash,
+    Assignment, Block, BlockKind, Certificate, Commit, Execution, Genesis, Handover, Network,
+    OverdraftProof, Payment, PriceList, Reveal, VoteBody, Voucher, WitnessSet, block_hash,
     commit_hash, task_id,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -171,10 +171,10 @@ fn the_statements_of_a_task() {
     check("fault_proof", &mine);
     assert_eq!(mine.check_shape(&mut Verifier::strict(), &genesis().hash()), Ok(()));
     let escrow = EscrowId(block_hash(&escrow()));
-    let (requester, worker) = (id(1), id(2));
-    let voucher = Voucher { escrow, requester, worker, cumulative: micro(90), tasks: 2 };
-    let voucher = seal(voucher, 1);
-    check_signed("voucher", &voucher);
-    let tasks = vec![ClaimedTask { mine, agreeing: vec![execution(3)] }];
-    check_signed("claim", &seal(Claim { escrow, worker, voucher: Some(voucher), tasks }, 2));
+    let vouch = |worker| {
+        let (requester, worker) = (id(1), id(worker));
+        seal(Voucher { escrow, requester, worker, cumulative: micro(90), tasks: 2 }, 1)
+    };
+    check_signed("voucher", &vouch(2));
+    check("overdraft", &OverdraftProof::new(vec![vouch(2), vouch(3)]));
 }

@@ -86,13 +86,13 @@ fn line(urgency: Urgency) -> usize {
 }
 
 fn size(work: &Work) -> u64 {
-    let bytes = match work {
+    let bytes = match work.inner() {
         Work::Run { payload, .. } | Work::Append { payload } | Work::Search { payload } => {
             payload.len()
         }
         Work::CheckAnswer { payload, answer, .. } => payload.len() + answer.len(),
         Work::Replay { history, payload } => history.len() + payload.len(),
-        Work::Restore { .. } | Work::Drop { .. } => 0,
+        Work::Restore { .. } | Work::Drop { .. } | Work::Paid { .. } => 0,
     };
     bytes as u64
 }

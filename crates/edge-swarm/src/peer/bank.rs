@@ -11,7 +11,7 @@ use std::{
 
 use edge_base::{Credits, Digest, Micros, NodeId, Signed, Timestamp, Verifier};
 use edge_ledger::{
-    Applied, BlockKind, Certificate, Claim, ClaimBook, EquivocationProof, Genesis, HandOverError,
+    Applied, BlockKind, Certificate, ClaimBook, EquivocationProof, Genesis, HandOverError,
     Handover, Ledger, LedgerError, Refusal as VoteRefusal, SignedBlock, Vote, VoteCollector,
     VoteLog,
 };
@@ -229,13 +229,14 @@ impl Peer {
     /// Votes for a block if everything about it is right; the vote is durable before it leaves.
     fn cast_vote(&mut self, block: &SignedBlock) -> Result<Option<Vote>, VoteRefusal> {
         let early = self.is_too_early(block);
-        let Some(bank) = &mut self.bank else { return Ok(None) };
-        if !self.may_vote {
+        if self.bank.is_none() || !self.may_vote {
             return Ok(None);
         }
         if let Some(unstake) = early {
             return Err(LedgerError::Leaving { unstake }.into());
         }
+        self.waits_for_claims(block)?;
+        let Some(bank) = &mut self.bank else { return Ok(None) };
         let voted =
             bank.votes.vote(&bank.ledger, &bank.claims, block, &self.key, &mut self.verifier)?;
         self.persist_bytes(Table::Votes, &voted.record.key, voted.record.value);
@@ -401,6 +402,7 @@ impl Peer {
         if let Some(bank) = &mut self.bank {
             bank.claims.prune(&bank.ledger);
         }
+        self.forget_notice(&body.account, body.seq);
         self.on_stake_certified(certificate.id(), &body.kind);
         if let Some(escrow) = body.kind.ends() {
             self.on_escrow_ended(escrow);
@@ -577,16 +579,6 @@ impl Peer {
         self.propose();
     }
 
-    pub(super) fn on_claim(&mut self, from: NodeId, claim: Signed<Claim>) {
-        if claim.signer != from {
-            return;
-        }
-        if let Some(bank) = &mut self.bank {
-            // A claim that does not hold changes nothing, and its sender learns nothing from it.
-            let _ = bank.claims.raise(&claim, &bank.ledger, &mut self.verifier);
-        }
-    }
-
     // Views.
 
     pub(super) fn balance_view(&self, account: Option<NodeId>) -> Result<BalanceView, Refusal> {
@@ -595,7 +587,7 @@ impl Peer {
         };
         let account = account.unwrap_or(self.me);
         let view = bank.ledger.account(&account);
-        let vouchers = if account == self.me { self.vouchers_held() } else { Credits::ZERO };
+        let vouchers = if account == self.me { self.promises.sum() } else { Credits::ZERO };
         Ok(BalanceView {
             account,
             balance: view.balance,

@@ -3,17 +3,17 @@
 //! As a requester a node keeps one escrow open at a time. Assignments draw on it before work
 //! begins, whether they will be paid or not, so the sum of vouchers can never pass what the escrow
 //! can pay. When it is drawn, idle or the node drains, the escrow is settled with what its workers
-//! really earned and the rest comes back. As a worker it collects vouchers and, when a requester
-//! is gone for long, shows them to the witnesses.
+//! really earned and the rest comes back. As a worker it collects vouchers; `claims.rs` has what they
+//! are good for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_base::{Credits, Digest, EscrowId, Micros, NodeId, Signed, TaskKind, Timestamp};
 use edge_ledger::{
-    BlockKind, Claim, EscrowState, PAYMENTS_MAX, Payment, PriceList, payable, statement::Voucher,
+    BlockKind, EscrowState, PAYMENTS_MAX, Payment, PriceList, payable, statement::Voucher,
 };
 
-use super::{Peer, Stored, Timer, decode_stored, membership::Link, task::TaskRecord};
+use super::{Peer, Stored, Timer, decode_stored, task::TaskRecord};
 use crate::{
     command::{Answer, Priority},
     io::{CallId, Table},
@@ -30,8 +30,6 @@ const BUDGET_EXECUTIONS: u64 = 100;
 const SETTLE_AFTER: Micros = Micros::from_secs(5);
 /// Vouchers are sent this often.
 const PAY_EVERY: Micros = Micros::from_millis(500);
-/// A requester that is gone for this long is claimed against.
-const CLAIM_AFTER: Micros = Micros::from_secs(60);
 
 /// Whether an execution can be paid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +57,7 @@ struct Debt {
     vouched: Credits,
 }
 
-/// What this node spends and what it was promised.
+/// What this node spends.
 #[derive(Debug, Default)]
 pub(crate) struct Spending {
     open: Option<Open>,
@@ -67,8 +65,6 @@ pub(crate) struct Spending {
     closing: BTreeSet<EscrowId>,
     settling: BTreeSet<EscrowId>,
     debts: BTreeMap<(EscrowId, NodeId), Debt>,
-    received: BTreeMap<(EscrowId, NodeId), Signed<Voucher>>,
-    claimed: BTreeMap<NodeId, Timestamp>,
     settle_calls: Vec<CallId>,
 }
 
@@ -188,9 +184,7 @@ impl Peer {
     pub(super) fn on_paid(&mut self, from: NodeId, voucher: Signed<Voucher>) {
         let body = voucher.body;
         let fits = voucher.signer == from && body.requester == from && body.worker == self.me;
-        let key = (body.escrow, from);
-        let before =
-            self.escrow.received.get(&key).map_or(Credits::ZERO, |known| known.body.cumulative);
+        let before = self.promises.vouched(&body.escrow, &from);
         if !fits || body.cumulative <= before {
             return;
         }
@@ -206,14 +200,7 @@ impl Peer {
         }
         let fresh = body.cumulative.minus(before).unwrap_or(Credits::ZERO);
         self.jobs.covered(&from, fresh);
-        let stored = [b"r".as_slice(), body.escrow.as_bytes(), &from.0].concat();
-        self.persist(Table::Vouchers, &stored, &voucher);
-        self.escrow.received.insert(key, voucher);
-    }
-
-    pub(super) fn vouchers_held(&self) -> Credits {
-        let amounts = self.escrow.received.values().map(|v| v.body.cumulative);
-        Credits::sum(amounts).unwrap_or(Credits::ZERO)
+        self.keep_voucher(voucher);
     }
 
     pub(super) fn on_pay_timer(&mut self) {
@@ -224,7 +211,7 @@ impl Peer {
             self.close_escrow();
         }
         self.step_settlements();
-        self.claim_unpaid();
+        self.claim_from_absent();
         self.after(PAY_EVERY, Timer::Pay);
     }
 
@@ -248,8 +235,9 @@ impl Peer {
             && self.escrow.settling.is_empty()
     }
 
-    /// Before leaving: settle what is open.
+    /// Before leaving: settle what is open, and let the witnesses see what others promised.
     pub(super) fn settle_for_drain(&mut self) {
+        self.claim_all();
         self.close_escrow();
         self.step_settlements();
     }
@@ -352,18 +340,7 @@ impl Peer {
         for worker in ours {
             self.escrow.debts.remove(&(escrow, worker));
         }
-        let promised: Vec<NodeId> = self
-            .escrow
-            .received
-            .keys()
-            .filter(|(e, _)| *e == escrow)
-            .map(|(_, requester)| *requester)
-            .collect();
-        for requester in promised {
-            self.escrow.received.remove(&(escrow, requester));
-            let key = [b"r".as_slice(), escrow.as_bytes(), &requester.0].concat();
-            self.forget(Table::Vouchers, &key);
-        }
+        self.drop_vouchers(escrow);
         self.step_settlements();
         self.step_drain();
     }
@@ -385,42 +362,8 @@ impl Peer {
         }
     }
 
-    /// Shows vouchers to the witnesses when their requester is gone.
-    fn claim_unpaid(&mut self) {
-        let now = self.now;
-        let due: Vec<(EscrowId, Signed<Voucher>)> = self
-            .escrow
-            .received
-            .iter()
-            .filter(|((_, requester), _)| {
-                let gone = self.members.get(requester).is_some_and(
-                    |m| matches!(m.link, Link::Down(at) if now.since(at) >= CLAIM_AFTER),
-                );
-                let claimed = self.escrow.claimed.get(requester);
-                gone && claimed.is_none_or(|at| now.since(*at) >= CLAIM_AFTER)
-            })
-            .map(|((escrow, _), voucher)| (*escrow, voucher.clone()))
-            .collect();
-        let Some(bank) = &self.bank else { return };
-        let witnesses = bank.ledger.witness_set().members.clone();
-        for (escrow, voucher) in due {
-            let requester = voucher.body.requester;
-            self.escrow.claimed.insert(requester, now);
-            let claim =
-                Claim { escrow, worker: self.me, voucher: Some(voucher), tasks: Vec::new() };
-            let claim = Signed::seal(claim, &self.key, &self.pool);
-            for witness in &witnesses {
-                if *witness == self.me {
-                    self.on_claim(self.me, claim.clone());
-                } else {
-                    self.send(*witness, &Message::Claim(Box::new(claim.clone())));
-                }
-            }
-        }
-    }
-
     /// After a restart: every escrow still open is settled with what the stored tasks say was
-    /// earned, and vouchers received are held again.
+    /// earned.
     pub(super) fn restore_spending(&mut self, stored: &Stored) {
         let Some(bank) = &self.bank else { return };
         let known = |e: &EscrowId| stored.get(Table::Vouchers, &forgotten_key(e)).is_none();
@@ -438,9 +381,9 @@ impl Peer {
         for (key, value) in stored.table(Table::Vouchers) {
             let Some(voucher) = decode_stored::<Signed<Voucher>>(value) else { continue };
             let body = voucher.body;
-            if key.starts_with(b"r") {
-                self.escrow.received.insert((body.escrow, body.requester), voucher);
-            } else if let Some(debt) = self.escrow.debts.get_mut(&(body.escrow, body.worker)) {
+            if key.starts_with(b"i")
+                && let Some(debt) = self.escrow.debts.get_mut(&(body.escrow, body.worker))
+            {
                 debt.vouched = body.cumulative;
                 debt.amount = debt.amount.max(body.cumulative);
             }

@@ -10,6 +10,7 @@ use edge_base::{
     Digest, NodeId, RingSet, TaskId, TaskKind, Verdict, Work, codec,
     shard::{ShardAnswer, ShardQuery},
 };
+use edge_ledger::statement::Assignment;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -79,6 +80,11 @@ impl Faults {
     /// Whether a verified fault names the node.
     pub(crate) fn names(&self, node: &NodeId) -> bool {
         self.named.contains(node)
+    }
+
+    /// Names a node that other evidence than a fault speaks against.
+    pub(super) fn name(&mut self, node: NodeId) {
+        self.named.insert(node);
     }
 
     pub(crate) fn named(&self) -> impl Iterator<Item = &NodeId> {
@@ -191,7 +197,7 @@ impl Peer {
                 | TaskKind::Compression
                 | TaskKind::Encryption,
             )
-            | (Evidence::History { .. }, TaskKind::VectorInsert) => true,
+            | (Evidence::History { .. }, TaskKind::VectorInsert) => self.executes(body),
             (Evidence::Answer { answer, head }, TaskKind::VectorSearch) => {
                 let collection = self.shards.owner_of(&head.body.collection);
                 *answer == report.proof.digest()
@@ -200,6 +206,23 @@ impl Peer {
             }
             (Evidence::Payload | Evidence::History { .. } | Evidence::Answer { .. }, _) => false,
         }
+    }
+
+    /// Whether this node would execute a task to the same bits: another build's result is not to be
+    /// judged by this one's.
+    fn executes(&self, body: &Assignment) -> bool {
+        let pins = match body.kind {
+            TaskKind::VectorInsert | TaskKind::VectorSearch => {
+                return body.pins == self.settings.shard_pin;
+            }
+            TaskKind::Encryption => {
+                return self.settings.guarded.iter().any(|g| g.pin == body.pins);
+            }
+            TaskKind::Embedding | TaskKind::SemanticMatch | TaskKind::Compression => {
+                &self.settings.pins
+            }
+        };
+        pins.contains(&body.pins)
     }
 
     pub(super) fn on_fault_content(&mut self, fault: Digest, arrived: bool) {
@@ -301,7 +324,6 @@ impl Peer {
         let mark: &[u8] = if told { b"" } else { UNTOLD };
         let key = [mark, node.0.as_slice(), task.as_bytes()].concat();
         if let Some(bank) = &mut self.bank {
-            bank.claims.dismiss(&report.proof);
             bank.ledger.slash(node);
         }
         if told {
@@ -320,7 +342,7 @@ impl Peer {
     }
 
     /// A named node keeps no copy and gets no work; what it still owes is not waited for.
-    fn drop_liar(&mut self, node: NodeId) {
+    pub(super) fn drop_liar(&mut self, node: NodeId) {
         for shard in self.remove_replica_everywhere(&node) {
             self.send(node, &Message::Release { shard });
             self.event(Event::ReplicaLost { shard, node });

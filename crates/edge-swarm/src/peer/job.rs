@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use edge_base::{
-    Credits, Digest, Micros, NodeId, RingSet, Signed, TaskId, TaskKind, Timestamp, Work, codec,
-    shard::ShardQuery,
+    Credits, Digest, EscrowId, Micros, NodeId, RingSet, Signed, TaskId, TaskKind, Timestamp,
+    UNDERPAID, Work, codec, shard::ShardQuery,
 };
 use edge_ledger::statement::{Assignment, Commit, Reveal, commit_hash};
 
@@ -99,6 +99,12 @@ impl Jobs {
     /// What a requester owes for results it has, without a voucher yet.
     pub(crate) fn unpaid(&self, requester: &NodeId) -> Credits {
         self.unpaid.get(requester).copied().unwrap_or_default()
+    }
+
+    /// Whether work is paid from an escrow.
+    pub(crate) fn draws_on(&self, escrow: &EscrowId) -> bool {
+        let mut escrows = self.all.values().filter_map(|job| job.assignment.body.escrow);
+        escrows.any(|of| of == *escrow)
     }
 
     /// Whether this node committed to a result of the task, as far back as it remembers.
@@ -324,13 +330,29 @@ impl Peer {
         let bank = self.bank.as_ref()?;
         let view = bank.ledger.escrow(&escrow)?;
         let fine = view.owner == body.requester && view.state == edge_ledger::EscrowState::Open;
-        if !fine {
+        if !fine || self.promises.is_ending(&escrow) {
             return Some(Err(DeclineReason::Escrow));
         }
         match view.prices.unit(body.kind) {
             Some(unit) if body.price >= unit => Some(Ok(())),
             Some(_) | None => Some(Err(DeclineReason::Price)),
         }
+    }
+
+    /// For how many units of work a stranger pays. A search may cost twice as much: its requester knows
+    /// the shard's size as of some batches ago.
+    fn paid_units(&self, body: &Assignment, priority: Priority) -> Option<u64> {
+        if self.members.is_trusted(&body.requester) {
+            return None;
+        }
+        let view = self.bank.as_ref()?.ledger.escrow(&body.escrow?)?;
+        let unit = view.prices.unit(body.kind)?.micro().max(1);
+        let per_unit = match priority {
+            Priority::High => unit.saturating_mul(2),
+            Priority::Normal => unit,
+        };
+        let units = body.price.micro() / per_unit;
+        Some(if body.kind == TaskKind::VectorSearch { units.saturating_mul(2) } else { units })
     }
 
     fn start_job(&mut self, task: TaskId) {
@@ -348,6 +370,7 @@ impl Peer {
             Priority::Normal if kind == TaskKind::VectorSearch => Urgency::High,
             Priority::Normal => Urgency::Normal,
         };
+        let units = self.paid_units(&job.assignment.body, job.priority);
         let what = match kind {
             TaskKind::Embedding | TaskKind::SemanticMatch | TaskKind::Compression => {
                 Work::Run { kind, payload }
@@ -376,6 +399,10 @@ impl Peer {
                 return self.take_batch(task, requester, payload);
             }
         };
+        let what = match units {
+            Some(units) => Work::Paid { units, work: Box::new(what) },
+            None => what,
+        };
         let work = self.execute(what, urgency, Purpose::Job(task));
         if let Some(job) = self.jobs.all.get_mut(&task) {
             job.state = State::Running(Some(work));
@@ -385,6 +412,7 @@ impl Peer {
     pub(super) fn on_job_executed(&mut self, task: TaskId, outcome: Result<Vec<u8>, String>) {
         match outcome {
             Ok(result) => self.commit_job(task, result.into()),
+            Err(text) if text == UNDERPAID => self.drop_job(task, Some(DeclineReason::Price)),
             Err(_) => self.drop_job(task, Some(DeclineReason::Failed)),
         }
     }

@@ -538,6 +538,7 @@ impl Peer {
         self.tell_collections(from);
         self.tell_faults(from);
         self.tell_equivocations(from);
+        self.tell_overdrafts(from);
         self.announce_replicas(Some(from));
     }
 

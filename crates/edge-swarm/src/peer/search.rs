@@ -683,8 +683,16 @@ impl Peer {
         let (task, shard_id) = (shard.task, shard.shard);
         let mut good = Vec::new();
         let mut bad = Vec::new();
+        // Every hit of an answer that holds is a record that fits the question: who found fewer than
+        // somebody else did not look, and is owed nothing. That it missed nearer ones proves nothing.
+        let found = |answer: &Answered| match answer {
+            Answered::Good(answer) => answer.hits.len(),
+            Answered::Early(_) | Answered::Checking(_) | Answered::Bad => 0,
+        };
+        let most = shard.answers.values().chain(&shard.own).map(found).max().unwrap_or(0);
         for (node, answer) in &shard.answers {
             match answer {
+                Answered::Good(answer) if answer.hits.len() < most => {}
                 Answered::Good(_) => good.push(*node),
                 Answered::Bad => bad.push(*node),
                 Answered::Early(_) | Answered::Checking(_) => {}

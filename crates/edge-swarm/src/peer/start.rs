@@ -6,9 +6,9 @@ use edge_base::{Digest, Micros, Rng, SecretKey, ShardId, Timestamp, Verifier, co
 use edge_ledger::Genesis;
 
 use super::{
-    Counters, Peer, Timer, bank::Bank, collections::Shards, content::Content, decode_stored,
-    equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
-    replica::copies_in, search::Searches, stake::Staking, task::Tasks,
+    Counters, Peer, Timer, bank::Bank, claims::Promises, collections::Shards, content::Content,
+    decode_stored, equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs,
+    membership::Members, replica::copies_in, search::Searches, stake::Staking, task::Tasks,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -127,6 +127,7 @@ impl Peer {
             searches: Searches::default(),
             faults: Faults::default(),
             equivocations: Equivocations::default(),
+            promises: Promises::default(),
             staking: Staking::default(),
             may_vote: true,
             draining: None,
@@ -144,6 +145,7 @@ impl Peer {
         peer.restore_staking();
         peer.restore_jobs(&stored);
         peer.restore_spending(&stored);
+        peer.restore_promises(&stored);
         peer.restore_shards(&stored)?;
         peer.after(Micros::from_millis(20), Timer::Advert);
         peer.after(Micros::from_millis(50), Timer::Hello);

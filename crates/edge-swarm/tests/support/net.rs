@@ -8,8 +8,8 @@ use std::{
 };
 
 use edge_base::{
-    Credits, Digest, Micros, NodeId, RecordId, SecretKey, TaskKind, Timestamp, Verdict, Verifier,
-    Work, codec,
+    Credits, Digest, Micros, NodeId, RecordId, SecretKey, TaskKind, Timestamp, UNDERPAID, Verdict,
+    Verifier, Work, codec,
     shard::{AppendResult, LogBatch, LogEntry, ShardAnswer, ShardHit, ShardQuery},
 };
 use edge_ledger::{Genesis, Network};
@@ -46,6 +46,10 @@ pub(crate) struct Node {
     pub(crate) ran: Vec<Arc<[u8]>>,
     pub(crate) wake: Timestamp,
     pub(crate) sent_away: usize,
+    /// Answers searches without looking: nothing that is false, and no hits.
+    pub(crate) lazy: bool,
+    /// What every task of another costs, in units.
+    pub(crate) cost: u64,
 }
 
 impl Node {
@@ -68,6 +72,8 @@ impl Node {
             bytes
         };
         match work {
+            Work::Paid { units, .. } if *units < self.cost => Err(UNDERPAID.to_owned()),
+            Work::Paid { work, .. } => self.execute(work),
             Work::Run { payload, .. } => {
                 self.ran.push(payload.clone());
                 let truth = Digest::of_value("run", &payload[..]).0.to_vec();
@@ -89,9 +95,10 @@ impl Node {
             Work::Search { payload } => {
                 let query: ShardQuery = codec::decode(payload).map_err(|e| e.to_string())?;
                 let (seq, rows) = self.shards.get(&query.shard).ok_or("no shard")?;
+                let most = if self.lazy { 0 } else { query.k as usize };
                 let hits = rows
                     .keys()
-                    .take(query.k as usize)
+                    .take(most)
                     .map(|id| ShardHit {
                         id: *id,
                         score: if self.lies { 8 } else { 7 },
@@ -224,6 +231,8 @@ impl Net {
             ran: vec![],
             wake: Timestamp(u64::MAX),
             sent_away: 0,
+            lazy: false,
+            cost: 0,
         };
         self.nodes.push(node);
         let index = self.nodes.len() - 1;

@@ -4,6 +4,7 @@ use edge_base::shard::{LogBatch, ShardQuery};
 use edge_base::{Digest, ShardId, TaskKind, Work, codec};
 use edge_embed::Registry;
 use edge_index::{IndexError, VectorError};
+use edge_tasks::compression::CompressionPayload;
 use edge_tasks::{
     EmbeddingPayload, EmbeddingResult, Executor, Layout, MatchPayload, MatchResult, Metric,
     RecordBody, TaskError, VectorQuery, default_model,
@@ -319,4 +320,42 @@ fn searches_go_on_while_batches_arrive() {
     assert_eq!(found.recall.unreachable, 0);
     assert!(found.recall.recall >= 0.95 && found.recall.recall_min <= found.recall.recall);
     assert!(executor.check_shard(&edge_base::ShardId(Digest::of(b"?")), 1, 1, None).is_none());
+}
+
+#[test]
+fn work_that_is_paid_for_less_than_it_costs_is_refused_before_it_is_done() {
+    let layout = Layout::vectors(DIM as u32, Metric::Cosine);
+    let (executor, log, _) = filled(layout, 300);
+    let model = edge_embed::StaticModel::builtin();
+    let texts = vec!["compress a file".to_owned(), "a game of chess".to_owned()];
+    let embedding = EmbeddingPayload { model: default_model(), texts: texts.clone() };
+    let strs: Vec<&str> = embedding.texts.iter().map(String::as_str).collect();
+    let labels = vec!["archives".to_owned(), "games".to_owned()];
+    let question = MatchPayload { model: default_model(), texts, labels, examples: Vec::new() };
+    let data = CompressionPayload::compress(vec![7; 10_000]);
+    let run = |kind, payload: Vec<u8>| Work::Run { kind, payload: payload.into() };
+    // What those who ask compute (edge-node/src/jobs) and what those who work do is one number.
+    let cases = [
+        (run(TaskKind::Embedding, embedding.encode()), edge_tasks::model_units(model, &strs)),
+        (
+            run(TaskKind::SemanticMatch, question.encode()),
+            edge_tasks::match_units(model, &question),
+        ),
+        (run(TaskKind::Compression, data.encode()), edge_tasks::compression_units(&data)),
+        (
+            Work::Search { payload: ask(&log, &query(Metric::Cosine, 1), 10) },
+            edge_tasks::search_units(300, 10),
+        ),
+    ];
+    for (work, units) in cases {
+        assert_eq!(executor.units(&work), Ok(units), "{work:?}");
+        let paid = |units| executor.execute(&Work::Paid { units, work: Box::new(work.clone()) });
+        assert_eq!(paid(units - 1), Err(TaskError::Underpaid));
+        assert_eq!(paid(units), executor.execute(&work));
+    }
+    assert_eq!(TaskError::Underpaid.to_string(), edge_base::UNDERPAID);
+    // A payload that is none costs nothing and is refused for what it is.
+    let none = run(TaskKind::Compression, vec![0xff]);
+    let paid = executor.execute(&Work::Paid { units: 0, work: Box::new(none.clone()) });
+    assert_eq!(paid, executor.execute(&none));
 }
