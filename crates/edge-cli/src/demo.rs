@@ -63,6 +63,8 @@ const STORM_CALLERS: usize = 4;
 const KILLS_MAX: usize = 5;
 /// How long the pool may take to name the liar.
 const NAMING: Duration = Duration::from_secs(15);
+/// What a liar that lies from the beginning puts at stake, in rUv.
+const LIARS_STAKE: u64 = 5;
 /// How long a node may take to hold everything again.
 const CATCH_UP: Duration = Duration::from_secs(20);
 /// Asked of the default corpus.
@@ -238,7 +240,7 @@ impl<'a> Demo<'a> {
         ));
         self.members.push(first);
         for n in 2..=4 {
-            self.join(&format!("node-{n}"), None)?;
+            self.join(&format!("node-{n}"), None, 0)?;
         }
         self.wait_connected(3)?;
         self.say.line("node-2, node-3 and node-4 joined by tickets, as strangers without credits");
@@ -253,9 +255,9 @@ impl<'a> Demo<'a> {
         Ok(())
     }
 
-    fn join(&mut self, name: &str, lie: Option<String>) -> Outcome<usize> {
+    fn join(&mut self, name: &str, lie: Option<String>, credits: u64) -> Outcome<usize> {
         self.say.doing(&format!("starting {name}"));
-        let body = json!({ "owner": false, "credits": 0 });
+        let body = json!({ "owner": false, "credits": credits });
         let ticket = self.members[0].client.post("/api/v1/identity/invite", &body)?;
         let ticket = ticket["ticket"].as_str().map(str::to_owned).ok_or_else(|| {
             Failure::failed("node-1 gave no ticket", &ticket, "this is a fault of edge-net")
@@ -402,14 +404,28 @@ impl<'a> Demo<'a> {
     fn join_fifth(&mut self) -> Outcome<Option<usize>> {
         let lie = self.rng.pick(&Lie::ALONE).copied().unwrap_or(Lie::FlipBit);
         let flag = (!self.args.honest).then(|| format!("{lie}:{}", self.args.seed));
-        let place = self.join("node-5", flag.clone())?;
+        // One that is honest at first and has something at stake would be believed alone, but for audits:
+        // a lie that no audit is drawn for would be paid, and nothing here shall be.
+        let stake = if lie == Lie::HonestThenSometimes { 0 } else { LIARS_STAKE };
+        let place = self.join("node-5", flag.clone(), stake)?;
         self.wait_connected(4)?;
         let node = self.members[place].node.short();
-        match flag {
-            Some(_) => self.say.line(format!("node-5 ({node}) joined and lies: {lie}")),
-            None => self.say.line(format!("node-5 ({node}) joined; it is honest")),
+        let Some(_) = flag else {
+            self.say.line(format!("node-5 ({node}) joined; it is honest"));
+            return Ok(None);
+        };
+        self.say.line(format!("node-5 ({node}) joined and lies: {lie}"));
+        if stake > 0 {
+            let client = self.members[place].client.clone();
+            self.until("node-5 has its credits", Duration::from_secs(20), |_| {
+                let balance = client.get("/api/v1/ledger/balance")?;
+                let held = |key: &str| balance[key].as_f64().unwrap_or(0.0);
+                Ok(held("balance") + held("incoming") >= stake as f64)
+            })?;
+            client.post("/api/v1/ledger/stake", &json!({ "credits": stake }))?;
+            self.say.line(format!("node-5 stakes {stake} rUv, to be believed"));
         }
-        Ok((!self.args.honest).then_some(place))
+        Ok(Some(place))
     }
 
     /// Imports while the fifth node is there, and gives the pool work until a liar is named: while
@@ -446,7 +462,23 @@ impl<'a> Demo<'a> {
             (false, true) => "node-5 is named, but by parties of the task only",
             (false, false) => "node-5 was not caught in a lie yet",
         });
+        if known {
+            self.say_stake(liar);
+        }
         Ok(())
+    }
+
+    /// Lets a named liar ask for its stake, and says what the witnesses answer.
+    fn say_stake(&self, liar: usize) {
+        let client = &self.members[liar].client;
+        let Ok(balance) = client.get("/api/v1/ledger/balance") else { return };
+        let staked = balance["staked"].as_f64().unwrap_or(0.0);
+        if staked > 0.0
+            && let Err(refusal) =
+                client.post("/api/v1/ledger/unstake", &json!({ "credits": staked }))
+        {
+            self.say.line(format!("node-5 asks for its {staked} rUv back: {}", refusal.why));
+        }
     }
 
     /// Imports the rest while searches go on, and kills a node in the midst of it.

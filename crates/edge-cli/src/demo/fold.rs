@@ -20,6 +20,8 @@ pub(crate) struct Sums {
     pub(crate) burned: u128,
     /// Staked and not released.
     pub(crate) staked: u128,
+    /// The same by account.
+    pub(crate) stakes: BTreeMap<NodeId, u128>,
     /// What there was in the beginning.
     pub(crate) grant: u128,
     /// Certificates.
@@ -169,7 +171,11 @@ fn add_up(
             }
         }
         sums.balances += balance;
-        sums.staked += stake.bonded + stake.leaving.values().sum::<u128>();
+        let at_stake = stake.bonded + stake.leaving.values().sum::<u128>();
+        sums.staked += at_stake;
+        if at_stake > 0 {
+            sums.stakes.insert(*account, at_stake);
+        }
     }
     if !chains.contains_key(&founder) {
         sums.balances += sums.grant;

@@ -57,6 +57,7 @@ impl Summary {
         put("tasks_verified", read.then(|| found.tasks_verified.into()));
         put("tasks_rejected", read.then(|| found.tasks_rejected.into()));
         put("liars_named", read.then(|| found.named.len().into()));
+        put("stake_lost", ledger.map(|_| json!(self.stake_lost())));
         // Only of a liar can be said what its lies were paid.
         let paid = found.liar_paid as f64 / 1e6;
         put("liar_paid", (read && self.liar.is_some()).then(|| json!(paid)));
@@ -69,6 +70,13 @@ impl Summary {
         // What does not hold, only where something does not.
         put("complaints", (!found.complaints.is_empty()).then(|| json!(found.complaints)));
         Value::Object(out)
+    }
+
+    /// What the named have at stake and will not get back, in rUv.
+    fn stake_lost(&self) -> f64 {
+        let stakes = self.found.sums.as_ref().map(|sums| &sums.stakes);
+        let of = |node: &NodeId| stakes.and_then(|stakes| stakes.get(node)).copied().unwrap_or(0);
+        self.found.named.iter().map(of).sum::<u128>() as f64 / 1e6
     }
 
     /// The mean share of a shard's rows that a search in ann mode visits.
@@ -161,6 +169,9 @@ impl Summary {
                 }
             },
         );
+        if self.stake_lost() > 0.0 {
+            line("slashed", format!("{} rUv that they have at stake are lost", self.stake_lost()));
+        }
         if self.liar.is_some() {
             let paid = found.liar_paid as f64 / 1e6;
             line("lies", format!("{} told, {paid} rUv paid for them", found.lies));
@@ -271,6 +282,7 @@ mod tests {
             "tasks_verified",
             "tasks_rejected",
             "liars_named",
+            "stake_lost",
             "liar_paid",
             "recall_at_10",
             "search_p50_ms",
