@@ -71,6 +71,7 @@ mod equivocation;
 mod error;
 mod genesis;
 mod ledger;
+mod mint;
 pub mod statement;
 mod vote;
 mod vote_log;
@@ -93,6 +94,7 @@ pub use ledger::{
     AccountView, Applied, CONFLICTS_MAX, Conflict, EscrowState, EscrowView, Ledger, Merged,
     Refused, Totals,
 };
+pub use mint::CpuHours;
 pub use statement::{
     Assignment, Commit, Execution, ExecutionError, FaultProof, Reveal, Voucher, commit_hash,
     task_id,

@@ -11,6 +11,7 @@ mod exploits;
 mod golden;
 mod handover;
 mod merge;
+mod mint;
 mod quorum;
 mod stake;
 mod vote_log;
