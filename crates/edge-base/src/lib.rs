@@ -43,6 +43,7 @@ mod digest;
 mod id;
 mod identity;
 mod kind;
+pub mod merkle;
 mod ring;
 mod rng;
 pub mod shard;

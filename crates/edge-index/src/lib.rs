@@ -61,11 +61,12 @@ mod scratches;
 mod snapshot;
 
 pub use config::{IndexConfig, Storage};
+pub use edge_base::merkle::PROOF_STEPS_MAX;
 pub use error::{IndexError, SnapshotError, VectorError};
 pub use filter::{CONDITIONS_MAX, Condition, FIELDS_MAX, Filter, Test, VALUES_MAX, Value};
 pub use index::{Applied, Hit, Index, Memory, Mode, Op, ROWS_MAX, SearchOutcome};
 pub use mapping::Mapping;
-pub use merkle::{MerkleProof, MerkleTree, PROOF_STEPS_MAX, empty_root, root_of};
+pub use merkle::{MerkleProof, MerkleTree, Records, empty_root, root_of};
 pub use metric::{COMPONENT_MAX, DIM_MAX, Metric, score};
 pub use recall::RecallCheck;
 pub use record::{PAYLOAD_BYTES_MAX, Record, record_hash};

@@ -1,9 +1,35 @@
 use std::collections::BTreeMap;
 
-use edge_base::{Rng, codec};
 use proptest::prelude::*;
 
-use super::*;
+use super::{empty_root as empty_root_of, root_of as root_of_kind, *};
+use crate::{RecordId, Rng, codec};
+
+/// As the records of shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Records;
+
+impl MerkleKind for Records {
+    type Key = RecordId;
+    const EMPTY: &'static str = "index/merkle/empty/1";
+    const LEAF: &'static str = "index/merkle/leaf/1";
+    const BRANCH: &'static str = "index/merkle/branch/1";
+
+    fn bits(key: &RecordId) -> &[u8; 32] {
+        key.as_bytes()
+    }
+}
+
+type MerkleTree = super::MerkleTree<Records>;
+type MerkleProof = super::MerkleProof<Records>;
+
+fn empty_root() -> Digest {
+    empty_root_of::<Records>()
+}
+
+fn root_of(manifest: &[(RecordId, Digest)]) -> Digest {
+    root_of_kind::<Records>(manifest)
+}
 
 type Entries = BTreeMap<RecordId, Digest>;
 
