@@ -2,7 +2,7 @@
 
 use edge_base::{Credits, CreditsError, Digest, EscrowId, NodeId, SignatureError};
 
-use crate::{vote::VoteError, witness::WitnessSetError};
+use crate::{genesis::GenesisError, vote::VoteError, witness::WitnessSetError};
 
 /// Why a block, a certificate or a handover is refused. [`LedgerError::is_retryable`] ones are
 /// nobody's fault: something else has to come first. The others are the sender's fault.
@@ -227,6 +227,12 @@ pub enum LedgerError {
     /// A handover whose heads contradict certificates that are here: the founder broke its word.
     #[error("the handover contradicts the certified chain of {0}")]
     HandoverConflict(NodeId),
+    /// States of accounts in which credits are missing or too many: the fault of whoever made them.
+    #[error("the states of the accounts do not add up to what was granted")]
+    NotConserved,
+    /// A genesis record that founds no pool.
+    #[error(transparent)]
+    Genesis(#[from] GenesisError),
     /// Two blocks that prove no equivocation.
     #[error("the two blocks are not two blocks of one account at one seq")]
     NotEquivocation,

@@ -1,5 +1,6 @@
 //! The state: certificates merged by union, balances a pure fold over them.
 
+mod states;
 mod sync;
 mod transition;
 
@@ -130,10 +131,14 @@ pub struct Conflict {
 
 #[derive(Clone, Debug)]
 struct Account {
-    /// The certificate of the block with seq s is at s − 1.
+    /// Blocks whose certificates are not kept: those before a checkpoint.
+    below: u64,
+    /// The certificate of the block with seq s is at s − below − 1.
     chain: Vec<Arc<Certificate>>,
     /// The hash of the last block; the pool's before the first.
     head: Digest,
+    /// The epoch of the last block.
+    epoch: u64,
     balance: Credits,
     escrowed: Credits,
     staked: Credits,
@@ -148,8 +153,10 @@ struct Account {
 impl Account {
     fn empty(pool: Digest) -> Self {
         Account {
+            below: 0,
             chain: Vec::new(),
             head: pool,
+            epoch: 0,
             balance: Credits::ZERO,
             escrowed: Credits::ZERO,
             staked: Credits::ZERO,
@@ -162,11 +169,18 @@ impl Account {
     }
 
     fn seq(&self) -> u64 {
-        self.chain.len() as u64
+        self.below + self.chain.len() as u64
     }
 
     fn at(&self, seq: u64) -> Option<&Arc<Certificate>> {
-        self.chain.get(usize::try_from(seq.checked_sub(1)?).ok()?)
+        let place = seq.checked_sub(self.below)?.checked_sub(1)?;
+        self.chain.get(usize::try_from(place).ok()?)
+    }
+
+    /// The certificates kept of the blocks after a seq; none if they begin later than that.
+    fn after(&self, seq: u64) -> &[Arc<Certificate>] {
+        let skip = seq.checked_sub(self.below).and_then(|skip| usize::try_from(skip).ok());
+        skip.and_then(|skip| self.chain.get(skip..)).unwrap_or_default()
     }
 }
 
@@ -175,7 +189,8 @@ struct Escrow {
     owner: NodeId,
     budget: Credits,
     state: EscrowState,
-    opened: Arc<Certificate>,
+    prices: PriceList,
+    expires_epoch: u64,
 }
 
 /// The ledger of one pool. Two ledgers that hold the same certificates and the same marks on slashed
@@ -301,8 +316,7 @@ impl Ledger {
     /// An escrow, open or ended.
     pub fn escrow(&self, id: &EscrowId) -> Option<EscrowView<'_>> {
         let escrow = self.escrows.get(id)?;
-        let (prices, expires_epoch) = transition::escrow_terms(escrow.opened.body())?;
-        let Escrow { owner, budget, state, .. } = *escrow;
+        let Escrow { owner, budget, state, ref prices, expires_epoch } = *escrow;
         Some(EscrowView { owner, budget, prices, expires_epoch, state })
     }
 
@@ -399,7 +413,7 @@ impl Ledger {
         let heads: Vec<_> = self
             .accounts
             .iter()
-            .filter(|(_, found)| !found.chain.is_empty())
+            .filter(|(_, found)| found.seq() > 0)
             .map(|(account, found)| (*account, found.seq(), found.head))
             .collect();
         let (what, count, limit) = ("heads", heads.len(), HANDOVER_HEADS_MAX);

@@ -64,6 +64,7 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+mod account;
 mod block;
 mod bounded;
 mod claim;
@@ -77,6 +78,9 @@ mod vote;
 mod vote_log;
 mod witness;
 
+pub use account::{
+    AccountProof, AccountState, AccountSummary, AccountTree, Accounts, HOLDINGS_MAX, OpenEscrow,
+};
 pub use block::{
     Block, BlockKind, CREDITS_MAX, FEE_PPM, PAYMENTS_MAX, PRICES_MAX, Payment, PriceList,
     SignedBlock, WITHDRAWALS_MAX, block_hash, fee, payable,

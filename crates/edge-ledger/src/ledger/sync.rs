@@ -104,7 +104,7 @@ impl Ledger {
 
     /// (account, seq of the last certified block) of every account with a block, ascending.
     pub fn frontier(&self) -> Vec<(NodeId, u64)> {
-        let with_blocks = self.accounts.iter().filter(|(_, found)| !found.chain.is_empty());
+        let with_blocks = self.accounts.iter().filter(|(_, found)| found.seq() > 0);
         with_blocks.map(|(account, found)| (*account, found.seq())).collect()
     }
 
@@ -134,24 +134,24 @@ impl Ledger {
         self.bucket(first_byte).map(|(account, seq, _)| (account, seq)).collect()
     }
 
-    /// At most `limit` certificates of an account's chain after a seq, ascending.
+    /// At most `limit` certificates of an account's chain after a seq, ascending; none where the
+    /// first of them is no longer kept.
     pub fn certificates_after(
         &self,
         account: &NodeId,
         seq: u64,
         limit: usize,
     ) -> impl Iterator<Item = &Arc<Certificate>> + '_ {
-        let chain = self.accounts.get(account).map_or(&[][..], |found| &found.chain[..]);
-        let skip = usize::try_from(seq).unwrap_or(usize::MAX);
-        chain.iter().skip(skip).take(limit)
+        let chain = self.accounts.get(account).map_or(&[][..], |found| found.after(seq));
+        chain.iter().take(limit)
     }
 
-    /// The certified blocks of an account, the first one first.
+    /// The certified blocks of an account that are kept, the first one first.
     pub fn history(&self, account: &NodeId) -> impl Iterator<Item = &Arc<Certificate>> + '_ {
-        self.certificates_after(account, 0, usize::MAX)
+        self.accounts.get(account).map_or(&[][..], |found| &found.chain[..]).iter()
     }
 
-    /// Every certificate, account by account.
+    /// Every certificate that is kept, account by account.
     pub fn certificates(&self) -> impl Iterator<Item = &Arc<Certificate>> + '_ {
         self.accounts.values().flat_map(|found| &found.chain)
     }
@@ -165,16 +165,18 @@ impl Ledger {
         let (mut low, mut high) = ([0; 32], [0xff; 32]);
         (low[0], high[0]) = (first_byte, first_byte);
         let in_bucket = self.accounts.range(NodeId(low)..=NodeId(high));
-        let with_blocks = in_bucket.filter(|(_, found)| !found.chain.is_empty());
+        let with_blocks = in_bucket.filter(|(_, found)| found.seq() > 0);
         with_blocks.map(|(account, found)| (*account, found.seq(), found.head))
     }
 
     pub(super) fn rehash_bucket(&mut self, bucket: usize) {
         let mut hasher = Hasher::new("edge-net-1/frontier-bucket");
+        let mut empty = true;
         for (account, seq, head) in self.bucket(bucket as u8) {
+            empty = false;
             hasher.update(&account.0).update(&seq.to_le_bytes()).update(&head.0);
         }
-        self.buckets[bucket] = hasher.finish();
+        self.buckets[bucket] = if empty { Digest::default() } else { hasher.finish() };
         self.frontier = OnceLock::new();
     }
 }

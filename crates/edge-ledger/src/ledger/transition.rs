@@ -6,7 +6,7 @@ use edge_base::{Credits, Digest, EscrowId, NodeId};
 
 use super::{Account, Escrow, EscrowState, Ledger};
 use crate::{
-    block::{Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, PriceList, WITHDRAWALS_MAX, fee},
+    block::{Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, WITHDRAWALS_MAX, fee},
     bounded,
     error::LedgerError,
     vote::Certificate,
@@ -48,20 +48,6 @@ struct Ended {
     /// What returns to the owner.
     returned: Credits,
     state: EscrowState,
-}
-
-/// Prices and expiry of the block that opened an escrow.
-pub(super) fn escrow_terms(block: &Block) -> Option<(&PriceList, u64)> {
-    match &block.kind {
-        BlockKind::Escrow { prices, expires_epoch, .. } => Some((prices, *expires_epoch)),
-        BlockKind::Open
-        | BlockKind::Send { .. }
-        | BlockKind::Settle { .. }
-        | BlockKind::Refund { .. }
-        | BlockKind::Stake { .. }
-        | BlockKind::Unstake { .. }
-        | BlockKind::Release { .. } => None,
-    }
 }
 
 fn bound(what: &'static str, count: usize, limit: usize) -> Result<(), LedgerError> {
@@ -113,8 +99,7 @@ impl Ledger {
     }
 
     fn head_epoch(&self, account: &NodeId) -> u64 {
-        let last = self.accounts.get(account).and_then(|found| found.chain.last());
-        last.map_or(0, |certificate| certificate.body().epoch)
+        self.accounts.get(account).map_or(0, |found| found.epoch)
     }
 
     fn credited(&self, block: &Block) -> Result<Credits, LedgerError> {
@@ -283,14 +268,16 @@ impl Ledger {
         }
         account.chain.push(certificate.clone());
         account.head = id;
+        account.epoch = block.epoch;
         match &block.kind {
-            BlockKind::Escrow { budget, .. } => {
+            BlockKind::Escrow { budget, prices, expires_epoch } => {
                 account.escrowed = account.escrowed.plus(*budget).expect(fits);
                 self.totals.escrowed = self.totals.escrowed.plus(*budget).expect(fits);
-                let (owner, opened) = (block.account, certificate.clone());
-                let state = EscrowState::Open;
+                let (owner, state) = (block.account, EscrowState::Open);
                 self.open.insert((owner, EscrowId(id)));
-                self.escrows.insert(EscrowId(id), Escrow { owner, budget: *budget, state, opened });
+                let (budget, prices, expires_epoch) = (*budget, prices.clone(), *expires_epoch);
+                let opened = Escrow { owner, budget, state, prices, expires_epoch };
+                self.escrows.insert(EscrowId(id), opened);
             }
             BlockKind::Send { to, amount, .. } => self.add_incoming(*to, id, *amount),
             BlockKind::Settle { payments, .. } => {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // helper functions of a test are not #[test] functions
 
+mod account;
 mod blocks;
 mod bounds;
 mod claims;

@@ -1,0 +1,152 @@
+//! What an account comes to at a moment, and proofs of it for whoever keeps nothing but a root.
+//!
+//! The leaves of the account tree ([`edge_base::merkle`]) are accounts: their ids with the hash of an
+//! [`AccountSummary`]. A light client that trusts a root, because a quorum of witnesses signed the
+//! checkpoint it stands in, checks an [`AccountProof`] of a few hundred bytes instead of a ledger.
+
+use edge_base::{
+    Credits, CreditsError, Digest, EscrowId, NodeId,
+    merkle::{self, MerkleKind},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    block::{PriceList, WITHDRAWALS_MAX},
+    bounded,
+};
+
+/// Open escrows, or payments not taken yet, that one account's state may list when it is decoded.
+pub const HOLDINGS_MAX: usize = 65_536;
+
+/// The accounts of a ledger, by owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accounts;
+
+impl MerkleKind for Accounts {
+    type Key = NodeId;
+    const EMPTY: &'static str = "ledger/accounts/empty/1";
+    const LEAF: &'static str = "ledger/accounts/leaf/1";
+    const BRANCH: &'static str = "ledger/accounts/branch/1";
+
+    fn bits(key: &NodeId) -> &[u8; 32] {
+        key.as_bytes()
+    }
+}
+
+/// The tree over the accounts of a ledger.
+pub type AccountTree = merkle::MerkleTree<Accounts>;
+
+/// An escrow that has not ended, as an account's state lists it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenEscrow {
+    /// Its id.
+    pub id: EscrowId,
+    /// What was set aside.
+    pub budget: Credits,
+    /// What executions cost.
+    pub prices: PriceList,
+    /// The first epoch in which nobody begins work for it any more.
+    pub expires_epoch: u64,
+}
+
+/// Everything that certificates say of an account at some moment: enough to go on from there without
+/// any of them. Marks on slashed accounts are not in it: they are no certificates.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountState {
+    /// Whose.
+    pub account: NodeId,
+    /// The seq of its last certified block; 0 before the first.
+    pub seq: u64,
+    /// The hash of that block; the pool's before the first.
+    pub head: Digest,
+    /// The epoch of that block; 0 before the first.
+    pub epoch: u64,
+    /// What its next block can spend without taking credits.
+    pub balance: Credits,
+    /// At stake and not leaving.
+    pub staked: Credits,
+    /// Withdrawals that have not ended, ascending by the hash of their Unstake.
+    #[serde(deserialize_with = "bounded::vec::<_, _, WITHDRAWALS_MAX>")]
+    pub leaving: Vec<(Digest, Credits)>,
+    /// Ascending by id.
+    #[serde(deserialize_with = "bounded::vec::<_, _, HOLDINGS_MAX>")]
+    pub escrows: Vec<OpenEscrow>,
+    /// Certified payments to it that none of its blocks has taken yet, ascending by certificate.
+    #[serde(deserialize_with = "bounded::vec::<_, _, HOLDINGS_MAX>")]
+    pub incoming: Vec<(Digest, Credits)>,
+}
+
+/// An account's state without its lists: what a leaf of the account tree commits to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountSummary {
+    /// The seq of its last certified block.
+    pub seq: u64,
+    /// The hash of that block.
+    pub head: Digest,
+    /// The epoch of that block.
+    pub epoch: u64,
+    /// What its next block can spend without taking credits.
+    pub balance: Credits,
+    /// Certified payments to it that none of its blocks has taken yet.
+    pub incoming: Credits,
+    /// Set aside in its open escrows.
+    pub escrowed: Credits,
+    /// At stake and not leaving.
+    pub staked: Credits,
+    /// In withdrawals that have not ended.
+    pub leaving: Credits,
+    /// Hash of the lists of withdrawals, escrows and payments.
+    pub holdings: Digest,
+}
+
+impl AccountState {
+    /// The state without its lists. Sums that overflow are the fault of whoever made the state.
+    pub fn summary(&self) -> Result<AccountSummary, CreditsError> {
+        let lists = (&self.leaving, &self.escrows, &self.incoming);
+        Ok(AccountSummary {
+            seq: self.seq,
+            head: self.head,
+            epoch: self.epoch,
+            balance: self.balance,
+            incoming: Credits::sum(self.incoming.iter().map(|(_, amount)| *amount))?,
+            escrowed: Credits::sum(self.escrows.iter().map(|escrow| escrow.budget))?,
+            staked: self.staked,
+            leaving: Credits::sum(self.leaving.iter().map(|(_, amount)| *amount))?,
+            holdings: Digest::of_value("ledger/holdings/1", &lists),
+        })
+    }
+
+    /// Whether the lists ascend without repetition and hold prices as they have to be.
+    pub(crate) fn is_canonical(&self) -> bool {
+        bounded::strictly_ascending(self.leaving.iter().map(|(unstake, _)| unstake))
+            && bounded::strictly_ascending(self.escrows.iter().map(|escrow| escrow.id))
+            && bounded::strictly_ascending(self.incoming.iter().map(|(payment, _)| payment))
+            && self.escrows.iter().all(|escrow| escrow.prices.is_canonical())
+    }
+}
+
+impl AccountSummary {
+    /// The hash that stands in the account's leaf.
+    pub fn hash(&self) -> Digest {
+        Digest::of_value("ledger/account/1", self)
+    }
+}
+
+/// A proof against a root of the account tree: what an account came to, or that there was none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountProof {
+    /// What it came to; `None` for an account that was not there.
+    pub summary: Option<AccountSummary>,
+    /// The way from the root.
+    pub path: merkle::MerkleProof<Accounts>,
+}
+
+impl AccountProof {
+    /// Whether it holds for this account against this root. Bytes from anywhere: a false or
+    /// malformed proof is `false`, never a panic.
+    #[must_use]
+    pub fn verify(&self, root: &Digest, account: &NodeId) -> bool {
+        let hash = self.summary.map(|summary| summary.hash());
+        self.path.verify(root, account, hash.as_ref())
+    }
+}

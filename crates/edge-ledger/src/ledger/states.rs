@@ -1,0 +1,126 @@
+//! States of accounts: taken from a ledger, and a ledger made of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use edge_base::{Credits, Digest, NodeId};
+
+use super::{Account, Escrow, EscrowState, Ledger};
+use crate::{
+    account::{AccountState, AccountTree, OpenEscrow},
+    error::LedgerError,
+    genesis::Genesis,
+};
+
+impl Ledger {
+    /// What certificates say of an account now.
+    pub fn state(&self, account: &NodeId) -> Option<AccountState> {
+        let found = self.accounts.get(account)?;
+        let escrows = self.open_escrows(account).filter_map(|id| {
+            let escrow = self.escrows.get(&id)?;
+            let (budget, expires_epoch) = (escrow.budget, escrow.expires_epoch);
+            Some(OpenEscrow { id, budget, prices: escrow.prices.clone(), expires_epoch })
+        });
+        Some(AccountState {
+            account: *account,
+            seq: found.seq(),
+            head: found.head,
+            epoch: found.epoch,
+            balance: found.balance,
+            staked: found.staked,
+            leaving: found.leaving.iter().map(|(unstake, amount)| (*unstake, *amount)).collect(),
+            escrows: escrows.collect(),
+            incoming: found.incoming.iter().map(|(id, amount)| (*id, *amount)).collect(),
+        })
+    }
+
+    /// The states of every account, ascending.
+    pub fn states(&self) -> impl Iterator<Item = AccountState> + '_ {
+        self.accounts.keys().filter_map(|account| self.state(account))
+    }
+
+    /// The tree over the accounts as they are now.
+    pub fn account_tree(&self) -> AccountTree {
+        tree_of(&self.states().collect::<Vec<_>>())
+            .expect("invariant: every sum of certified amounts is at most the grant")
+    }
+
+    /// A ledger of the first witness set that begins with these states, ascending by account, and
+    /// without their certificates.
+    pub fn from_states(
+        genesis: Genesis,
+        states: impl IntoIterator<Item = AccountState>,
+        burned: Credits,
+    ) -> Result<Ledger, LedgerError> {
+        let mut ledger = Ledger::new(genesis)?;
+        ledger.begin_from(states, burned)?;
+        Ok(ledger)
+    }
+
+    /// Puts these states in the place of all accounts, with no certificates. Whoever made them signed
+    /// for them; what is checked is that the lists are well formed and every credit is accounted for.
+    pub(crate) fn begin_from(
+        &mut self,
+        states: impl IntoIterator<Item = AccountState>,
+        burned: Credits,
+    ) -> Result<(), LedgerError> {
+        self.accounts = BTreeMap::new();
+        self.certificates = BTreeMap::new();
+        self.escrows = BTreeMap::new();
+        self.open.clear();
+        let mut totals = self.totals;
+        totals.burned = burned;
+        let (zero, mut last) = (Credits::ZERO, None);
+        (totals.balances, totals.escrowed) = (zero, zero);
+        (totals.uncredited, totals.staked) = (zero, zero);
+        for state in states {
+            if last.is_some_and(|last| last >= state.account) {
+                return Err(LedgerError::Order("states"));
+            }
+            if !state.is_canonical() {
+                return Err(LedgerError::Order("holdings"));
+            }
+            last = Some(state.account);
+            let summary = state.summary()?;
+            totals.balances = totals.balances.plus(state.balance)?;
+            totals.escrowed = totals.escrowed.plus(summary.escrowed)?;
+            totals.uncredited = totals.uncredited.plus(summary.incoming)?;
+            totals.staked = totals.staked.plus(state.staked)?.plus(summary.leaving)?;
+            let owner = state.account;
+            for OpenEscrow { id, budget, prices, expires_epoch } in state.escrows {
+                let escrow =
+                    Escrow { owner, budget, state: EscrowState::Open, prices, expires_epoch };
+                self.open.insert((owner, id));
+                self.escrows.insert(id, escrow);
+            }
+            let account = Account {
+                below: state.seq,
+                chain: Vec::new(),
+                head: state.head,
+                epoch: state.epoch,
+                balance: state.balance,
+                escrowed: summary.escrowed,
+                staked: state.staked,
+                leaving: state.leaving.into_iter().collect(),
+                leaving_sum: summary.leaving,
+                incoming: state.incoming.into_iter().collect(),
+                incoming_sum: summary.incoming,
+                frozen: None,
+            };
+            self.accounts.insert(owner, account);
+        }
+        self.totals = totals;
+        *self.buckets = [Digest::default(); 256];
+        let used: BTreeSet<u8> = self.accounts.keys().map(|account| account.0[0]).collect();
+        used.into_iter().for_each(|bucket| self.rehash_bucket(usize::from(bucket)));
+        if totals.conserved() { Ok(()) } else { Err(LedgerError::NotConserved) }
+    }
+}
+
+/// The tree over states, in any order.
+pub(crate) fn tree_of(states: &[AccountState]) -> Result<AccountTree, LedgerError> {
+    let mut tree = AccountTree::new();
+    for state in states {
+        tree.insert(state.account, state.summary()?.hash());
+    }
+    Ok(tree)
+}
