@@ -65,6 +65,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 mod account;
+mod agreement;
 mod block;
 mod bounded;
 mod claim;
@@ -80,6 +81,10 @@ mod witness;
 
 pub use account::{
     AccountProof, AccountState, AccountSummary, AccountTree, Accounts, HOLDINGS_MAX, OpenEscrow,
+};
+pub use agreement::{
+    Act, Agreement, Ballot, Decision, Phase, Polka, Proposal, Proposed, ROUNDS_AHEAD_MAX,
+    ROUNDS_KEPT_MAX, Statement, Step, culprits,
 };
 pub use block::{
     Block, BlockKind, CREDITS_MAX, FEE_PPM, PAYMENTS_MAX, PRICES_MAX, Payment, PriceList,

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // helper functions of a test are not #[test] functions
 
 mod account;
+mod agreement;
 mod blocks;
 mod bounds;
 mod claims;
