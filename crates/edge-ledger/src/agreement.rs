@@ -9,8 +9,10 @@
 //! proposer decides.
 //!
 //! What differs from the paper: values are digests, and whether one is valid may be answered later
-//! ([`Agreement::judged`]); a proposal of an older valid value carries its polka, so that nobody has to
-//! gossip old rounds; a prevote says the round of the latest polka that its signer knows for the value,
+//! ([`Agreement::judged`]). The paper relies on gossip that brings everything one honest witness hears to
+//! all others; here each repeats what it said itself in its last two rounds ([`Agreement::again`]), a
+//! proposal of an older valid value carries its polka, and who skips to a round says in the round before
+//! it that it is against all, so that those who are still there can go on. A prevote says the round of the latest polka that its signer knows for the value,
 //! so that two signed ballots of a witness that broke its lock convict it ([`culprits`]).
 //!
 //! Nothing here does I/O. Every input is followed by draining [`Agreement::poll`]. Outputs are ordered:
@@ -367,18 +369,17 @@ impl Agreement {
         self.evaluate();
     }
 
-    /// Says everything of the present round again: messages may be lost.
+    /// Says everything of the present round and the one before again: messages may be lost.
     pub fn again(&mut self) {
         if self.decided {
             return;
         }
+        let last = self.round.saturating_sub(1);
+        for ballot in self.said.range((last, Phase::Prevote)..).map(|(_, ballot)| ballot.clone()) {
+            self.acts.push_back(Act::Send(Statement::Ballot(ballot)));
+        }
         if let Some(proposal) = self.proposed.get(&self.round) {
             self.acts.push_back(Act::Send(Statement::Proposal(proposal.clone())));
-        }
-        for phase in [Phase::Prevote, Phase::Precommit] {
-            if let Some(ballot) = self.said.get(&(self.round, phase)) {
-                self.acts.push_back(Act::Send(Statement::Ballot(ballot.clone())));
-            }
         }
     }
 
@@ -499,6 +500,14 @@ impl Agreement {
         latest.sort_unstable_by(|a, b| b.cmp(a));
         match latest.get(self.set.faulty_max()) {
             Some(round) if *round > self.round => {
+                self.round = *round - 1;
+                self.step = self.step_said(self.round);
+                if self.step == Step::Propose {
+                    self.prevote(None, None);
+                }
+                if self.step == Step::Prevote {
+                    self.precommit(None);
+                }
                 self.start_round(*round);
                 true
             }
@@ -644,8 +653,9 @@ impl Agreement {
     }
 
     fn persist(&mut self) {
-        // Nobody is asked for what was said in rounds before this one, but it must not be
-        // contradicted, and it cannot be: rounds only grow.
+        // What was said in older rounds is never asked for, and cannot be contradicted: rounds only
+        // grow.
+        let last = self.round.saturating_sub(1);
         let saved = Saved {
             version: self.set.version,
             epoch: self.epoch,
@@ -653,12 +663,12 @@ impl Agreement {
             locked: self.locked,
             valid: self.valid.clone(),
             proposed: self.proposed.get(&self.round).cloned().into_iter().collect(),
-            said: self.said.range((self.round, Phase::Prevote)..).map(|(_, b)| b.clone()).collect(),
+            said: self.said.range((last, Phase::Prevote)..).map(|(_, b)| b.clone()).collect(),
         };
         let (key, value) = (RECORD_KEY.to_vec(), codec::encode(&saved));
         self.acts.push_back(Act::Persist(Record { key, value }));
         let round = self.round;
-        self.said.retain(|(of, _), _| *of >= round);
+        self.said.retain(|(of, _), _| *of >= last);
         self.proposed.retain(|of, _| *of >= round);
     }
 }

@@ -329,6 +329,16 @@ proptest! {
     }
 }
 
+/// Two witnesses waited in a round for the precommit of a third, which had gone on to the next one and
+/// repeated only what it said there: for ever. It repeats the round before, too.
+#[test]
+fn a_witness_that_went_on_leaves_nobody_behind() {
+    let mut arena = Arena::new(4, 1, 3_950_734_127_101_611_831, Verifier::memoised(1 << 16));
+    arena.chaos(161);
+    assert!(arena.good_times(60).is_some());
+    arena.check_safety();
+}
+
 #[test]
 fn without_faults_the_first_round_decides() {
     for n in [1, 4, 7, 31] {
