@@ -60,6 +60,13 @@ pub enum LedgerError {
         /// The hash of the Unstake block.
         unstake: Digest,
     },
+    /// A checkpoint that does not follow the last one here. Retryable: by those between, or by the
+    /// states of all accounts.
+    #[error("the checkpoint of epoch {epoch} does not follow the last one here")]
+    MissingCheckpoint {
+        /// Its epoch.
+        epoch: u64,
+    },
     /// The signature does not hold.
     #[error(transparent)]
     Signature(#[from] SignatureError),
@@ -227,6 +234,26 @@ pub enum LedgerError {
     /// A handover whose heads contradict certificates that are here: the founder broke its word.
     #[error("the handover contradicts the certified chain of {0}")]
     HandoverConflict(NodeId),
+    /// A change of the witness set that may not happen so: its proposer's fault.
+    #[error("not a change of the present witness set: {0}")]
+    NotAChange(&'static str),
+    /// A checkpoint that is not what this ledger comes to.
+    #[error("not a checkpoint of this ledger: {0}")]
+    NotACheckpoint(&'static str),
+    /// Two checkpoints of one epoch, each decided by a quorum: more than f witnesses are faulty.
+    #[error("a second checkpoint of epoch {epoch} was decided")]
+    ConflictingCheckpoint {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// The set before voted for another block at this place, and may have certified it.
+    #[error("another block {seq} of {account} was voted for by the witness set before")]
+    Carried {
+        /// Whose chain.
+        account: NodeId,
+        /// The seq.
+        seq: u64,
+    },
     /// States of accounts in which credits are missing or too many: the fault of whoever made them.
     #[error("the states of the accounts do not add up to what was granted")]
     NotConserved,
@@ -246,6 +273,7 @@ impl LedgerError {
             LedgerError::MissingPredecessor { .. }
                 | LedgerError::MissingCredit { .. }
                 | LedgerError::MissingHandover { .. }
+                | LedgerError::MissingCheckpoint { .. }
                 | LedgerError::EpochAhead { .. }
                 | LedgerError::ClaimStands { .. }
                 | LedgerError::ClaimsMayCome { .. }

@@ -1,5 +1,6 @@
 //! The state: certificates merged by union, balances a pure fold over them.
 
+mod checkpoint;
 mod states;
 mod sync;
 mod transition;
@@ -13,6 +14,7 @@ use edge_base::{Credits, Digest, EscrowId, NodeId, Signed, Verifier};
 
 use crate::{
     block::{Block, BlockKind, PriceList, SignedBlock, block_hash},
+    checkpoint::Carried,
     claim::ClaimBook,
     equivocation::EquivocationProof,
     error::LedgerError,
@@ -21,6 +23,7 @@ use crate::{
     witness::{HANDOVER_HEADS_MAX, Handover, WitnessSet},
 };
 
+pub use checkpoint::Base;
 pub use sync::{Merged, Refused};
 use transition::Effect;
 
@@ -202,6 +205,14 @@ pub struct Ledger {
     set: Arc<WitnessSet>,
     epoch: u64,
     handover: Option<Arc<Signed<Handover>>>,
+    /// The last checkpoint.
+    base: Option<Arc<Base>>,
+    /// Every set that is known, by version.
+    sets: BTreeMap<u64, Arc<WitnessSet>>,
+    /// Last seq and head that the sets before the present one certified, where there is one.
+    floor: BTreeMap<NodeId, (u64, Digest)>,
+    /// Places after the floor at which they may have certified a block.
+    carried: BTreeMap<NodeId, Carried>,
     accounts: BTreeMap<NodeId, Account>,
     certificates: BTreeMap<Digest, Arc<Certificate>>,
     escrows: BTreeMap<EscrowId, Escrow>,
@@ -231,11 +242,16 @@ impl Ledger {
             staked: Credits::ZERO,
             slashed: Credits::ZERO,
         };
+        let set = Arc::new(genesis.witness_set());
         Ok(Ledger {
             pool,
-            set: Arc::new(genesis.witness_set()),
+            sets: BTreeMap::from([(set.version, set.clone())]),
+            set,
             epoch: 0,
             handover: None,
+            base: None,
+            floor: BTreeMap::new(),
+            carried: BTreeMap::new(),
             accounts: BTreeMap::from([(genesis.founder, founder)]),
             genesis: Arc::new(genesis),
             certificates: BTreeMap::new(),
@@ -355,7 +371,7 @@ impl Ledger {
         verifier: &mut Verifier,
     ) -> Result<Applied, LedgerError> {
         let id = certificate.id();
-        if self.certificates.contains_key(&id) {
+        if self.is_known(&certificate, &id) {
             return Ok(Applied::Known);
         }
         self.verify(&certificate, &id, verifier)?;
@@ -377,7 +393,8 @@ impl Ledger {
         let body = &block.body;
         self.check_marks(&body.account, &body.kind)?;
         self.transition(body)?;
-        let recorded = self.recorded_head(&body.account).0;
+        self.check_carried_place(block)?;
+        let recorded = self.floor_of(&body.account).0;
         if body.seq <= recorded {
             // The old set certified this place; the certificate just is not here yet.
             return Err(LedgerError::MissingPredecessor { account: body.account, seq: body.seq });
@@ -399,6 +416,9 @@ impl Ledger {
         }
         self.check_handover(&handover, verifier)?;
         self.set = Arc::new(handover.body.to.clone());
+        self.sets.insert(self.set.version, self.set.clone());
+        let heads = handover.body.heads.iter();
+        self.floor = heads.map(|(account, seq, head)| (*account, (*seq, *head))).collect();
         self.epoch = handover.body.epoch;
         self.handover = Some(handover);
         self.frontier = OnceLock::new();
@@ -478,9 +498,9 @@ impl Ledger {
         self.accounts.get(account)?.frozen.as_ref()
     }
 
-    /// Seq and hash of the account's head in the handover; (0, _) without one.
-    fn recorded_head(&self, account: &NodeId) -> (u64, Digest) {
-        self.handover.as_ref().map_or((0, Digest::default()), |h| h.body.head(account))
+    /// Seq and hash of the account's head when the present set began; (0, _) without one.
+    fn floor_of(&self, account: &NodeId) -> (u64, Digest) {
+        self.floor.get(account).copied().unwrap_or_default()
     }
 
     fn check_owner(&self, block: &SignedBlock, verifier: &mut Verifier) -> Result<(), LedgerError> {
@@ -503,25 +523,13 @@ impl Ledger {
         if version > self.set.version {
             return Err(LedgerError::MissingHandover { version });
         }
-        let Block { account, seq, .. } = *certificate.body();
-        if seq == 0 {
+        if certificate.body().seq == 0 {
             return Err(LedgerError::SeqZero);
         }
-        let (recorded, head) = self.recorded_head(&account);
-        let in_place = if version == self.set.version {
-            seq > recorded
-        } else {
-            seq < recorded || (seq == recorded && *id == head)
-        };
-        if !in_place {
-            return Err(LedgerError::WrongVersion { account, seq, version });
-        }
+        self.place(certificate, id)?;
         self.check_owner(&certificate.block, verifier)?;
-        if version == self.set.version {
-            certificate.check_votes(&self.set, &self.pool, verifier)?;
-        } else {
-            certificate.check_votes(&self.genesis.witness_set(), &self.pool, verifier)?;
-        }
+        let set = self.sets.get(&version).ok_or(LedgerError::MissingHandover { version })?;
+        certificate.check_votes(set, &self.pool, verifier)?;
         Ok(())
     }
 
@@ -608,6 +616,13 @@ impl Ledger {
     /// The certificate of a block, if it is here.
     pub fn certificate(&self, id: &Digest) -> Option<&Arc<Certificate>> {
         self.certificates.get(id)
+    }
+
+    /// Whether a certificate changes nothing: it is here, or was dropped with all at its place.
+    fn is_known(&self, certificate: &Certificate, id: &Digest) -> bool {
+        let Block { account, seq, .. } = *certificate.body();
+        let dropped = || self.accounts.get(&account).is_some_and(|found| seq <= found.below);
+        self.certificates.contains_key(id) || (seq > 0 && dropped())
     }
 
     /// Whether this block is certified here.

@@ -68,6 +68,7 @@ mod account;
 mod agreement;
 mod block;
 mod bounded;
+mod checkpoint;
 mod claim;
 mod equivocation;
 mod error;
@@ -90,6 +91,9 @@ pub use block::{
     Block, BlockKind, CREDITS_MAX, FEE_PPM, PAYMENTS_MAX, PRICES_MAX, Payment, PriceList,
     SignedBlock, WITHDRAWALS_MAX, block_hash, fee, payable,
 };
+pub use checkpoint::{
+    CARRIED_MAX, CUT_MAX, Carried, Change, ChangeOrder, Checkpoint, Closing, Decided, Plan, Sealed,
+};
 pub use claim::{
     CLAIMS_PER_ESCROW_MAX, ClaimBook, OVERDRAFT_VOUCHERS_MAX, OverdraftProof, Owed,
     STANDING_CLAIMS_MAX, check_claim,
@@ -100,7 +104,7 @@ pub use genesis::{
     GENESIS_SET_VERSION, GENESIS_VERSION, Genesis, GenesisError, Network, POOL_NAME_BYTES_MAX,
 };
 pub use ledger::{
-    AccountView, Applied, CONFLICTS_MAX, Conflict, EscrowState, EscrowView, Ledger, Merged,
+    AccountView, Applied, Base, CONFLICTS_MAX, Conflict, EscrowState, EscrowView, Ledger, Merged,
     Refused, Totals,
 };
 pub use mint::CpuHours;

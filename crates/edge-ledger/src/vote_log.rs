@@ -259,9 +259,10 @@ impl VoteLog {
         Ok((Signed::seal(handover, key, &ledger.pool()), record))
     }
 
+    /// Votes under the last version that ended are kept: a closing names them.
     fn forget_ended(&mut self) {
         let ended = self.ended;
-        self.votes.retain(|(set_version, _), _| ended.is_none_or(|through| *set_version > through));
+        self.votes.retain(|(set_version, _), _| ended.is_none_or(|ended| *set_version >= ended));
     }
 
     fn remember(&mut self, cast: Cast) -> Result<(), RestoreError> {

@@ -124,3 +124,8 @@ pub(crate) fn tree_of(states: &[AccountState]) -> Result<AccountTree, LedgerErro
     }
     Ok(tree)
 }
+
+/// The content digest of the encoded list of states.
+pub(crate) fn digest_of(states: &[AccountState]) -> Digest {
+    Digest::of(&edge_base::codec::encode(states))
+}

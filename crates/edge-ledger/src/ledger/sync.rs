@@ -63,7 +63,7 @@ impl Ledger {
         let mut waiting: BTreeMap<Need, BTreeMap<Digest, Arc<Certificate>>> = BTreeMap::new();
         for certificate in certificates {
             let id = certificate.id();
-            if self.certificates.contains_key(&id) {
+            if self.is_known(&certificate, &id) {
                 merged.known += 1;
                 continue;
             }
@@ -113,9 +113,7 @@ impl Ledger {
         *self.frontier.get_or_init(|| {
             let mut hasher = Hasher::new("edge-net-1/frontier");
             hasher.update(&self.pool.0).update(&self.epoch.to_le_bytes());
-            if let Some(handover) = &self.handover {
-                hasher.update(&handover.digest().0);
-            }
+            hasher.update(&self.last_checkpoint().0);
             for bucket in self.buckets.iter() {
                 hasher.update(&bucket.0);
             }

@@ -7,6 +7,7 @@ mod account;
 mod agreement;
 mod blocks;
 mod bounds;
+mod checkpoint;
 mod claims;
 mod conservation;
 mod exploits;
