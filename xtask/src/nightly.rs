@@ -27,6 +27,7 @@ Stages:
   sim     200 seeds of mixed-faults
   attacks 50 seeds of each attack, and 5 with the defence switched off, which must succeed
   peers   1,000 peers, 31 witnesses, 2,000 tasks, within 5 minutes (release)
+  model   every state of the models of protocols, 10 minutes at most for each (release)
   fuzz    10^6 executions of every fuzz target
   netns   two nodes in two network namespaces
   bench   every benchmark group
@@ -34,7 +35,7 @@ Stages:
 ";
 
 const STAGES: &[&str] =
-    &["build", "test", "sim", "attacks", "peers", "fuzz", "netns", "bench", "against"];
+    &["build", "test", "sim", "attacks", "peers", "model", "fuzz", "netns", "bench", "against"];
 const TEST_SCALE: &str = "20";
 const KILLS: &str = "1000";
 const SIM_SEEDS: u64 = 200;
@@ -45,6 +46,10 @@ const CONTROL_SEEDS: u64 = 5;
 const FUZZ_RUNS: u64 = 1_000_000;
 const PEERS_SCENARIO: &str = "thousand-peers";
 const PEERS_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+/// A model checker is an example `model_NAME` of some crate: it prints a JSON line and fails if a
+/// property is broken.
+const MODEL_PREFIX: &str = "model_";
+const MODEL_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 
 type Sections = Rc<RefCell<Vec<(&'static str, String)>>>;
 
@@ -109,6 +114,7 @@ fn stages_in_order(sections: &Sections) -> Vec<Stage> {
         reported("sim", sections, move || plain(ci::mixed_faults(SIM_SEEDS))),
         reported("attacks", sections, attacks),
         reported("peers", sections, peers),
+        reported("model", sections, models),
         reported("fuzz", sections, || fuzz::all(FUZZ_RUNS, 1)),
         reported("netns", sections, move || plain(netns::stage())),
         reported("bench", sections, bench::all),
@@ -180,6 +186,24 @@ fn peers() -> Result<(Outcome, Vec<String>)> {
         bail!("took {} min, more than 5", stages::minutes(elapsed));
     }
     Ok((Outcome::passed(), vec![text.trim().to_owned()]))
+}
+
+fn models() -> Result<(Outcome, Vec<String>)> {
+    let mut lines = Vec::new();
+    for example in crate::workspace::members()?.examples(MODEL_PREFIX) {
+        let mut cargo = environment::cargo();
+        cargo.args(["build", "--release", "-p", &example.package, "--example", &example.name]);
+        process::run(&mut cargo)?;
+        let started = Instant::now();
+        let mut cargo = environment::cargo();
+        cargo.args(["run", "--release", "--quiet", "-p", &example.package]);
+        let text = process::capture(cargo.args(["--example", &example.name]))?;
+        if started.elapsed() > MODEL_TIME_MAX {
+            bail!("{} took {} min", example.name, stages::minutes(started.elapsed()));
+        }
+        lines.push(text.trim().to_owned());
+    }
+    Ok((Outcome::passed(), lines))
 }
 
 fn report(sections: &[(&str, String)], error: Option<&anyhow::Error>) -> String {
