@@ -30,6 +30,7 @@
 mod cheat;
 mod checks;
 mod clock;
+mod copying;
 mod disk;
 mod mutant;
 mod network;
@@ -37,6 +38,7 @@ mod node;
 mod outcome;
 mod pool;
 mod queue;
+mod replay;
 mod rivals;
 mod scenario;
 mod trace;
@@ -44,10 +46,12 @@ mod workload;
 mod world;
 
 pub use checks::Violation;
+pub use copying::Copying;
 pub use mutant::{Mutant, UnknownMutant};
 pub use network::Weather;
 pub use outcome::{
-    Attacked, Campaign, DoubleSpent, DoubleSpentCampaign, Escrows, Outcome, WronglyAccepted,
+    Attacked, Campaign, Counted, CountedCampaign, DoubleSpent, DoubleSpentCampaign, Escrows,
+    Outcome, WronglyAccepted,
 };
 pub use rivals::Rival;
 pub use scenario::{Attack, DoubleSpend, Faults, Scenario, Setup, Workload, WrongResults};

@@ -8,8 +8,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use edge_sim::{
-    Attack, Attacked, Campaign, DoubleSpentCampaign, Mutant, Options, Outcome, Scenario,
-    replay_command, simulate,
+    Attack, Attacked, Campaign, CountedCampaign, DoubleSpentCampaign, Mutant, Options, Outcome,
+    Scenario, replay_command, simulate,
 };
 
 /// A thousand peers in one process: scenario x seed, with checkers.
@@ -111,7 +111,7 @@ fn summary(scenario: &Scenario, attacks: &[Attacked]) -> bool {
         Some(Attack::WrongResults(line)) => {
             let runs = attacks.iter().filter_map(|attack| match attack {
                 Attacked::WrongResults(run) => Some(run.clone()),
-                Attacked::DoubleSpend(_) => None,
+                Attacked::DoubleSpend(_) | Attacked::Counted(_) => None,
             });
             let runs: Vec<_> = runs.collect();
             let Some(campaign) = Campaign::of(scenario.name, &line, &runs) else { return true };
@@ -121,16 +121,26 @@ fn summary(scenario: &Scenario, attacks: &[Attacked]) -> bool {
         Some(Attack::DoubleSpend(_)) => {
             let runs = attacks.iter().filter_map(|attack| match attack {
                 Attacked::DoubleSpend(run) => Some(run.clone()),
-                Attacked::WrongResults(_) => None,
+                Attacked::WrongResults(_) | Attacked::Counted(_) => None,
             });
             let runs: Vec<_> = runs.collect();
-            DoubleSpentCampaign::of(scenario.name, &runs)
+            let campaign = DoubleSpentCampaign::of(scenario.name, &runs);
+            campaign.map(|campaign| serde_json::to_string(&campaign).unwrap_or_default())
+        }
+        Some(_) => {
+            let runs = attacks.iter().filter_map(|attack| match attack {
+                Attacked::Counted(run) => Some(run.clone()),
+                Attacked::WrongResults(_) | Attacked::DoubleSpend(_) => None,
+            });
+            let runs: Vec<_> = runs.collect();
+            let campaign = CountedCampaign::of(scenario.name, &runs);
+            campaign.map(|campaign| serde_json::to_string(&campaign).unwrap_or_default())
         }
         None => None,
     };
     // Each run is held at its line by itself.
     if let Some(campaign) = text {
-        say(&serde_json::to_string(&campaign).unwrap_or_default());
+        say(&campaign);
     }
     true
 }

@@ -10,7 +10,7 @@ use edge_base::{Digest, Micros, NodeId, Rng, SecretKey, TaskKind, VerifierStats,
 use edge_swarm::{Answer, CallId, Counters, Peer, Refusal, Settings, Urgency, WorkId};
 use edge_tasks::{Executor, Liar, Lie, MemorySnapshots, payload_of};
 
-use crate::{clock::Clock, disk::Disk, queue::Instant};
+use crate::{clock::Clock, copying::pure_payload, disk::Disk, queue::Instant};
 
 /// Executions that run at the same time on one node.
 const WORKERS: usize = 2;
@@ -87,6 +87,8 @@ pub(crate) struct Node {
     appends: u64,
     queues: [VecDeque<Waiting>; 3],
     running: BTreeMap<WorkId, Outcome>,
+    /// Payloads of pure work that runs.
+    payloads: BTreeMap<WorkId, Digest>,
     taken: u64,
     speed: u64,
     past: Counters,
@@ -118,6 +120,7 @@ impl Node {
             appends: 0,
             queues: Default::default(),
             running: BTreeMap::new(),
+            payloads: BTreeMap::new(),
             taken: 0,
             speed: 1 + rng.below(4),
             past: Counters::default(),
@@ -143,6 +146,7 @@ impl Node {
         self.executor = Executor::new().with_snapshots(self.snapshots.clone());
         self.queues = Default::default();
         self.running.clear();
+        self.payloads.clear();
     }
 
     /// Counters of all lives.
@@ -224,12 +228,16 @@ impl Node {
         let (outcome, lie) = self.execute(&what, queue < 2, told);
         let takes = Micros(cost(&what) * self.speed * (50 + rng.below(100)) / 100);
         self.running.insert(work, outcome);
+        if let Some(payload) = pure_payload(&what) {
+            self.payloads.insert(work, payload);
+        }
         Some(Started { work, takes, lie })
     }
 
-    /// The outcome of an execution whose time has passed.
-    pub(crate) fn end_work(&mut self, work: WorkId) -> Option<Outcome> {
-        self.running.remove(&work)
+    /// The outcome of an execution whose time has passed, and the payload of pure work.
+    pub(crate) fn end_work(&mut self, work: WorkId) -> Option<(Outcome, Option<Digest>)> {
+        let payload = self.payloads.remove(&work);
+        self.running.remove(&work).map(|outcome| (outcome, payload))
     }
 
     fn execute(

@@ -87,6 +87,64 @@ pub enum Attacked {
     WrongResults(WronglyAccepted),
     /// One by two blocks at one place.
     DoubleSpend(DoubleSpent),
+    /// Another one: what was counted.
+    Counted(Counted),
+}
+
+/// What was counted of an attack, by name.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Counted {
+    /// The figures.
+    pub figures: BTreeMap<&'static str, f64>,
+}
+
+impl Counted {
+    pub(crate) fn of<const N: usize>(figures: [(&'static str, f64); N]) -> Counted {
+        Counted { figures: figures.into() }
+    }
+
+    /// A figure; 0 if there is none of that name.
+    pub fn get(&self, name: &str) -> f64 {
+        self.figures.get(name).copied().unwrap_or(0.0)
+    }
+}
+
+/// What was counted of an attack over many seeds.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct CountedCampaign {
+    /// `edge-sim.counted/1`.
+    pub schema: &'static str,
+    /// The scenario.
+    pub scenario: String,
+    /// How many.
+    pub seeds: usize,
+    /// The sum of each figure.
+    pub sum: BTreeMap<&'static str, f64>,
+    /// The largest of each figure.
+    pub largest: BTreeMap<&'static str, f64>,
+}
+
+impl CountedCampaign {
+    /// What runs with different seeds came to; `None` of fewer than two.
+    pub fn of(scenario: &str, runs: &[Counted]) -> Option<CountedCampaign> {
+        if runs.len() < 2 {
+            return None;
+        }
+        let (mut sum, mut largest) = (BTreeMap::new(), BTreeMap::new());
+        for (name, figure) in runs.iter().flat_map(|run| &run.figures) {
+            *sum.entry(*name).or_insert(0.0) += figure;
+            let most = largest.entry(*name).or_insert(*figure);
+            *most = f64::max(*most, *figure);
+        }
+        Some(CountedCampaign {
+            schema: "edge-sim.counted/1",
+            scenario: scenario.into(),
+            seeds: runs.len(),
+            sum,
+            largest,
+        })
+    }
 }
 
 /// What an attack by two blocks at one place came to.

@@ -4,7 +4,7 @@ use edge_base::Micros;
 use edge_swarm::accept::Assumption;
 use edge_tasks::Lie;
 
-use crate::network::Weather;
+use crate::{copying::Copying, network::Weather};
 
 /// How the pool comes into being.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +100,10 @@ pub enum Attack {
     WrongResults(WrongResults),
     /// Owners spend twice, and faulty witnesses help them.
     DoubleSpend(DoubleSpend),
+    /// So many recorded frames are shown again: none may change anything.
+    Replay(usize),
+    /// So many percent of the workers compute nothing and give others' answers: none may be paid.
+    Copy(u64, Copying),
 }
 
 impl Attack {
@@ -107,7 +111,7 @@ impl Attack {
     pub fn wrong_results(self) -> Option<WrongResults> {
         match self {
             Attack::WrongResults(line) => Some(line),
-            Attack::DoubleSpend(_) => None,
+            Attack::DoubleSpend(_) | Attack::Replay(_) | Attack::Copy(..) => None,
         }
     }
 
@@ -115,7 +119,7 @@ impl Attack {
     pub fn double_spend(self) -> Option<DoubleSpend> {
         match self {
             Attack::DoubleSpend(attack) => Some(attack),
-            Attack::WrongResults(_) => None,
+            Attack::WrongResults(_) | Attack::Replay(_) | Attack::Copy(..) => None,
         }
     }
 }
@@ -259,6 +263,49 @@ const DOUBLE_SPEND: Scenario = Scenario {
     attack: Some(Attack::DoubleSpend(SPEND)),
 };
 
+const REPLAY: Scenario = Scenario {
+    name: "attack/replay",
+    about: "a member shows 2,000 recorded frames again, after a handover and restarts, and in another pool",
+    peers: 12,
+    witnesses: 4,
+    setup: Setup::Tickets,
+    weather: Weather { loss_ppm: 10_000, ..CALM },
+    workload: Workload {
+        requesters: 3,
+        embeddings: 40,
+        matches: 20,
+        compressions: 10,
+        collections: 2,
+        appends: 6,
+        records: 6,
+        searches: 6,
+        stop_percent: 0,
+        within: Micros::from_secs(40),
+    },
+    faults: Faults { crash_percent: 20, liar_percent: 10, ..NO_FAULTS },
+    settle_within: Micros::from_secs(180),
+    attack: Some(Attack::Replay(2_000)),
+};
+
+const COPIED: Scenario = Scenario {
+    name: "attack/copied-answers",
+    about: "30 % of 30 workers compute nothing and give what they can learn of others' answers",
+    peers: 31,
+    witnesses: 4,
+    setup: Setup::Ready,
+    weather: CALM,
+    workload: Workload {
+        requesters: 10,
+        embeddings: 1_800,
+        matches: 400,
+        within: Micros::from_secs(120),
+        ..COLLUDING.workload
+    },
+    faults: Faults { liar_percent: 3, ..NO_FAULTS },
+    settle_within: Micros::from_secs(180),
+    attack: Some(Attack::Copy(30, Copying::Wire)),
+};
+
 impl Scenario {
     /// Every scenario.
     pub fn all() -> Vec<Scenario> {
@@ -372,6 +419,14 @@ impl Scenario {
                 about: "as double-spend with a third faulty witness: the conflicts name all three",
                 attack: Some(Attack::DoubleSpend(DoubleSpend { beyond: 1, ..SPEND })),
                 ..DOUBLE_SPEND
+            },
+            REPLAY,
+            COPIED,
+            Scenario {
+                name: "shared-answers",
+                about: "as copied-answers, but half of the copiers compute and tell the others",
+                attack: Some(Attack::Copy(30, Copying::Shared)),
+                ..COPIED
             },
         ]
     }

@@ -140,7 +140,7 @@ fn model() -> &'static StaticModel {
     StaticModel::builtin()
 }
 
-fn layout() -> Layout {
+pub(crate) fn layout() -> Layout {
     Layout::texts(model().dim() as u32, model().id())
 }
 
@@ -249,6 +249,18 @@ pub(crate) fn plan(
     }
     steps.sort_by_key(|step| step.at);
     steps
+}
+
+/// A few records for a collection that is removed again.
+pub(crate) fn scratch_append(name: &str, seed: u64) -> Command {
+    let mut rng = Rng::derive(seed, "scratch");
+    let records = Arc::new((0..3).map(|_| record(&mut rng)).collect());
+    match (Action::Append { collection: 0, records }).command() {
+        Command::Append { changes, units, .. } => {
+            Command::Append { collection: name.into(), changes, units }
+        }
+        other => other,
+    }
 }
 
 /// A last search of a collection, when all is quiet.

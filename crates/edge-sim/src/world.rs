@@ -8,7 +8,7 @@ use std::{
 use edge_base::{Credits, Digest, Micros, NodeId, Rng, SecretKey, Verifier};
 use edge_swarm::{
     Answer, CallId, Command, Event as PeerEvent, Input, LoadId, Output, Peer, Refusal, Settings,
-    Ticket, WorkId, accept::Assumption,
+    Ticket, Urgency, WorkId, accept::Assumption,
 };
 use edge_tasks::{Liar, Lie, pins, shard_pin};
 
@@ -16,12 +16,14 @@ use crate::{
     cheat::{Cast, Cheats},
     checks::Checks,
     clock::Clock,
+    copying::{Copiers, Copying, Undone, pure_payload},
     disk::Disk,
     mutant::{Mutant, Rogue},
     network::{Network, mix},
     node::{Held, LiesTold, Node},
     pool,
     queue::{Instant, Queue},
+    replay::Recorder,
     scenario::{Attack, Scenario, Setup},
     workload::Step,
 };
@@ -29,6 +31,7 @@ use crate::{
 mod calls;
 mod course;
 mod faults;
+mod replaying;
 
 use calls::Calls;
 pub(crate) use calls::Probe;
@@ -89,6 +92,8 @@ pub(crate) struct World {
     pub(crate) roles: Roles,
     pub(crate) rogue: Option<Rogue>,
     pub(crate) cheats: Option<Cheats>,
+    pub(crate) recorder: Option<Recorder>,
+    pub(crate) copiers: Option<Copiers>,
     numbers: HashMap<NodeId, u32>,
     verifier: Verifier,
     rng: Rng,
@@ -153,9 +158,23 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
         cheats = others.into_iter().take(attack.cheats.min(scenario.peers / 5)).collect();
         honest.retain(|n| !cheats.contains(n) && !helpers.contains(n));
     }
+    if let Some(Attack::Replay(_)) = scenario.attack {
+        // Neither who asks nor who votes.
+        let plain = |n: &&u32| **n as usize >= scenario.witnesses.max(scenario.workload.requesters);
+        cheats.extend(honest.iter().rev().find(plain));
+        honest.retain(|n| !cheats.contains(n));
+    }
+    if let Some(Attack::Copy(percent, _)) = scenario.attack {
+        let plain = honest.iter().filter(|n| **n as usize >= scenario.witnesses);
+        let most =
+            honest.len().saturating_sub(scenario.workload.requesters.min(scenario.peers / 2));
+        let workers = u64::from(peers) - 1;
+        cheats = plain.take(most.min((workers * percent / 100) as usize)).copied().collect();
+        honest.retain(|n| !cheats.contains(n));
+    }
     let mut requesters: Vec<u32> = honest.clone();
     if scenario.setup == Setup::Tickets {
-        requesters = (0..peers).collect();
+        requesters = (0..peers).filter(|n| !liars.contains_key(n)).collect();
     }
     requesters.truncate(scenario.workload.requesters);
     let others = honest.iter().rev().filter(|node| !requesters.contains(node)).copied();
@@ -214,9 +233,11 @@ impl World {
         let assumption = match scenario.attack {
             Some(Attack::WrongResults(_)) if options.no_defence => Assumption::NOBODY,
             Some(Attack::WrongResults(attack)) => attack.assumption,
-            Some(Attack::DoubleSpend(_)) | None => Settings::default().assumption,
+            Some(Attack::DoubleSpend(_) | Attack::Replay(_) | Attack::Copy(..)) | None => {
+                Settings::default().assumption
+            }
         };
-        let mut cheats = None;
+        let (mut cheats, mut recorder, mut copiers) = (None, None, None);
         match scenario.attack {
             Some(Attack::WrongResults(_)) => checks.count_lies(),
             Some(Attack::DoubleSpend(attack)) => {
@@ -230,6 +251,15 @@ impl World {
                 checks.expect_frozen(frozen, attack.beyond > 0 && !helpers.is_empty());
                 cheats = Some(Cheats::new(attack, cast, set, genesis, verifier, how));
             }
+            Some(Attack::Replay(_)) => {
+                checks
+                    .expect_frozen(roles.cheats.iter().map(|n| ids[*n as usize]).collect(), false);
+                recorder = roles.cheats.first().map(|attacker| Recorder::new(*attacker, seed));
+            }
+            Some(Attack::Copy(_, how)) => {
+                let how = if options.no_defence { Copying::Shown } else { how };
+                copiers = Some(Copiers::new(how, &roles.cheats, &ids, genesis.hash(), seed));
+            }
             None => {}
         }
         let lies_for = (options.mutant == Some(Mutant::LostAcknowledgement)).then_some(30_000_000);
@@ -240,6 +270,7 @@ impl World {
                 pins: pins(),
                 shard_pin: shard_pin(),
                 shard_rows: SHARD_ROWS,
+                works: recorder.as_ref().is_none_or(|r| r.attacker != number as u32),
                 agent: format!("sim-{number}"),
                 assumption,
                 weighs_outcomes: !options.no_defence,
@@ -271,6 +302,8 @@ impl World {
             queue: Queue::new(),
             rogue: options.mutant.and_then(Rogue::of),
             cheats,
+            recorder,
+            copiers,
             calls: Calls::new(seed),
             scenario,
             seed,
@@ -307,6 +340,9 @@ impl World {
             Happening::Frame { from, to, frame } => self.on_frame(from, to, frame),
             Happening::Gossip { to, frame } => {
                 self.note(1, to, frame.len() as u64);
+                if let Some(copiers) = &mut self.copiers {
+                    copiers.overhear(&frame);
+                }
                 self.input(to, Input::Published { bytes: frame.to_vec() });
             }
             Happening::Wake { node, life } => {
@@ -323,9 +359,15 @@ impl World {
                 if it.life != life {
                     return;
                 }
-                if let Some(outcome) = it.end_work(work) {
+                if let Some((outcome, payload)) = it.end_work(work) {
                     self.note(2, node, work);
+                    if let (Some(copiers), Some(payload), Ok(answer)) =
+                        (&mut self.copiers, payload, &outcome)
+                    {
+                        copiers.on_computed(node, payload, answer);
+                    }
                     self.input(node, Input::Executed { work, outcome });
+                    self.copiers_act();
                 }
                 self.start_work(node);
             }
@@ -365,6 +407,7 @@ impl World {
         if node.peer.is_some() {
             return;
         }
+        node.settings.life_min = now / 1_000_000;
         node.clock = Clock::new(now, skew, &mut self.rng);
         let local = node.clock.local(now);
         let (key, settings) = (node.key.clone(), node.settings.clone());
@@ -431,6 +474,12 @@ impl World {
                 self.hold(number, Held::Answer { call, answer: Box::new(answer) });
             }
             Output::Execute { work, what, urgency } => {
+                if let Some(copiers) = &mut self.copiers
+                    && let Some(payload) = pure_payload(&what).filter(|_| copiers.is_idle(number))
+                    && urgency != Urgency::Background
+                {
+                    return copiers.leave_undone(Undone { node: number, work, payload });
+                }
                 self.nodes[number as usize].enqueue(work, what, urgency);
             }
             Output::CancelWork { work } => self.nodes[number as usize].cancel(work),
@@ -521,6 +570,10 @@ impl World {
                     None => frame,
                 };
                 self.checks.on_send(self.queue.now(), &frame);
+                self.record(number, &frame);
+                if let Some(copiers) = &mut self.copiers {
+                    copiers.on_leaving(&frame);
+                }
                 self.send(number, to, frame);
             }
             Held::Publish { frame } => {
@@ -528,6 +581,7 @@ impl World {
                     rogue.publishing(&self.checks, &self.nodes, number, &frame);
                 }
                 self.checks.on_publish(self.queue.now(), &frame);
+                self.record(number, &frame);
                 self.publish(number, frame);
             }
             Held::Answer { call, answer } => self.on_answer(number, call, *answer),
@@ -581,8 +635,22 @@ impl World {
             }
             None => frame,
         };
+        if let Some(copiers) = &mut self.copiers {
+            copiers.arriving(&self.nodes, from, to, &frame);
+        }
         let from = self.nodes[from as usize].id;
         self.input(to, Input::Frame { from, bytes: frame });
+        self.copiers_act();
+    }
+
+    /// Does what copiers made up.
+    fn copiers_act(&mut self) {
+        let Some(copiers) = &mut self.copiers else { return };
+        let (sends, inputs) = (copiers.sends(), copiers.inputs());
+        self.speak(sends, Vec::new());
+        for (node, input) in inputs {
+            self.input(node, input);
+        }
     }
 
     /// Sends what a mutant made up.

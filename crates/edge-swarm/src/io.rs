@@ -280,6 +280,9 @@ pub struct Settings {
     pub replication: usize,
     /// A label that peers see.
     pub agent: String,
+    /// The least number that this start of the node may have, such as the seconds of a wall clock: adverts
+    /// of an earlier start are void, and a node that lost or restored its data would count from one again.
+    pub life_min: u64,
 }
 
 impl Default for Settings {
@@ -299,6 +302,7 @@ impl Default for Settings {
             shard_rows: 12_000,
             replication: 3,
             agent: String::from("edge-net"),
+            life_min: 0,
         }
     }
 }

@@ -33,6 +33,7 @@ mod search;
 mod stake;
 mod start;
 mod task;
+mod tombstones;
 mod view;
 
 pub use bounds::Holding;
@@ -269,7 +270,7 @@ impl Peer {
                 self.on_welcome(from, genesis, handover, membership, members, advert);
             }
             Message::Refused { reason } => self.on_refused(from, reason),
-            Message::Collections { specs, heads } => self.on_collections(specs, heads),
+            Message::Collections { specs, heads } => self.on_collections(from, specs, heads),
             Message::Want { content, offset } => self.on_want(from, content, offset),
             Message::Chunk { content, total, offset, bytes } => {
                 self.on_chunk(from, content, total, offset, bytes);

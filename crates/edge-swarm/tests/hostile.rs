@@ -16,7 +16,7 @@ use edge_swarm::{
     Answer, Command, Input,
     command::Priority,
     message::{
-        CollectionSpec, Evidence, FaultReport, Gossip, MemberRecord, Message, ShardHead,
+        Advert, CollectionSpec, Evidence, FaultReport, Gossip, MemberRecord, Message, ShardHead,
         decode_message, encode_gossip, encode_message, shard_id,
     },
 };
@@ -304,4 +304,113 @@ fn what_was_not_accepted_counts_for_a_while() {
     assert_eq!(taken(&mut net, 200), 0);
     net.run(Micros::from_secs(600));
     assert_eq!(taken(&mut net, 300), 1, "an honest requester is worked for again");
+}
+
+fn names_at(net: &mut Net, index: usize) -> Vec<String> {
+    match net.ask(index, Command::ListCollections) {
+        Ok(Answer::Collections(list)) => list.into_iter().map(|c| c.name).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Nothing remembered a removal: whoever showed the owner's old statement again brought the collection
+/// back, for ever where the owner did not return.
+#[test]
+fn a_removed_collection_stays_removed() {
+    let mut net = four();
+    let pool = pool_of(&mut net);
+    let owner = key(2);
+    let spec = |nonce: u64, dropped: bool| {
+        let spec = CollectionSpec { name: "x".into(), nonce, layout: vec![], dropped };
+        Signed::seal(spec, &owner, &pool)
+    };
+    publish(&mut net, 0, &Gossip::Collection(spec(1, false)));
+    publish(&mut net, 3, &Gossip::Collection(spec(1, false)));
+    assert_eq!(names_at(&mut net, 0), ["x"]);
+    publish(&mut net, 0, &Gossip::Collection(spec(1, true)));
+    let shown_again = |net: &mut Net| {
+        publish(net, 0, &Gossip::Collection(spec(1, false)));
+        let told = Message::Collections { specs: vec![spec(1, false)], heads: vec![] };
+        let from = net.id(2);
+        net.input(0, Input::Frame { from, bytes: encode_message(&told) });
+        net.settle();
+        names_at(net, 0)
+    };
+    assert_eq!(shown_again(&mut net), [""; 0]);
+    net.kill(0);
+    net.start(0);
+    net.settle();
+    assert_eq!(shown_again(&mut net), [""; 0], "after a restart");
+    // Who missed the removal told of the collection when it greeted, and was told of its end.
+    assert_eq!(names_at(&mut net, 3), [""; 0], "who missed the removal");
+    // The end may come before the beginning.
+    publish(&mut net, 2, &Gossip::Collection(spec(2, true)));
+    publish(&mut net, 2, &Gossip::Collection(spec(2, false)));
+    assert_eq!(names_at(&mut net, 2), [""; 0]);
+    // Another one of the same name is another one.
+    publish(&mut net, 0, &Gossip::Collection(spec(3, false)));
+    assert_eq!(names_at(&mut net, 0), ["x"]);
+}
+
+/// After a restart an advert of long ago moved a member to where it was then.
+#[test]
+fn an_old_advert_says_nothing_after_a_restart() {
+    let mut net = four();
+    let pool = pool_of(&mut net);
+    let one = net.id(1);
+    let advert = |life: u64, counter: u64, at: &str| {
+        let advert = Advert {
+            counter,
+            life,
+            pins: vec![PIN],
+            works: true,
+            load: 0,
+            addresses: vec![at.to_owned()],
+            set_version: 1,
+            frontier: Digest::default(),
+            agent: "test".into(),
+        };
+        Gossip::Advert(Signed::seal(advert, &key(2), &pool))
+    };
+    let addresses = |net: &mut Net| {
+        let Ok(Answer::Peers(peers)) = net.ask(0, Command::ListPeers) else { panic!() };
+        peers.into_iter().find(|peer| peer.node == one).unwrap().addresses
+    };
+    publish(&mut net, 0, &advert(90, 1, "/memory/old"));
+    assert_eq!(addresses(&mut net), ["/memory/old"]);
+    publish(&mut net, 0, &advert(90, 2, "/memory/new"));
+    assert_eq!(addresses(&mut net), ["/memory/new"]);
+    // Whoever could tell better is away.
+    for node in [1, 2, 3, 0] {
+        net.kill(node);
+    }
+    net.start(0);
+    publish(&mut net, 0, &advert(90, 1, "/memory/old"));
+    assert_eq!(addresses(&mut net), ["/memory/new"]);
+    publish(&mut net, 0, &advert(90, 3, "/memory/newer"));
+    assert_eq!(addresses(&mut net), ["/memory/newer"]);
+}
+
+/// What holders say is no secret, and nobody becomes one by saying it.
+#[test]
+fn nobody_holds_a_copy_by_its_own_word() {
+    let mut net = four();
+    net.join(false);
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    net.append(0, 6).unwrap();
+    net.run(Micros::from_secs(5));
+    let view = |net: &mut Net| {
+        let Ok(Answer::Collections(list)) = net.ask(0, Command::ListCollections) else { panic!() };
+        list[0].shards[0].clone()
+    };
+    let shard = view(&mut net);
+    let holders: Vec<_> = shard.replicas.iter().map(|replica| replica.node).collect();
+    let other = (1..5).find(|n| !holders.contains(&net.id(*n))).unwrap();
+    let from = net.id(other);
+    let said = Message::ReplicaAt { shard: shard.shard, seq: shard.seq, root: shard.root };
+    net.input(0, Input::Frame { from, bytes: encode_message(&said) });
+    net.settle();
+    let now: Vec<_> = view(&mut net).replicas.iter().map(|replica| replica.node).collect();
+    assert_eq!(now, holders);
 }

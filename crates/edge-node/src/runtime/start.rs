@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use edge_base::{Credits, Digest, NetworkTag, SecretKey, Verifier};
@@ -232,6 +232,9 @@ impl Parts {
             exposure_max: config.exposure,
             assumption: config.trust,
             agent: concat!("edge-net/", env!("CARGO_PKG_VERSION")).to_owned(),
+            life_min: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
             ..Settings::default()
         };
         let seed = *entropy()?;

@@ -8,6 +8,7 @@ use edge_swarm::Command;
 use super::{Happening, World, calls::Probe};
 use crate::{
     cheat::ACT_EVERY,
+    copying,
     outcome::{Attacked, Outcome},
     queue::Instant,
     scenario::{Attack, Setup},
@@ -34,8 +35,12 @@ impl World {
         };
         self.queue.after(LOOK_EVERY, Happening::Look);
         let work = self.scenario.workload;
-        for step in workload::plan(&self.scenario, &self.roles.requesters.clone(), start, self.seed)
-        {
+        let mut steps =
+            workload::plan(&self.scenario, &self.roles.requesters.clone(), start, self.seed);
+        if self.copiers.is_some() {
+            copying::repeat_payloads(&mut steps, self.seed);
+        }
+        for step in steps {
             if self.scenario.attack.is_some_and(|attack| attack.wrong_results().is_some())
                 && let Action::Submit { payload, .. } = &step.action
             {
@@ -44,6 +49,7 @@ impl World {
             self.plan(step);
         }
         let faults_over = self.plan_faults(start, work.within);
+        self.plan_records(start, work.within);
         if let Some(cheats) = &mut self.cheats {
             cheats.begin(start, work.within);
             self.queue.at(start, Happening::Cheat);
@@ -56,6 +62,9 @@ impl World {
         }
         if !self.is_caught() {
             self.rest(&began);
+            if let Some(Attack::Replay(count)) = self.scenario.attack {
+                self.replay(count, &began);
+            }
             self.ask_at_the_end();
             // The last searches were paid for as well.
             self.rest(&began);
@@ -70,6 +79,13 @@ impl World {
             }
             found.into_iter().for_each(|text| self.checks.violation(now, "attack", text));
             outcome.attack = Some(Attacked::DoubleSpend(came));
+            outcome.violations = self.checks.violations().to_vec();
+        }
+        let copied = self.copiers.as_ref().map(|copiers| copiers.verdict());
+        let counted = copied.or(self.recorder.as_ref().map(|recorder| recorder.verdict()));
+        if let Some((came, found)) = counted {
+            found.into_iter().for_each(|text| self.checks.violation(now, "attack", text));
+            outcome.attack = Some(Attacked::Counted(came));
             outcome.violations = self.checks.violations().to_vec();
         }
         if let Some(Attack::WrongResults(line)) = self.scenario.attack
@@ -143,7 +159,7 @@ impl World {
     }
 
     /// Runs while a condition holds, in steps of 100 ms. False if it still held after the time.
-    fn run_while(&mut self, within: Micros, holds: impl Fn(&World) -> bool) -> bool {
+    pub(super) fn run_while(&mut self, within: Micros, holds: impl Fn(&World) -> bool) -> bool {
         let limit = self.queue.now() + within.0;
         while holds(self) {
             if self.queue.now() >= limit {
@@ -159,7 +175,7 @@ impl World {
     }
 
     /// Everything is repaired; nothing new goes wrong but messages that are lost.
-    fn rest(&mut self, began: &WallClock) {
+    pub(super) fn rest(&mut self, began: &WallClock) {
         self.network.cut(None);
         let limit = self.queue.now() + self.scenario.settle_within.0;
         loop {

@@ -22,6 +22,7 @@ use super::{
     membership::Link,
     replica::{Replica, log_key},
     task::Origin,
+    tombstones::Tombstones,
 };
 use crate::{
     command::{
@@ -67,6 +68,8 @@ const WAITING_MAX: usize = 1_024;
 pub(crate) struct Shards {
     collections: BTreeMap<CollectionId, Collection>,
     places: BTreeMap<ShardId, (CollectionId, u32)>,
+    /// Collections that their owners removed.
+    pub(super) dropped: Tombstones,
     pub(crate) replicas: BTreeMap<ShardId, Replica>,
     appends: BTreeMap<u64, AppendCall>,
     recalling: BTreeSet<ShardId>,
@@ -150,6 +153,7 @@ impl Shards {
     /// What grows here, with its bounds.
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
         add("collections", self.collections.len(), COLLECTIONS_MAX);
+        self.dropped.hold(add);
         add("copies", self.replicas.len(), super::replica::REPLICAS_MAX);
         add("calls that wait for logs", self.waiting.len(), WAITING_MAX);
         let own = self.collections.values().flat_map(|c| c.shards.values());
@@ -297,8 +301,13 @@ impl Peer {
     fn learn_collection(&mut self, spec: Signed<CollectionSpec>, lost: bool) {
         let (owner, id) = (spec.signer, spec.body.id(&spec.signer));
         let known = self.shards.collections.contains_key(&id);
-        if known != spec.body.dropped
-            || (!known && self.shards.collections.len() >= COLLECTIONS_MAX)
+        // The end of a collection is its owner's last word about it, and may come before the others.
+        let news = match spec.body.dropped {
+            true => known || self.shards.dropped.has_room(&owner),
+            false => !known && self.shards.collections.len() < COLLECTIONS_MAX,
+        };
+        if !news
+            || self.shards.dropped.contains(&id)
             || (owner != self.me && !self.members.is_member(&owner))
             || spec.open(&mut self.verifier, &self.pool).is_err()
         {
@@ -309,7 +318,7 @@ impl Peer {
             self.forget(Table::Shards, &key);
             self.forget(Table::Shards, &lost_key(&id));
             self.forget_collection(id, owner);
-            return;
+            return self.bury(id, spec);
         }
         self.persist(Table::Shards, &key, &spec);
         let name = spec.body.name.clone();
@@ -407,9 +416,11 @@ impl Peer {
 
     pub(super) fn on_collections(
         &mut self,
+        from: NodeId,
         specs: Vec<Signed<CollectionSpec>>,
         heads: Vec<Signed<ShardHead>>,
     ) {
+        self.tell_removed(from, &specs);
         for spec in specs {
             self.on_collection(spec);
         }
@@ -781,25 +792,18 @@ impl Peer {
         }
         let Some(head) = self.shards.head_at(&shard, seq) else { return };
         let same = head.body.root == root;
-        let Some(own) = self.shards.own_mut(&shard) else { return };
-        let known = own.holders.contains_key(&from);
+        // Nobody becomes a holder by its own word: what holders say can be heard and said again.
+        let Some(own) = self.shards.own_mut(&shard).filter(|own| own.holders.contains_key(&from))
+        else {
+            return;
+        };
         if !same {
             // Not signed, so nobody is named for it; but it holds no copy of this shard.
             own.holders.remove(&from);
             self.shards.distrusted.insert((shard, from));
             self.store_own_shard(shard);
-            if known {
-                self.event(Event::ReplicaLost { shard, node: from });
-            }
+            self.event(Event::ReplicaLost { shard, node: from });
             return;
-        }
-        if !known {
-            if own.holders.len() >= HOLDERS_MAX {
-                return;
-            }
-            own.holders.insert(from, 0);
-            self.store_own_shard(shard);
-            self.event(Event::ReplicaAdded { shard, node: from });
         }
         self.on_replica_acknowledged(shard, from, seq);
     }
@@ -924,6 +928,7 @@ impl Peer {
             turn = places().take(TOLD_AT_ONCE).collect();
         }
         self.shards.told = (self.now, turn.last().copied());
+        self.tell_own_removed();
         let mut gossip = Vec::new();
         let mut specs = BTreeSet::new();
         for shard in turn {
@@ -1052,6 +1057,7 @@ impl Peer {
 
     pub(super) fn restore_shards(&mut self, stored: &Stored) -> Result<(), StartError> {
         let damaged = || StartError::Damaged { table: "shards" };
+        self.restore_tombstones(stored)?;
         let rows = stored.table(Table::Shards);
         for (_, value) in rows.iter().filter(|(k, _)| k.starts_with(b"c")) {
             let spec: Signed<CollectionSpec> = decode_stored(value).ok_or_else(damaged)?;

@@ -102,6 +102,7 @@ impl Peer {
         for (key, value) in stored.table(Table::Faults) {
             let Some(record) = decode_stored::<FaultRecord>(value) else { continue };
             let worker = record.report.proof.worker();
+            self.faults.judged.insert(report_key(&record.report));
             self.faults.named.insert(worker);
             if let Some(bank) = &mut self.bank {
                 bank.ledger.slash(worker);

@@ -36,6 +36,12 @@ const TICKET_LIFE: Micros = Micros::from_secs(7 * 24 * 3_600);
 const STRANGERS_MAX: usize = 16;
 /// How long a node that is not a member may stay connected.
 const STRANGER_KEPT: Micros = Micros::from_secs(10);
+/// Before the stored key of which advert of a member is the newest known: older ones say nothing, also after
+/// a restart of this node.
+const HEARD: &[u8] = b"heard";
+/// It is stored for every start of a member, for everything new that it can do, and for every so many
+/// adverts: not for each, which would keep disks awake.
+const HEARD_EVERY: u64 = 64;
 /// Up to this many members everybody greets everybody.
 const FULL_MESH_MAX: usize = 16;
 /// Results that must have been checked before a member counts as proven.
@@ -59,10 +65,28 @@ pub(crate) struct Member {
     pub(crate) addresses: Vec<String>,
     pub(crate) link: Link,
     pub(crate) advert: Option<Advert>,
+    heard_advert: Heard,
     pub(crate) heard: Option<Timestamp>,
     pub(crate) faults: u64,
     /// What became of its work, by kind.
     records: BTreeMap<TaskKind, Record>,
+}
+
+/// An advert of a member as it is stored: earlier ones are void, and later ones say the same until
+/// another one is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Heard {
+    life: u64,
+    counter: u64,
+    /// A digest of what it can do and where it is.
+    says: Digest,
+}
+
+impl Heard {
+    fn of(advert: &Advert) -> Heard {
+        let says = Digest::of_value("heard", &(advert.works, &advert.pins, &advert.addresses));
+        Heard { life: advert.life, counter: advert.counter, says }
+    }
 }
 
 /// What became of the work of one member at one kind of task.
@@ -258,6 +282,14 @@ impl Peer {
                 member.records = counts.records;
             }
         }
+        for (key, value) in stored.table(Table::Pool) {
+            let node = key.strip_prefix(HEARD).and_then(|id| <[u8; 32]>::try_from(id).ok());
+            if let (Some(node), Some(heard)) = (node.map(NodeId), decode_stored(value))
+                && let Some(member) = self.members.all.get_mut(&node)
+            {
+                member.heard_advert = heard;
+            }
+        }
         for (key, value) in stored.table(Table::Invites) {
             let hash = <[u8; 32]>::try_from(key.as_slice()).map(Digest);
             if let (Ok(hash), Some(invite)) = (hash, decode_stored(value)) {
@@ -293,6 +325,7 @@ impl Peer {
             addresses,
             link: Link::Unknown,
             advert: None,
+            heard_advert: Heard::default(),
             heard: None,
             faults: 0,
             records: BTreeMap::new(),
@@ -727,16 +760,17 @@ impl Peer {
     pub(super) fn on_advert(&mut self, signed: Signed<Advert>) {
         let node = signed.signer;
         let Some(member) = self.members.get(&node) else { return };
-        let newer = member
-            .advert
-            .as_ref()
-            .is_none_or(|old| (signed.body.life, signed.body.counter) > (old.life, old.counter));
-        if !newer || signed.open(&mut self.verifier, &self.pool).is_err() {
+        let place = (signed.body.life, signed.body.counter);
+        let known = member.advert.as_ref().map_or((0, 0), |old| (old.life, old.counter));
+        let stored = member.heard_advert;
+        if place <= known.max((stored.life, stored.counter))
+            || signed.open(&mut self.verifier, &self.pool).is_err()
+        {
             return;
         }
         let now = self.now;
         let frontier = signed.body.frontier;
-        let (mut moved, mut fresh) = (false, false);
+        let (mut moved, mut fresh, mut stores) = (false, false, None);
         if let Some(member) = self.members.all.get_mut(&node) {
             let could = |advert: &Advert| (advert.works, advert.pins.clone());
             fresh = matches!(member.link, Link::Down(_))
@@ -745,6 +779,12 @@ impl Peer {
             if matches!(member.link, Link::Down(_)) {
                 member.link = Link::Unknown;
             }
+            let heard = Heard::of(&signed.body);
+            let enough = heard.life > stored.life || heard.counter >= stored.counter + HEARD_EVERY;
+            if enough || heard.says != stored.says {
+                member.heard_advert = heard;
+                stores = Some(heard);
+            }
             let addresses: Vec<String> =
                 signed.body.addresses.iter().take(ADDRESSES_MAX).cloned().collect();
             if !addresses.is_empty() && member.addresses != addresses {
@@ -752,6 +792,9 @@ impl Peer {
                 moved = true;
             }
             member.advert = Some(signed.body);
+        }
+        if let Some(heard) = stores {
+            self.persist(Table::Pool, &[HEARD, node.0.as_slice()].concat(), &heard);
         }
         if moved {
             self.store_member(&node);

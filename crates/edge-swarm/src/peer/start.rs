@@ -98,7 +98,8 @@ impl Peer {
     ) -> Result<Peer, StartError> {
         let pool = Peer::pool_of(&stored).ok_or(StartError::NoPool)?;
         let ticket = stored.get(Table::Pool, b"ticket").and_then(decode_stored::<Ticket>);
-        let life = stored.get(Table::Pool, b"life").and_then(decode_stored::<u64>).unwrap_or(0) + 1;
+        let lives = stored.get(Table::Pool, b"life").and_then(decode_stored::<u64>).unwrap_or(0);
+        let life = lives.saturating_add(1).max(settings.life_min);
         let mut peer = Peer {
             me: key.node_id(),
             key,

@@ -402,7 +402,9 @@ impl Peer {
     pub(super) fn on_committed(&mut self, from: NodeId, commit: Signed<Commit>) {
         let task = commit.body.task;
         let (now, pool) = (self.now, self.pool);
-        let open = self.tasks.all.get_mut(&task).filter(|t| !t.closed);
+        // Once a digest is accepted and told, binding oneself to it shows nothing.
+        let free = |t: &&mut Task| !t.closed && (t.fixed.is_some() || t.decided.is_none());
+        let open = self.tasks.all.get_mut(&task).filter(free);
         let Some(part) = open.and_then(|t| t.parts.get_mut(&from)) else {
             return;
         };
