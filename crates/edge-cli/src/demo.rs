@@ -418,7 +418,8 @@ impl<'a> Demo<'a> {
         if stake > 0 {
             let client = self.members[place].client.clone();
             self.until("node-5 has its credits", Duration::from_secs(20), |_| {
-                let balance = client.get("/api/v1/ledger/balance")?;
+                // Refused until it has been let in.
+                let Ok(balance) = client.get("/api/v1/ledger/balance") else { return Ok(false) };
                 let held = |key: &str| balance[key].as_f64().unwrap_or(0.0);
                 Ok(held("balance") + held("incoming") >= stake as f64)
             })?;

@@ -381,6 +381,25 @@ pub enum Message {
         /// Whether, and when.
         answer: MayWithdraw,
     },
+
+    /// The owner of a shard asks a holder to show that it has a batch of the log.
+    Challenge {
+        /// The shard.
+        shard: ShardId,
+        /// Which batch.
+        seq: u64,
+        /// Goes into the hash.
+        nonce: [u8; 16],
+    },
+    /// The hash of nonce and batch.
+    Possesses {
+        /// The shard.
+        shard: ShardId,
+        /// Of the question.
+        nonce: [u8; 16],
+        /// The hash.
+        digest: Digest,
+    },
 }
 
 /// A step of taking stake back.
@@ -596,7 +615,9 @@ fn message_in_bounds(message: &Message) -> bool {
         | Message::Vote(_)
         | Message::Claim(_)
         | Message::AskWithdraw(_)
-        | Message::SayWithdraw { .. } => true,
+        | Message::SayWithdraw { .. }
+        | Message::Challenge { .. }
+        | Message::Possesses { .. } => true,
     }
 }
 

@@ -28,6 +28,7 @@ mod escrow;
 mod faults;
 mod job;
 mod membership;
+mod possession;
 mod replica;
 mod search;
 mod stake;
@@ -137,6 +138,10 @@ pub(crate) enum LoadPurpose {
     Serve { shard: ShardId, seq: u64, to: NodeId },
     /// A batch of an own shard, to know its records after a restart.
     Recall { shard: ShardId, seq: u64 },
+    /// A batch of an own shard that a holder is asked to show.
+    Expect { shard: ShardId, seq: u64, node: NodeId, nonce: [u8; 16] },
+    /// A batch of a copy here that its owner asks for a proof of.
+    Show { shard: ShardId, seq: u64, nonce: [u8; 16], to: NodeId },
 }
 
 /// What to do when a time has come.
@@ -307,6 +312,10 @@ impl Peer {
             Message::Claim(claim) => self.on_claim(from, *claim),
             Message::AskWithdraw(step) => self.on_ask_withdraw(from, step),
             Message::SayWithdraw { step, answer } => self.on_say_withdraw(from, step, answer),
+            Message::Challenge { shard, seq, nonce } => self.on_challenge(from, shard, seq, nonce),
+            Message::Possesses { shard, nonce, digest } => {
+                self.on_possesses(from, shard, nonce, digest);
+            }
         }
     }
 
@@ -357,6 +366,12 @@ impl Peer {
                 self.on_serve_loaded(shard, seq, to, value);
             }
             Some(LoadPurpose::Recall { shard, seq }) => self.on_recall_loaded(shard, seq, value),
+            Some(LoadPurpose::Expect { shard, seq, node, nonce }) => {
+                self.on_expect_loaded((shard, seq), node, nonce, value);
+            }
+            Some(LoadPurpose::Show { shard, seq, nonce, to }) => {
+                self.on_show_loaded((shard, seq), nonce, to, value);
+            }
             None => {}
         }
     }

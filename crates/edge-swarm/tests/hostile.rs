@@ -414,3 +414,42 @@ fn nobody_holds_a_copy_by_its_own_word() {
     let now: Vec<_> = view(&mut net).replicas.iter().map(|replica| replica.node).collect();
     assert_eq!(now, holders);
 }
+
+/// A node that is to hold a copy says that it has it. It names the right root, as everybody can.
+#[test]
+fn who_cannot_show_a_copy_does_not_hold_it() {
+    let flipped = |mut batch: Vec<u8>| {
+        *batch.last_mut()? ^= 1;
+        Some(batch)
+    };
+    type Reads = fn(Vec<u8>) -> Option<Vec<u8>>;
+    let cases: [(Reads, bool); 3] = [(Some, true), (flipped, false), (|_| None, false)];
+    for (reads, holds) in cases {
+        let mut net = Net::new();
+        for _ in 0..4 {
+            net.join(false);
+        }
+        let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+        net.ask(0, create).unwrap();
+        net.append(0, 30).unwrap();
+        let holders = |net: &mut Net| {
+            let Ok(Answer::Collections(views)) = net.ask(0, Command::ListCollections) else {
+                panic!()
+            };
+            let shard = &views[0].shards[0];
+            let in_step = shard.replicas.iter().filter(|replica| replica.seq == shard.seq);
+            in_step.map(|replica| replica.node).collect::<Vec<_>>()
+        };
+        let before = holders(&mut net);
+        let other = (1..5).find(|index| !before.contains(&net.id(*index))).unwrap();
+        net.nodes[other].reads = reads;
+        // A holder goes, and the one that is left is to take its place.
+        let gone = (1..5).find(|index| before.contains(&net.id(*index))).unwrap();
+        net.kill(gone);
+        net.run(Micros::from_secs(60));
+        let after = holders(&mut net);
+        assert_eq!(after.contains(&net.id(other)), holds, "{after:?}");
+        // Nobody is named: what it said was not signed.
+        assert_eq!(named_at(&mut net, 0), []);
+    }
+}

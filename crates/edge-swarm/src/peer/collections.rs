@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     LoadPurpose, Peer, StartError, Stored, Timer, decode_stored,
     membership::Link,
+    possession::Shown,
     replica::{Replica, log_key},
     task::Origin,
     tombstones::Tombstones,
@@ -106,6 +107,8 @@ struct OwnShard {
     holders: BTreeMap<NodeId, u64>,
     /// When a holder last showed that it has its copy. Disks get lost, and nobody tells.
     confirmed: BTreeMap<NodeId, Timestamp>,
+    /// What holders were asked to show of their copies.
+    shown: BTreeMap<NodeId, Shown>,
     inflight: BTreeMap<u64, Inflight>,
     head_timer: bool,
 }
@@ -187,6 +190,18 @@ impl Shards {
 
     fn own(&self, shard: &ShardId) -> Option<&OwnShard> {
         self.shard(shard)?.own.as_ref()
+    }
+
+    /// How far the log of a copy here goes that this node keeps for an owner.
+    pub(crate) fn copy_reaches(&self, shard: &ShardId, owner: &NodeId) -> Option<u64> {
+        let replica = self.replicas.get(shard).filter(|replica| replica.owner == *owner)?;
+        Some(replica.stored())
+    }
+
+    /// What a holder of an own shard was asked to show.
+    pub(crate) fn shown_mut(&mut self, shard: &ShardId, node: NodeId) -> Option<&mut Shown> {
+        let own = self.own_mut(shard).filter(|own| own.holders.contains_key(&node))?;
+        Some(own.shown.entry(node).or_default())
     }
 
     /// The owner's signed head at a position.
@@ -793,19 +808,25 @@ impl Peer {
         let Some(head) = self.shards.head_at(&shard, seq) else { return };
         let same = head.body.root == root;
         // Nobody becomes a holder by its own word: what holders say can be heard and said again.
-        let Some(own) = self.shards.own_mut(&shard).filter(|own| own.holders.contains_key(&from))
-        else {
-            return;
-        };
-        if !same {
-            // Not signed, so nobody is named for it; but it holds no copy of this shard.
-            own.holders.remove(&from);
-            self.shards.distrusted.insert((shard, from));
-            self.store_own_shard(shard);
-            self.event(Event::ReplicaLost { shard, node: from });
+        let own = self.shards.own(&shard);
+        if !own.is_some_and(|own| own.holders.contains_key(&from)) {
             return;
         }
-        self.on_replica_acknowledged(shard, from, seq);
+        if !same {
+            return self.distrust_holder(shard, from);
+        }
+        self.challenge(from, shard, seq);
+    }
+
+    /// A holder said something false about its copy. It did not sign it, so nobody is named for it; but it
+    /// holds no copy of this shard.
+    pub(super) fn distrust_holder(&mut self, shard: ShardId, node: NodeId) {
+        let Some(own) = self.shards.own_mut(&shard) else { return };
+        own.holders.remove(&node);
+        own.shown.remove(&node);
+        self.shards.distrusted.insert((shard, node));
+        self.store_own_shard(shard);
+        self.event(Event::ReplicaLost { shard, node });
     }
 
     /// A holder says that it does not have its copy: it is asked to fetch it again.
@@ -1010,6 +1031,7 @@ impl Peer {
             if let Some(own) = self.shards.own_mut(shard) {
                 own.holders.remove(node);
                 own.confirmed.remove(node);
+                own.shown.remove(node);
             }
             self.store_own_shard(*shard);
         }

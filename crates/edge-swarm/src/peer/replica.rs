@@ -61,6 +61,11 @@ struct StoredReplica {
 }
 
 impl Replica {
+    /// The last batch of the log that is on disk.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored
+    }
+
     fn new(owner: NodeId, collection: CollectionId, index: u32) -> Self {
         Replica {
             owner,

@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) sent_away: usize,
     /// Answers searches without looking: nothing that is false, and no hits.
     pub(crate) lazy: bool,
+    /// What comes of a batch of a log that is read.
+    pub(crate) reads: fn(Vec<u8>) -> Option<Vec<u8>>,
     /// What every task of another costs, in units.
     pub(crate) cost: u64,
 }
@@ -232,6 +234,7 @@ impl Net {
             wake: Timestamp(u64::MAX),
             sent_away: 0,
             lazy: false,
+            reads: Some,
             cost: 0,
         };
         self.nodes.push(node);
@@ -339,7 +342,11 @@ impl Net {
                 self.input(index, Input::Executed { work, outcome });
             }
             Output::Load { load, table, key } => {
-                let value = self.nodes[index].disk.get(&table).and_then(|t| t.get(&key)).cloned();
+                let mut value =
+                    self.nodes[index].disk.get(&table).and_then(|t| t.get(&key)).cloned();
+                if table == Table::Log {
+                    value = value.and_then(self.nodes[index].reads);
+                }
                 self.input(index, Input::Loaded { load, value });
             }
             Output::Answer { call, answer } => {
