@@ -81,3 +81,15 @@ pub enum Determinism {
     /// D3: the result carries a certificate that anybody can check.
     Certified,
 }
+
+impl Determinism {
+    /// The name of the class.
+    pub fn name(self) -> &'static str {
+        match self {
+            Determinism::IntegerExact => "D0",
+            Determinism::FloatExact => "D1",
+            Determinism::Tolerant => "D2",
+            Determinism::Certified => "D3",
+        }
+    }
+}

@@ -100,7 +100,12 @@ impl Assumption {
 
     /// Whether a posterior is enough.
     pub fn accepts(&self, posterior: f64) -> bool {
-        posterior >= 1.0 - self.error
+        posterior >= self.needed()
+    }
+
+    /// The posterior that is enough.
+    pub fn needed(&self) -> f64 {
+        1.0 - self.error
     }
 }
 

@@ -292,6 +292,10 @@ pub struct TaskView {
     pub result: Option<Digest>,
     /// How it was checked.
     pub check: Option<Check>,
+    /// What two honest executions of this kind have in common: class D0 to D3.
+    pub determinism: String,
+    /// The posterior that is enough for strangers under this node's `trust`, in parts per million.
+    pub posterior_needed_ppm: u64,
     /// Each node that had to do with it: who bid, declined and why, answered what, was paid what.
     pub nodes: Vec<TaskNodeView>,
     /// How long it took, or has taken so far.

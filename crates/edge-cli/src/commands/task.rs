@@ -69,10 +69,22 @@ fn took(task: &Value) -> String {
     }
 }
 
+/// How results of this kind are compared.
+fn compared(task: &Value) -> &'static str {
+    match task["determinism"].as_str() {
+        Some("D0") => "D0: integers, equal bytes",
+        Some("D1") => "D1: canonical f32, equal bytes",
+        Some("D2") => "D2: within a tolerance",
+        Some("D3") => "D3: each answer proves its hits",
+        _ => "?",
+    }
+}
+
 fn head(output: &Output, task: &Value) {
     for (label, value) in [
         ("task", text(task, "task")),
         ("kind", text(task, "kind")),
+        ("compared", compared(task).to_owned()),
         ("status", text(task, "status")),
         ("priority", text(task, "priority")),
         ("price", format!("{} rUv an execution", text(task, "price"))),
@@ -93,7 +105,12 @@ fn explain(output: &Output, task: &Value) {
         output.line(format!("{:>9}  {}", "agreed", names("agreed")));
         output.line(format!("{:>9}  {}", "differed", names("disagreed")));
         if let Some(ppm) = check["posterior_ppm"].as_f64() {
-            output.line(format!("{:>9}  {:.6}", "posterior", ppm / 1e6));
+            let needed = task["posterior_needed_ppm"].as_f64().unwrap_or(1e6) / 1e6;
+            let enough = match task["determinism"].as_str() {
+                Some("D3") => "each statement of the answers was checked".to_owned(),
+                _ => format!("{needed} is enough where two agree"),
+            };
+            output.line(format!("{:>9}  {:.6}: {enough}", "posterior", ppm / 1e6));
         }
         if let Some(ppm) = check["audit_ppm"].as_f64() {
             let why = "one answer of a proven node, of which this share is audited";

@@ -782,6 +782,8 @@ impl Peer {
             payload: shard.digest,
             result: None,
             check: Some(check),
+            determinism: TaskKind::VectorSearch.determinism().name().into(),
+            posterior_needed_ppm: 1_000_000,
             nodes: shard.parts.iter().map(|(node, part)| node_view(node, part)).collect(),
             took: now.since(shard.started),
         };

@@ -1327,6 +1327,8 @@ impl Peer {
             payload: task.digest,
             result: decision.and_then(|d| d.digest),
             check: decision.and_then(|d| d.check.clone()),
+            determinism: task.kind.determinism().name().into(),
+            posterior_needed_ppm: (self.settings.assumption.needed() * 1e6).round() as u64,
             nodes: task.parts.iter().map(|(node, part)| node_view(node, part)).collect(),
             took: decision.map_or(self.now, |d| d.at).since(task.started),
         }
