@@ -372,7 +372,7 @@ impl Copiers {
 
 /// The payload of a piece of pure work.
 pub(crate) fn pure_payload(what: &edge_base::Work) -> Option<Digest> {
-    match what {
+    match what.inner() {
         edge_base::Work::Run { payload, .. } => Some(Digest::of(payload)),
         _ => None,
     }
