@@ -48,7 +48,7 @@
 //! assert!(ledger.totals().conserved());
 //! ```
 //!
-//! Invariants (each a test in `tests/suite`)
+//! Invariants (each a test in `tests/suite`, all of them at once in `adversary`)
 //! - Σ balances + Σ open escrows + Σ uncredited payments + Σ stake = grant − Σ burned fees, after
 //!   every step; stake that is leaving counts until its Release.
 //! - A balance is never negative; a payment is credited at most once; an escrow and a withdrawal end
