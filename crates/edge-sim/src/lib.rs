@@ -41,6 +41,7 @@ mod queue;
 mod replay;
 mod rivals;
 mod scenario;
+mod sybil;
 mod trace;
 mod workload;
 mod world;
@@ -55,6 +56,7 @@ pub use outcome::{
 };
 pub use rivals::Rival;
 pub use scenario::{Attack, DoubleSpend, Faults, Scenario, Setup, Workload, WrongResults};
+pub use sybil::Sybil;
 pub use world::Options;
 
 /// Runs a scenario with a seed.

@@ -4,7 +4,7 @@ use edge_base::Micros;
 use edge_swarm::accept::Assumption;
 use edge_tasks::Lie;
 
-use crate::{copying::Copying, network::Weather};
+use crate::{copying::Copying, network::Weather, sybil::Sybil};
 
 /// How the pool comes into being.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,6 +104,8 @@ pub enum Attack {
     Replay(usize),
     /// So many percent of the workers compute nothing and give others' answers: none may be paid.
     Copy(u64, Copying),
+    /// A member invites many identities of its own: they may earn it nothing, and weigh as one.
+    Sybil(Sybil),
 }
 
 impl Attack {
@@ -111,7 +113,7 @@ impl Attack {
     pub fn wrong_results(self) -> Option<WrongResults> {
         match self {
             Attack::WrongResults(line) => Some(line),
-            Attack::DoubleSpend(_) | Attack::Replay(_) | Attack::Copy(..) => None,
+            _ => None,
         }
     }
 
@@ -119,7 +121,7 @@ impl Attack {
     pub fn double_spend(self) -> Option<DoubleSpend> {
         match self {
             Attack::DoubleSpend(attack) => Some(attack),
-            Attack::WrongResults(_) | Attack::Replay(_) | Attack::Copy(..) => None,
+            _ => None,
         }
     }
 }
@@ -306,6 +308,25 @@ const COPIED: Scenario = Scenario {
     attack: Some(Attack::Copy(30, Copying::Wire)),
 };
 
+const SYBIL: Scenario = Scenario {
+    name: "attack/sybil",
+    about: "one of 30 members invites 1,000 identities of its own, which lie or share answers",
+    peers: 30,
+    witnesses: 4,
+    setup: Setup::Ready,
+    weather: CALM,
+    workload: Workload {
+        requesters: 5,
+        embeddings: 600,
+        matches: 200,
+        within: Micros::from_secs(60),
+        ..COLLUDING.workload
+    },
+    faults: NO_FAULTS,
+    settle_within: Micros::from_secs(180),
+    attack: Some(Attack::Sybil(Sybil { identities: 1_000, stake: 10 })),
+};
+
 impl Scenario {
     /// Every scenario.
     pub fn all() -> Vec<Scenario> {
@@ -421,6 +442,7 @@ impl Scenario {
                 ..DOUBLE_SPEND
             },
             REPLAY,
+            SYBIL,
             COPIED,
             Scenario {
                 name: "shared-answers",

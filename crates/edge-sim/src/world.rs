@@ -25,6 +25,7 @@ use crate::{
     queue::{Instant, Queue},
     replay::Recorder,
     scenario::{Attack, Scenario, Setup},
+    sybil::{self, Sybils},
     workload::Step,
 };
 
@@ -61,22 +62,70 @@ pub struct Options {
 
 /// What happens at a time.
 pub(crate) enum Happening {
-    Frame { from: u32, to: u32, frame: Vec<u8> },
-    Gossip { to: u32, frame: Arc<[u8]> },
-    Wake { node: u32, life: u32 },
-    Synced { node: u32, life: u32 },
-    Worked { node: u32, life: u32, work: WorkId },
-    Loaded { node: u32, life: u32, load: LoadId, value: Option<Vec<u8>> },
-    Dial { a: u32, b: u32 },
-    Linked { a: u32, b: u32, lives: (u32, u32) },
-    TimedOut { a: u32, b: u32 },
-    Noticed { node: u32, other: u32 },
+    Frame {
+        from: u32,
+        to: u32,
+        frame: Vec<u8>,
+    },
+    Gossip {
+        to: u32,
+        frame: Arc<[u8]>,
+    },
+    Wake {
+        node: u32,
+        life: u32,
+    },
+    Synced {
+        node: u32,
+        life: u32,
+    },
+    Worked {
+        node: u32,
+        life: u32,
+        work: WorkId,
+    },
+    Loaded {
+        node: u32,
+        life: u32,
+        load: LoadId,
+        value: Option<Vec<u8>>,
+    },
+    Dial {
+        a: u32,
+        b: u32,
+    },
+    Linked {
+        a: u32,
+        b: u32,
+        lives: (u32, u32),
+    },
+    TimedOut {
+        a: u32,
+        b: u32,
+    },
+    Noticed {
+        node: u32,
+        other: u32,
+    },
     Fault(Fault),
     Step(Box<Step>),
-    Stop { call: CallId },
-    Command { node: u32, probe: Probe, command: Box<Command> },
+    Stop {
+        call: CallId,
+    },
+    Command {
+        node: u32,
+        probe: Probe,
+        command: Box<Command>,
+    },
     Look,
     Cheat,
+    /// An identity without a peer says something.
+    Said {
+        from: NodeId,
+        to: u32,
+        frame: Vec<u8>,
+    },
+    Sybil,
 }
 
 /// A run in progress.
@@ -94,6 +143,7 @@ pub(crate) struct World {
     pub(crate) cheats: Option<Cheats>,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) copiers: Option<Copiers>,
+    pub(crate) sybils: Option<Sybils>,
     numbers: HashMap<NodeId, u32>,
     verifier: Verifier,
     rng: Rng,
@@ -158,7 +208,7 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
         cheats = others.into_iter().take(attack.cheats.min(scenario.peers / 5)).collect();
         honest.retain(|n| !cheats.contains(n) && !helpers.contains(n));
     }
-    if let Some(Attack::Replay(_)) = scenario.attack {
+    if let Some(Attack::Replay(_) | Attack::Sybil(_)) = scenario.attack {
         // Neither who asks nor who votes.
         let plain = |n: &&u32| **n as usize >= scenario.witnesses.max(scenario.workload.requesters);
         cheats.extend(honest.iter().rev().find(plain));
@@ -233,11 +283,9 @@ impl World {
         let assumption = match scenario.attack {
             Some(Attack::WrongResults(_)) if options.no_defence => Assumption::NOBODY,
             Some(Attack::WrongResults(attack)) => attack.assumption,
-            Some(Attack::DoubleSpend(_) | Attack::Replay(_) | Attack::Copy(..)) | None => {
-                Settings::default().assumption
-            }
+            _ => Settings::default().assumption,
         };
-        let (mut cheats, mut recorder, mut copiers) = (None, None, None);
+        let (mut cheats, mut recorder, mut copiers, mut sybils) = (None, None, None, None);
         match scenario.attack {
             Some(Attack::WrongResults(_)) => checks.count_lies(),
             Some(Attack::DoubleSpend(attack)) => {
@@ -256,12 +304,21 @@ impl World {
                     .expect_frozen(roles.cheats.iter().map(|n| ids[*n as usize]).collect(), false);
                 recorder = roles.cheats.first().map(|attacker| Recorder::new(*attacker, seed));
             }
+            Some(Attack::Sybil(attack)) => {
+                let inviter = roles.cheats.first();
+                sybils = inviter.map(|inviter| {
+                    Sybils::new(attack, *inviter, genesis.hash(), seed, options.no_signatures)
+                });
+            }
             Some(Attack::Copy(_, how)) => {
                 let how = if options.no_defence { Copying::Shown } else { how };
                 copiers = Some(Copiers::new(how, &roles.cheats, &ids, genesis.hash(), seed));
             }
             None => {}
         }
+        // These say nothing of themselves: everything is about others.
+        let mut idle: Vec<u32> = recorder.as_ref().map(|r| r.attacker).into_iter().collect();
+        idle.extend(sybils.as_ref().map(|sybils| sybils.inviter));
         let lies_for = (options.mutant == Some(Mutant::LostAcknowledgement)).then_some(30_000_000);
         let mut nodes = Vec::with_capacity(keys.len());
         for (number, key) in keys.into_iter().enumerate() {
@@ -270,10 +327,11 @@ impl World {
                 pins: pins(),
                 shard_pin: shard_pin(),
                 shard_rows: SHARD_ROWS,
-                works: recorder.as_ref().is_none_or(|r| r.attacker != number as u32),
+                works: !idle.contains(&(number as u32)),
                 agent: format!("sim-{number}"),
                 assumption,
                 weighs_outcomes: !options.no_defence,
+                weighs_branches: !options.no_defence,
                 ..Settings::default()
             };
             let base = ready.as_ref().map(|ready| ready.base.clone()).unwrap_or_default();
@@ -304,6 +362,7 @@ impl World {
             cheats,
             recorder,
             copiers,
+            sybils,
             calls: Calls::new(seed),
             scenario,
             seed,
@@ -386,6 +445,11 @@ impl World {
             Happening::Command { node, probe, command } => self.probe(node, probe, *command),
             Happening::Look => self.look(),
             Happening::Cheat => self.on_cheat(),
+            Happening::Said { from, to, frame } => {
+                self.note(12, to, frame.len() as u64);
+                self.input(to, Input::Frame { from, bytes: frame });
+            }
+            Happening::Sybil => self.on_sybil(),
         }
     }
 
@@ -564,6 +628,13 @@ impl World {
     fn leave(&mut self, number: u32, held: Held) {
         match held {
             Held::Send { to, frame } => {
+                if let Some(sybils) = &mut self.sybils {
+                    sybils.on_leaving(&frame);
+                    if sybils.has(&to) {
+                        self.checks.on_send(self.queue.now(), &frame);
+                        return self.to_sybil(number, to, frame);
+                    }
+                }
                 let Some(to) = self.number(&to) else { return };
                 let frame = match &mut self.rogue {
                     Some(rogue) => rogue.departing(&self.checks, &self.nodes, number, frame),
@@ -641,6 +712,37 @@ impl World {
         let from = self.nodes[from as usize].id;
         self.input(to, Input::Frame { from, bytes: frame });
         self.copiers_act();
+    }
+
+    /// An identity without a peer is sent something.
+    fn to_sybil(&mut self, from: u32, to: NodeId, frame: Vec<u8>) {
+        let Some(sybils) = &mut self.sybils else { return };
+        sybils.receive(from, to, &frame);
+        let (inviter, said, lies) = (sybils.inviter, sybils.said(), sybils.lies());
+        for (node, payload, told) in lies {
+            self.checks.on_lie(node, payload, told);
+        }
+        for (node, to, frame) in said {
+            self.checks.on_send(self.queue.now(), &frame);
+            // There and back again.
+            let there = self.network.carry(from, inviter)[0];
+            let back = self.network.carry(inviter, to)[0];
+            if let (Some(there), Some(back)) = (there, back) {
+                let delay = Micros(there.0 + back.0);
+                self.queue.after(delay, Happening::Said { from: node, to, frame });
+            }
+        }
+    }
+
+    /// Everybody is told of identities without peers.
+    fn on_sybil(&mut self) {
+        let Some(sybils) = &mut self.sybils else { return };
+        let inviter = sybils.inviter;
+        let Some(gossip) = sybils.tell(&self.nodes[inviter as usize].key) else { return };
+        for frame in gossip {
+            self.publish(inviter, frame.into());
+        }
+        self.queue.after(sybil::TELL_EVERY, Happening::Sybil);
     }
 
     /// Does what copiers made up.

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use edge_sim::{
-    Attacked, Campaign, Counted, Mutant, Options, Outcome, Scenario, Setup, replay_command,
-    simulate,
+    Attack, Attacked, Campaign, Counted, Mutant, Options, Outcome, Scenario, Setup, Sybil,
+    replay_command, simulate,
 };
 
 fn scale() -> u64 {
@@ -188,6 +188,29 @@ fn copied_answers_are_not_paid() {
     assert!(control.violations.iter().any(|v| v.checker == "attack"));
     let shared = run("shared-answers", 1, options);
     assert!(counted(&shared).get("paid") > 0.0, "{:?}", shared.attack);
+}
+
+/// A thousand identities of one member earn it nothing, get the work of one, and cost it its stake;
+/// where invitations are free and everybody is a voice of its own they earn, and lie as they like.
+#[test]
+fn a_thousand_identities_are_one_voice() {
+    let options = Options { no_signatures: true, ..Options::default() };
+    for seed in 1..=2 * scale() {
+        let outcome = run("attack/sybil", seed, options);
+        assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+        let counted = counted(&outcome);
+        assert_eq!((counted.get("identities"), counted.get("known")), (1_000.0, 14.0));
+        assert!(counted.get("assigned_to_identities") > 20.0, "{counted:?}");
+        assert!(counted.get("profit") <= 0.0 && counted.get("lies_accepted") == 0.0, "{counted:?}");
+        assert_eq!(outcome.tasks_done, outcome.tasks as u64);
+    }
+    let scenario = Scenario::named("attack/sybil").unwrap();
+    let fewer =
+        Scenario { attack: Some(Attack::Sybil(Sybil { identities: 200, stake: 10 })), ..scenario };
+    let control = simulate(fewer, 1, Options { no_defence: true, ..options });
+    let counted = counted(&control);
+    assert!(counted.get("known") == 200.0 && counted.get("profit") > 0.0, "{counted:?}");
+    assert!(counted.get("lies_accepted") > 100.0, "{counted:?}");
 }
 
 #[test]

@@ -416,6 +416,8 @@ pub struct PeerView {
     pub reliability: f64,
     /// Faults of it that this node verified.
     pub faults: u64,
+    /// Who invited it; nobody the founder.
+    pub inviter: Option<NodeId>,
     /// What it has at stake, nothing if that is slashed.
     pub stake: Credits,
     /// Tasks it says wait there.

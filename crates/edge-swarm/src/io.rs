@@ -269,6 +269,9 @@ pub struct Settings {
     pub assumption: Assumption,
     /// Whether workers that often gave nothing are asked less often. Off only for measurements.
     pub weighs_outcomes: bool,
+    /// Whether invitations are counted and what one member invited is one voice. Off only for
+    /// measurements.
+    pub weighs_branches: bool,
     /// How long a result may take before its worker counts as late.
     pub execution_timeout: edge_base::Micros,
     /// How long stake is on its way back: a witness votes for a Release no earlier than this after
@@ -297,6 +300,7 @@ impl Default for Settings {
             exposure_max: edge_base::Credits::from_micro(10_000_000),
             assumption: Assumption::CLOSED,
             weighs_outcomes: true,
+            weighs_branches: true,
             execution_timeout: edge_base::Micros::from_secs(10),
             unstake_delay: UNSTAKE_DELAY,
             shard_rows: 12_000,

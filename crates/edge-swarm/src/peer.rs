@@ -20,6 +20,7 @@ use crate::{
 
 mod bank;
 mod bounds;
+mod branches;
 mod claims;
 mod collections;
 mod content;

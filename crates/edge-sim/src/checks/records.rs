@@ -133,7 +133,8 @@ impl Checks {
         self.results_at_the_end(now);
         self.records_at_the_end(now, scenario, nodes);
         self.look_at_bounds(now, nodes);
-        if roles.liars.is_empty() && !self.named.is_empty() {
+        let nobody = roles.liars.is_empty() && self.lied.is_empty();
+        if nobody && !self.named.is_empty() {
             let text = format!("{} nodes are named and nobody lied", self.named.len());
             self.violation(now, "honest-unharmed", text);
         }

@@ -2,14 +2,14 @@
 
 use std::time::Instant as WallClock;
 
-use edge_base::{Credits, Digest, Micros};
-use edge_swarm::Command;
+use edge_base::{Credits, Digest, Micros, NodeId};
+use edge_swarm::{Command, Table};
 
 use super::{Happening, World, calls::Probe};
 use crate::{
     cheat::ACT_EVERY,
     copying,
-    outcome::{Attacked, Outcome},
+    outcome::{Attacked, Counted, Outcome},
     queue::Instant,
     scenario::{Attack, Setup},
     workload::{self, Action, Step},
@@ -50,6 +50,14 @@ impl World {
         }
         let faults_over = self.plan_faults(start, work.within);
         self.plan_records(start, work.within);
+        if let Some(sybils) = &self.sybils {
+            // First the inviter puts up what it has.
+            let amount = Credits::from_whole(sybils.attack.stake).unwrap_or(Credits::ZERO);
+            let command = Box::new(Command::Stake { amount });
+            let (node, probe) = (sybils.inviter, Probe::Errand);
+            self.queue.at(start - 1_000_000, Happening::Command { node, probe, command });
+            self.queue.at(start + 2_000_000, Happening::Sybil);
+        }
         if let Some(cheats) = &mut self.cheats {
             cheats.begin(start, work.within);
             self.queue.at(start, Happening::Cheat);
@@ -82,6 +90,7 @@ impl World {
             outcome.violations = self.checks.violations().to_vec();
         }
         let copied = self.copiers.as_ref().map(|copiers| copiers.verdict());
+        let copied = copied.or(self.sybil_verdict());
         let counted = copied.or(self.recorder.as_ref().map(|recorder| recorder.verdict()));
         if let Some((came, found)) = counted {
             found.into_iter().for_each(|text| self.checks.violation(now, "attack", text));
@@ -109,6 +118,22 @@ impl World {
     fn is_caught(&self) -> bool {
         let control = self.options.no_defence && self.cheats.is_some();
         (self.options.mutant.is_some() || control) && !self.checks.violations().is_empty()
+    }
+
+    fn sybil_verdict(&self) -> Option<(Counted, Vec<String>)> {
+        let sybils = self.sybils.as_ref()?;
+        let honest = self.nodes.len() - 1;
+        let known = self.nodes.iter().map(|node| {
+            let rows = node.disk.rows(Table::Members);
+            let ids = rows.into_iter().filter_map(|(key, _)| <[u8; 32]>::try_from(key).ok());
+            ids.filter(|id| sybils.has(&NodeId(*id))).count()
+        });
+        let lost = self.calls.totals.iter().find(|(node, _, _)| *node == 0);
+        let lost = lost.map_or(Credits::ZERO, |(_, totals, _)| totals.slashed);
+        // A requester does not ask itself; the inviter and all below it are one.
+        let voices = honest;
+        let end = self.queue.now();
+        Some(sybils.verdict(known.max().unwrap_or(0), voices, lost, end))
     }
 
     fn set_up_ready(&mut self) -> Instant {

@@ -861,6 +861,13 @@ impl Peer {
             .collect();
         let weight = |n: &NodeId| Digest::of_value("rendezvous", &(shard, n)).prefix_u64();
         nodes.sort_by_key(|n| (!self.members.is_proven(n), std::cmp::Reverse(weight(n))));
+        // Copies of one voice are lost together.
+        let holders = self.shards.own(shard).into_iter().flat_map(|own| own.holders.keys());
+        let turns = self.turns(&nodes, holders.copied());
+        nodes.sort_by_cached_key(|n| {
+            let (turn, voice) = turns.get(n).copied().unwrap_or((0, *n));
+            (turn, !self.members.is_proven(n), std::cmp::Reverse(weight(&voice)))
+        });
         nodes
     }
 

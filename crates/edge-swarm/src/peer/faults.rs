@@ -130,6 +130,7 @@ impl Peer {
     /// task that is not for everybody is judged here alone: who would check it needs the payload.
     pub(super) fn raise_fault(&mut self, report: FaultReport, audience: Audience) {
         if audience == Audience::Members {
+            self.tell_inviter_of(&report.proof.worker());
             self.publish(&Gossip::Fault(Box::new(report.clone())));
         }
         self.open_fault(report, audience);
@@ -154,7 +155,7 @@ impl Peer {
         let budget = requester == self.me || (opened < PER_PAIR_MAX && room);
         let budget = budget && self.faults.open.len() < OPEN_MAX;
         let parties = (requester == self.me || self.members.is_member(&requester))
-            && (worker == self.me || self.members.is_member(&worker));
+            && (worker == self.me || self.is_answered_for(&worker));
         if known || !budget || !parties || worker == self.me {
             return;
         }
@@ -332,7 +333,9 @@ impl Peer {
         }
         let record = FaultRecord { report, verified_by: self.me, was_replica, was_requester };
         self.persist(Table::Faults, &key, &record);
-        self.faults.named.insert(node);
+        if self.faults.named.insert(node) {
+            self.blame_inviter(&node);
+        }
         self.counters.faults_verified += 1;
         if let Some(member) = self.members.get_mut(&node) {
             member.faults += 1;

@@ -10,7 +10,12 @@ use edge_base::{Credits, Digest, Micros, NodeId, Signed, TaskKind, Timestamp};
 use edge_ledger::{BlockKind, Genesis, Handover};
 use serde::{Deserialize, Serialize};
 
-use super::{Peer, StartError, Stored, Timer, bank::Bank, decode_stored};
+use super::{
+    Peer, StartError, Stored, Timer,
+    bank::Bank,
+    branches::{Branches, FREE_INVITES},
+    decode_stored,
+};
 use crate::{
     command::{Answer, PeerView, Refusal},
     event::Event,
@@ -102,6 +107,7 @@ struct Record {
 pub(crate) struct Members {
     all: BTreeMap<NodeId, Member>,
     order: Vec<NodeId>,
+    pub(super) branches: Branches,
     /// The sum of [`Acquaintance`] without this node.
     sum: u64,
     /// Connected members that have not answered a greeting.
@@ -162,6 +168,7 @@ impl Members {
         add("members", self.all.len(), MEMBERS_MAX + 1);
         add("invitations", self.invites.len(), INVITES_MAX);
         add("strangers", self.strangers.len(), STRANGERS_MAX);
+        self.branches.hold(add);
     }
 
     pub(crate) fn is_member(&self, node: &NodeId) -> bool {
@@ -229,6 +236,23 @@ impl Members {
             let record = member.records.entry(kind).or_default();
             record.promises.note(kept, now);
             record.checked += u64::from(checked);
+        }
+    }
+
+    /// The first node of this node's group.
+    pub(super) fn own_group(&self) -> Option<NodeId> {
+        self.group
+    }
+
+    /// Who invited this node.
+    pub(super) fn own_inviter(&self) -> Option<NodeId> {
+        self.membership.as_ref().map(|signed| signed.signer)
+    }
+
+    /// What a member proved counts no more.
+    pub(super) fn unprove(&mut self, node: &NodeId) {
+        if let Some(member) = self.all.get_mut(node) {
+            member.records.values_mut().for_each(|record| record.checked = 0);
         }
     }
 
@@ -319,6 +343,9 @@ impl Peer {
             return false;
         }
         let group = membership.as_ref().map_or(node, |m| m.body.group);
+        if let Some(signed) = &membership {
+            self.members.branches.insert(node, signed.signer);
+        }
         let member = Member {
             membership,
             group,
@@ -349,7 +376,7 @@ impl Peer {
         self.persist(Table::Members, &node.0, &(place, record));
     }
 
-    fn member_record(&self, node: &NodeId) -> Option<MemberRecord> {
+    pub(super) fn member_record(&self, node: &NodeId) -> Option<MemberRecord> {
         let member = self.members.all.get(node)?;
         let addresses = member.addresses.clone();
         Some(MemberRecord { membership: member.membership.clone(), node: *node, addresses })
@@ -376,6 +403,12 @@ impl Peer {
         }
         let holds = match &record.membership {
             None => self.members.founder == Some(record.node),
+            Some(signed) if !self.may_invite(&signed.signer) => {
+                if self.members.is_member(&signed.signer) {
+                    self.members.branches.remember_surplus(signed.clone());
+                }
+                false
+            }
             Some(signed) => self.membership_holds(signed, &record.node),
         };
         if !holds {
@@ -603,6 +636,11 @@ impl Peer {
         if node.check().is_err() {
             return Err("not a usable identity".into());
         }
+        if !self.may_invite(&self.me) {
+            return Err(
+                "who wrote the ticket may not invite more: it has too little at stake".into()
+            );
+        }
         let mut invite = invite.clone();
         invite.used_by = Some(node);
         let group = if invite.owner { self.members.group.unwrap_or(self.me) } else { node };
@@ -823,6 +861,15 @@ impl Peer {
             );
             return self.answer(call, Err(Refusal::Refused(text)));
         }
+        let left = self.invites_left(&self.me).saturating_sub(open().count());
+        if left == 0 || !self.may_invite(&self.me) {
+            let text = format!(
+                "this node may not invite more: who is not the founder's may invite {FREE_INVITES} if \
+                 the founder invited it, and one more for each rUv at stake; `edge-net ledger stake` \
+                 or ask the founder for the ticket"
+            );
+            return self.answer(call, Err(Refusal::Refused(text)));
+        }
         let have = self.own_balance();
         let promised = Credits::sum(open().map(|invite| invite.credits));
         let left = promised.and_then(|promised| have.minus(promised)).unwrap_or(Credits::ZERO);
@@ -883,6 +930,7 @@ impl Peer {
                 checked: member.checked(),
                 reliability: member.reliability(self.now),
                 faults: member.faults,
+                inviter: self.members.branches.inviter(node),
                 stake: self.stake_of(node),
                 load: member.advert.as_ref().map_or(0, |a| a.load),
                 agent: member.advert.as_ref().map_or(String::new(), |a| a.agent.clone()),

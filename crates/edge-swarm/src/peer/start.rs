@@ -143,6 +143,7 @@ impl Peer {
         peer.restore_members(&stored)?;
         peer.restore_faults(&stored);
         peer.restore_equivocations();
+        peer.restore_blame();
         peer.restore_staking();
         peer.restore_jobs(&stored);
         peer.restore_spending(&stored);

@@ -713,27 +713,22 @@ impl Peer {
                 entry.or_insert_with(|| (Vec::new(), result.clone())).0.push(*node);
             }
         }
-        let credibilities: Vec<Vec<f64>> = groups
-            .values()
-            .map(|(nodes, _)| {
-                let checked = |node| self.members.checked_of(node, task.kind);
-                nodes.iter().map(|node| assumption.credibility(checked(node))).collect()
-            })
-            .collect();
+        let credibilities: Vec<Vec<f64>> =
+            groups.values().map(|(nodes, _)| self.credibilities(nodes, task.kind)).collect();
         let posteriors = assumption.posteriors(&credibilities);
         let best = groups
             .values()
-            .zip(posteriors)
-            .max_by(|(_, a), (_, b)| a.total_cmp(b))
-            .map(|((nodes, bytes), posterior)| (nodes.clone(), bytes.clone(), posterior));
-        let Some((nodes, bytes, posterior)) = best else { return false };
+            .zip(posteriors.into_iter().zip(&credibilities))
+            .max_by(|(_, (a, _)), (_, (b, _))| a.total_cmp(b))
+            .map(|((nodes, bytes), (p, voices))| (nodes.clone(), bytes.clone(), p, voices.len()));
+        let Some((nodes, bytes, posterior, voices)) = best else { return false };
         let ppm = (posterior * 1e6) as u64;
         if groups.len() == 1
             && let Some(share) = nodes.iter().find_map(|node| self.audit_share(node, task))
         {
-            return self.decide_alone(id, nodes.len(), bytes, ppm, share);
+            return self.decide_alone(id, voices, bytes, ppm, share);
         }
-        if nodes.len() >= 2 && assumption.accepts(posterior) {
+        if voices >= 2 && assumption.accepts(posterior) {
             self.decide(id, bytes, ppm, None);
             return true;
         }
@@ -826,7 +821,8 @@ impl Peer {
         let mut missing = task.want.saturating_sub(placed + own);
         let first = placed + own == 0;
         let bids = task.parts.iter().filter(|(_, part)| first && part.stage == Stage::Bid);
-        let next = bids.min_by_key(|(node, part)| (part.start_in, **node)).map(|(node, _)| node);
+        let place = |(node, part): &(&NodeId, &Part)| (part.start_in, bid_place(&id, node));
+        let next = bids.min_by_key(place).map(|(node, _)| node);
         // Two that are there and not believed need a third, whoever they are.
         if placed + own < 2 && self.single_is_enough(task, next) {
             missing = missing.min(1usize.saturating_sub(placed + own));
@@ -887,15 +883,15 @@ impl Peer {
             }
             return;
         }
-        let mut bidders: Vec<(Micros, NodeId)> = task
+        let mut bidders: Vec<(Micros, Digest, NodeId)> = task
             .parts
             .iter()
             .filter(|(_, p)| p.stage == Stage::Bid)
-            .map(|(n, p)| (p.start_in, *n))
+            .map(|(n, p)| (p.start_in, bid_place(&id, n), *n))
             .collect();
         bidders.sort();
         let taken = bidders.len().min(missing);
-        for (_, node) in bidders.into_iter().take(missing) {
+        for (_, _, node) in bidders.into_iter().take(missing) {
             self.assign(id, node, escrow);
         }
         missing -= taken;
@@ -961,13 +957,23 @@ impl Peer {
             .collect();
         self.rng.shuffle(&mut candidates);
         let weighs = self.settings.weighs_outcomes && !self.rng.chance(1, EXPLORES_ONE_IN);
-        candidates.sort_by_key(|n| {
+        let draw = self.rng.next_u64();
+        let load = |n: &NodeId| {
             let busy = self.tasks.outstanding.get(n).copied().unwrap_or(0);
             let attempts = match weighs {
                 true => self.members.promises(n, task.kind, now).attempts(),
                 false => 1,
             };
-            (!self.members.is_trusted(n), (busy + 1) * attempts)
+            (busy + 1) * attempts
+        };
+        candidates.sort_by_cached_key(load);
+        // Of each branch the least busy first; branches without a part before the others, and each branch
+        // as likely as any other, however many it has.
+        let turns = self.turns(&candidates, task.parts.keys().copied());
+        candidates.sort_by_cached_key(|n| {
+            let (turn, voice) = turns.get(n).copied().unwrap_or((0, *n));
+            let place = Digest::of_value("turn", &(draw, voice));
+            (!self.members.is_trusted(n), turn, load(n), place)
         });
         candidates.truncate(wanted);
         let Some(task) = self.tasks.all.get_mut(&id) else { return };
@@ -1333,6 +1339,11 @@ impl Peer {
             took: decision.map_or(self.now, |d| d.at).since(task.started),
         }
     }
+}
+
+/// Breaks ties of bids by what nobody can choose beforehand.
+fn bid_place(task: &TaskId, bidder: &NodeId) -> Digest {
+    Digest::of_value("bid", &(task, bidder))
 }
 
 /// How a part of a task looks to people.

@@ -451,13 +451,17 @@ impl Net {
     }
 
     pub(crate) fn append(&mut self, from: u8, to: u8) -> Result<Answer, Refusal> {
+        self.append_to("docs", from, to)
+    }
+
+    pub(crate) fn append_to(&mut self, name: &str, from: u8, to: u8) -> Result<Answer, Refusal> {
         let changes = (from..to)
             .map(|i| Change {
                 entry: LogEntry { id: RecordId(Digest([i; 32])), record: Some(Digest::of(&[i])) },
                 body: vec![i],
             })
             .collect();
-        self.ask(0, Command::Append { collection: "docs".into(), changes, units: 1_000 })
+        self.ask(0, Command::Append { collection: name.into(), changes, units: 1_000 })
     }
 
     pub(crate) fn search(&mut self) -> edge_swarm::command::SearchView {
