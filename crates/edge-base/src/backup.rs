@@ -227,6 +227,26 @@ mod tests {
         }
     }
 
+    /// Some bytes of each part, at what a real backup costs; all of them above, cheaply.
+    #[test]
+    fn a_changed_byte_fails_at_the_standard_cost() {
+        let file = seal(&[9; 32], b"password", ENTROPY).unwrap();
+        assert_eq!(*open(&file, b"password").unwrap(), [9; 32]);
+        for (at, error) in [
+            (2, BackupError::Malformed),
+            (4, BackupError::Version(VERSION ^ 1)),
+            (6, BackupError::Password),
+            (8, BackupError::Password),
+            (35, BackupError::Password),
+            (50, BackupError::Password),
+            (file.len() - 1, BackupError::Password),
+        ] {
+            let mut changed = file.clone();
+            changed[at] ^= 1;
+            assert_eq!(open(&changed, b"password").unwrap_err(), error, "byte {at}");
+        }
+    }
+
     #[test]
     fn a_wrong_password_reads_differently_from_a_broken_file() {
         let file = cheap(b"secret", b"password");

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::{node::Node, outcome::Escrows, queue::Instant, workload::Record};
 
 mod books;
+mod places;
 mod records;
 mod results;
 mod wire;
@@ -93,6 +94,8 @@ pub(crate) struct Checks {
     // Records.
     collections: BTreeMap<usize, Collection>,
     replicas_min: usize,
+    /// What nodes said at each place, where that is watched.
+    said: Option<places::Places>,
 }
 
 /// Counts for the outcome.
@@ -139,6 +142,7 @@ impl Checks {
             accepted_lies: None,
             collections: BTreeMap::new(),
             replicas_min: 0,
+            said: None,
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Outcome {
     pub task_p50_ms: f64,
     /// See above.
     pub task_p99_ms: f64,
+    /// Processes that were killed at random moments.
+    pub kills: u64,
     /// Executions, each computed for real.
     pub executions: u64,
     /// Executions that requesters made because others were missing.
@@ -354,6 +356,7 @@ impl Outcome {
             tasks_abandoned: world.calls.abandoned_calls,
             task_p50_ms: world.calls.task_ms(0.5),
             task_p99_ms: world.calls.task_ms(0.99),
+            kills: world.kills,
             executions,
             own_executions,
             liars: found.liars,

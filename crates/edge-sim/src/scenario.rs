@@ -47,6 +47,9 @@ pub struct Faults {
     pub partitions: usize,
     /// How long each lasts.
     pub partition: Micros,
+    /// Processes that are killed at random moments, any node's, and start again at once or soon.
+    /// Every second one is killed while something that it wrote is not durable yet.
+    pub kills: u32,
     /// Peers that crash and restart, in percent.
     pub crash_percent: u64,
     /// Workers that take work and give nothing half of the time, in percent.
@@ -172,6 +175,7 @@ const ROUGH: Weather = Weather {
 const NO_FAULTS: Faults = Faults {
     partitions: 0,
     partition: Micros::from_secs(10),
+    kills: 0,
     crash_percent: 0,
     unreliable_percent: 0,
     liar_percent: 0,
@@ -359,6 +363,26 @@ impl Scenario {
                 name: "honest",
                 about: "as mixed-faults, but only the network is at fault: nobody may be named",
                 faults: Faults { partitions: 2, ..NO_FAULTS },
+                ..MIXED
+            },
+            Scenario {
+                name: "kills",
+                about: "100 kills of any of nine nodes, every second one in the middle of a write",
+                peers: 9,
+                witnesses: 4,
+                workload: Workload {
+                    requesters: 6,
+                    embeddings: 120,
+                    matches: 30,
+                    compressions: 0,
+                    collections: 2,
+                    appends: 10,
+                    records: 4,
+                    searches: 4,
+                    stop_percent: 0,
+                    within: Micros::from_secs(60),
+                },
+                faults: Faults { kills: 100, ..NO_FAULTS },
                 ..MIXED
             },
             Scenario {

@@ -154,6 +154,8 @@ pub(crate) struct World {
     /// A digest of everything that happened: equal for equal seeds.
     pub(crate) happened: u64,
     pub(crate) events: u64,
+    /// Processes that were killed at random.
+    pub(crate) kills: u64,
 }
 
 /// Who is what.
@@ -275,6 +277,9 @@ impl World {
         };
         let genesis = pool::genesis(ids[0], seed);
         let mut checks = Checks::new(genesis.clone(), verifier.clone());
+        if scenario.faults.kills > 0 {
+            checks.watch_places();
+        }
         let ready = (scenario.setup == Setup::Ready).then(|| {
             checks.expect_set(pool::witness_set(&ids, &roles.witnesses));
             let grants = grants(&scenario, &roles);
@@ -378,6 +383,7 @@ impl World {
             inputs: Vec::new(),
             happened: 0,
             events: 0,
+            kills: 0,
         }
     }
 

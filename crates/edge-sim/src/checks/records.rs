@@ -130,6 +130,7 @@ impl Checks {
         now: Instant,
     ) {
         self.books_at_the_end(now, nodes);
+        self.places_at_the_end(now, nodes);
         self.results_at_the_end(now);
         self.records_at_the_end(now, scenario, nodes);
         self.look_at_bounds(now, nodes);

@@ -17,6 +17,7 @@ impl Checks {
         if frame.get(3) == Some(&FRAME_GOSSIP) {
             return self.on_publish(now, frame);
         }
+        self.on_said(now, frame);
         if !matches!(frame.get(4), Some(&(ASSIGN | REVEALED | PAID))) {
             return;
         }
@@ -59,6 +60,7 @@ impl Checks {
         if frame.get(4) == Some(&GOSSIP_CERTIFICATE)
             && let Ok(Gossip::Certificate(certificate)) = decode_gossip(frame)
         {
+            self.on_published(&certificate);
             self.on_shown_certificate(now, *certificate);
         }
     }

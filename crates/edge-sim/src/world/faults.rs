@@ -12,6 +12,8 @@ const GIVE_UP: (Micros, Micros) = (Micros::from_secs(3), Micros::from_secs(15));
 const NOTICE: Micros = Micros::from_secs(3);
 /// A crashed node is down for at most this.
 const DOWN: Micros = Micros::from_secs(15);
+/// A killed process is down for at most this.
+const KILLED: Micros = Micros::from_secs(2);
 /// How far a clock is set.
 const CLOCK_JUMP_US: i64 = 3_600_000_000;
 
@@ -20,6 +22,8 @@ const CLOCK_JUMP_US: i64 = 3_600_000_000;
 pub(crate) enum Fault {
     /// A process is killed; it starts again after this.
     Crash { node: u32, down: Micros },
+    /// Some process is killed, every second time one with a change that is not durable.
+    Kill,
     /// It starts from its disk.
     Restart { node: u32 },
     /// The network falls apart into two sides.
@@ -53,6 +57,10 @@ impl World {
             let at = start + within.0 / 10 + rng.below(within.0 * 9 / 10 + 1);
             let down = Micros(200_000 + rng.below(DOWN.0));
             plan.push((at, Fault::Crash { node, down }));
+        }
+        for _ in 0..faults.kills {
+            plan.push((start + rng.below(within.0 + 1), Fault::Kill));
+            last = last.max(start + within.0 + KILLED.0);
         }
         if faults.crash_witnesses {
             let mut witnesses = self.roles.witnesses.clone();
@@ -114,6 +122,23 @@ impl World {
             Fault::Crash { node, down } => {
                 self.crash(node);
                 self.queue.after(down, Happening::Fault(Fault::Restart { node }));
+            }
+            Fault::Kill => {
+                let up = |n: &u32| self.is_up(*n);
+                let mut among: Vec<u32> = (0..self.nodes.len() as u32).filter(up).collect();
+                if self.rng.chance(1, 2) {
+                    let writing = |n: &u32| {
+                        let disk = &self.nodes[*n as usize].disk;
+                        disk.written() != disk.synced()
+                    };
+                    let some: Vec<u32> = among.iter().copied().filter(writing).collect();
+                    among = if some.is_empty() { among } else { some };
+                }
+                if let Some(node) = self.rng.pick(&among).copied() {
+                    self.kills += 1;
+                    let down = Micros(1_000 + self.rng.below(KILLED.0));
+                    self.on_fault(Fault::Crash { node, down });
+                }
             }
             Fault::Restart { node } => {
                 self.boot(node);

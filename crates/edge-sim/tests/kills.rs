@@ -1,0 +1,47 @@
+//! Processes that are killed at random moments, every second one in the middle of a write: 200 kills,
+//! and 10,000 where `EDGE_TEST_SCALE` is 20, as in `cargo xtask nightly`.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use edge_sim::{Mutant, Options, Outcome, Scenario, replay_command, simulate};
+
+fn run(seed: u64, options: Options) -> Outcome {
+    simulate(Scenario::named("kills").unwrap(), seed, options)
+}
+
+/// No owner signs two blocks at a place, no witness votes for two, no block that was published as
+/// certified and no record that was acknowledged is lost, every call is answered.
+#[test]
+fn whoever_is_killed_takes_no_word_back() {
+    let scale: u64 =
+        std::env::var("EDGE_TEST_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    let seeds = if scale > 1 { 5 * scale } else { 2 };
+    let (mut kills, mut interrupted) = (0, 0);
+    for seed in 1..=seeds {
+        let options = Options::default();
+        let outcome = run(seed, options);
+        let replay = replay_command(&outcome, &options, None);
+        assert!(outcome.violations.is_empty(), "{:#?}\nreplay: {replay}", outcome.violations);
+        assert!(outcome.certificates > 50 && outcome.records_acknowledged > 20, "{replay}");
+        kills += outcome.kills;
+        interrupted += outcome.tasks_interrupted;
+    }
+    assert_eq!(kills, 100 * seeds, "every kill hit a process");
+    assert!(interrupted > 10 * seeds, "{interrupted} calls were under way when their node died");
+}
+
+/// The control: drives that say durable before it is. Owners sign again what they forgot, witnesses vote
+/// again, and certified blocks are gone.
+#[test]
+fn drives_that_lie_are_caught() {
+    let mut caught = BTreeSet::new();
+    for seed in [1, 2] {
+        let options = Options { mutant: Some(Mutant::LostAcknowledgement), ..Options::default() };
+        let violations = run(seed, options).violations;
+        caught.extend(violations.into_iter().map(|violation| violation.checker));
+    }
+    for checker in ["owner-signs-once", "witness-votes-once", "blocks-survive"] {
+        assert!(caught.contains(checker), "only {caught:?}");
+    }
+}
