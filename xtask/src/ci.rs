@@ -38,6 +38,7 @@ const WASM_CRATES: &[&str] = &[
     "edge-index",
     "edge-tasks",
     "edge-ledger",
+    "edge-coherence",
     "edge-swarm",
 ];
 

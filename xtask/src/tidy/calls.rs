@@ -11,6 +11,7 @@ const CORE: &[&str] = &[
     "edge-index",
     "edge-tasks",
     "edge-ledger",
+    "edge-coherence",
     "edge-swarm",
 ];
 
