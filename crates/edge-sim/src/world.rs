@@ -638,7 +638,7 @@ impl World {
                     sybils.on_leaving(&frame);
                     if sybils.has(&to) {
                         self.checks.on_send(self.queue.now(), &frame);
-                        return self.to_sybil(number, to, frame);
+                        return self.reach_sybil(number, to, frame);
                     }
                 }
                 let Some(to) = self.number(&to) else { return };
@@ -721,7 +721,7 @@ impl World {
     }
 
     /// An identity without a peer is sent something.
-    fn to_sybil(&mut self, from: u32, to: NodeId, frame: Vec<u8>) {
+    fn reach_sybil(&mut self, from: u32, to: NodeId, frame: Vec<u8>) {
         let Some(sybils) = &mut self.sybils else { return };
         sybils.receive(from, to, &frame);
         let (inviter, said, lies) = (sybils.inviter, sybils.said(), sybils.lies());

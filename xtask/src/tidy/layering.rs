@@ -16,7 +16,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("edge-tasks", &["edge-embed", "edge-index"], "maps a task kind to a pure function"),
     ("edge-ledger", &["edge-base"], "signed blocks and nothing else"),
     ("edge-coherence", &["edge-base"], "signed claims and who settles them, of any kind"),
-    ("edge-swarm", &["edge-ledger", "edge-coherence"], "the protocol knows no model: payloads are bytes"),
+    (
+        "edge-swarm",
+        &["edge-ledger", "edge-coherence"],
+        "the protocol knows no model: payloads are bytes",
+    ),
     ("edge-transport", &["edge-swarm"], "carries the peer's messages and decides nothing"),
     ("edge-node", &["edge-transport", "edge-tasks"], "joins the peer, the network and the work"),
     ("edge-api", &["edge-node"], "a client of the node's one call"),
