@@ -41,6 +41,7 @@ mod queue;
 mod replay;
 mod rivals;
 mod scenario;
+mod siege;
 mod sybil;
 mod trace;
 mod workload;

@@ -24,6 +24,8 @@ pub(crate) struct Network {
     seed: u64,
     /// The side each node is on while the network is cut.
     sides: Option<Vec<bool>>,
+    /// A node that no cut separates from others.
+    bridge: Option<u32>,
     /// Connections that stand, the smaller number first.
     links: BTreeSet<(u32, u32)>,
     /// Who thinks that it has a connection to whom: a lost one is noticed later.
@@ -39,7 +41,7 @@ impl Network {
     pub(crate) fn new(weather: Weather, seed: u64) -> Self {
         let rng = Rng::derive(seed, "network");
         let (links, believed, kept) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Network { weather, rng, seed, sides: None, links, believed, kept }
+        Network { weather, rng, seed, sides: None, bridge: None, links, believed, kept }
     }
 
     /// What becomes of a message.
@@ -76,7 +78,15 @@ impl Network {
         self.sides = sides;
     }
 
+    /// No cut separates this node from others.
+    pub(crate) fn bridge(&mut self, node: u32) {
+        self.bridge = Some(node);
+    }
+
     pub(crate) fn is_cut(&self, a: u32, b: u32) -> bool {
+        if self.bridge.is_some_and(|bridge| bridge == a || bridge == b) {
+            return false;
+        }
         let side = |sides: &[bool], n: u32| sides.get(n as usize).copied().unwrap_or(false);
         self.sides.as_ref().is_some_and(|sides| side(sides, a) != side(sides, b))
     }

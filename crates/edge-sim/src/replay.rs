@@ -35,6 +35,7 @@ pub(crate) struct Recorder {
     rng: Rng,
     kept: BTreeMap<(u8, u8), Vec<Vec<u8>>>,
     seen: BTreeMap<(u8, u8), u64>,
+    stopped: bool,
     recorded: u64,
     shown: u64,
     shown_kinds: BTreeSet<(u8, u8)>,
@@ -52,6 +53,7 @@ impl Recorder {
             rng: Rng::derive(seed, "replay"),
             kept: BTreeMap::new(),
             seen: BTreeMap::new(),
+            stopped: false,
             recorded: 0,
             shown: 0,
             shown_kinds: BTreeSet::new(),
@@ -61,10 +63,15 @@ impl Recorder {
         }
     }
 
+    /// Nothing more is recorded.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
     /// A frame leaves an honest node.
     pub(crate) fn record(&mut self, from: u32, frame: &[u8]) {
         let (Some(sort), Some(kind)) = (frame.get(3), frame.get(4)) else { return };
-        if from == self.attacker {
+        if from == self.attacker || self.stopped {
             return;
         }
         self.recorded += 1;

@@ -109,6 +109,8 @@ pub enum Attack {
     Copy(u64, Copying),
     /// A member invites many identities of its own: they may earn it nothing, and weigh as one.
     Sybil(Sybil),
+    /// A node hears only one member and what that invited.
+    Eclipse,
 }
 
 impl Attack {
@@ -331,6 +333,21 @@ const SYBIL: Scenario = Scenario {
     attack: Some(Attack::Sybil(Sybil { identities: 1_000, stake: 10 })),
 };
 
+const ECLIPSE: Scenario = Scenario {
+    name: "attack/eclipse",
+    about: "one of 20 hears attackers only, which are 30, 60 or 90 % of whom it knows",
+    peers: 21,
+    workload: Workload {
+        requesters: 4,
+        embeddings: 80,
+        matches: 20,
+        within: Micros::from_secs(28),
+        ..COLLUDING.workload
+    },
+    attack: Some(Attack::Eclipse),
+    ..SYBIL
+};
+
 impl Scenario {
     /// Every scenario.
     pub fn all() -> Vec<Scenario> {
@@ -467,6 +484,7 @@ impl Scenario {
             },
             REPLAY,
             SYBIL,
+            ECLIPSE,
             COPIED,
             Scenario {
                 name: "shared-answers",

@@ -251,6 +251,22 @@ pub(crate) fn plan(
     steps
 }
 
+/// Tasks of one node in a time.
+pub(crate) fn tasks_of(
+    node: u32,
+    count: usize,
+    start: Instant,
+    within: Micros,
+    seed: u64,
+) -> Vec<Step> {
+    let mut rng = Rng::derive(seed, "tasks of one");
+    let mut step = |_| {
+        let at = start + rng.below(within.0.max(1));
+        Step { at, node, action: submit(&mut rng, TaskKind::Embedding), tries: 0 }
+    };
+    (0..count).map(&mut step).collect()
+}
+
 /// A few records for a collection that is removed again.
 pub(crate) fn scratch_append(name: &str, seed: u64) -> Command {
     let mut rng = Rng::derive(seed, "scratch");

@@ -25,10 +25,12 @@ use crate::{
     queue::{Instant, Queue},
     replay::Recorder,
     scenario::{Attack, Scenario, Setup},
-    sybil::{self, Sybils},
+    siege::{self, Siege},
+    sybil::{self, Sybil, Sybils},
     workload::Step,
 };
 
+mod besieging;
 mod calls;
 mod course;
 mod faults;
@@ -144,6 +146,7 @@ pub(crate) struct World {
     pub(crate) recorder: Option<Recorder>,
     pub(crate) copiers: Option<Copiers>,
     pub(crate) sybils: Option<Sybils>,
+    pub(crate) siege: Option<Siege>,
     numbers: HashMap<NodeId, u32>,
     verifier: Verifier,
     rng: Rng,
@@ -210,7 +213,7 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
         cheats = others.into_iter().take(attack.cheats.min(scenario.peers / 5)).collect();
         honest.retain(|n| !cheats.contains(n) && !helpers.contains(n));
     }
-    if let Some(Attack::Replay(_) | Attack::Sybil(_)) = scenario.attack {
+    if let Some(Attack::Replay(_) | Attack::Sybil(_) | Attack::Eclipse) = scenario.attack {
         // Neither who asks nor who votes.
         let plain = |n: &&u32| **n as usize >= scenario.witnesses.max(scenario.workload.requesters);
         cheats.extend(honest.iter().rev().find(plain));
@@ -290,7 +293,8 @@ impl World {
             Some(Attack::WrongResults(attack)) => attack.assumption,
             _ => Settings::default().assumption,
         };
-        let (mut cheats, mut recorder, mut copiers, mut sybils) = (None, None, None, None);
+        let (mut cheats, mut recorder, mut copiers) = (None, None, None);
+        let (mut sybils, mut siege) = (None, None);
         match scenario.attack {
             Some(Attack::WrongResults(_)) => checks.count_lies(),
             Some(Attack::DoubleSpend(attack)) => {
@@ -315,6 +319,18 @@ impl World {
                     Sybils::new(attack, *inviter, genesis.hash(), seed, options.no_signatures)
                 });
             }
+            Some(Attack::Eclipse) => {
+                if let (Some(inviter), Some(victim)) =
+                    (roles.cheats.first(), roles.requesters.first())
+                {
+                    let (percent, identities) = siege::identities(scenario.peers - 2, seed);
+                    let attack = Sybil { identities, stake: identities as u64 };
+                    let silent = options.no_signatures;
+                    sybils = Some(Sybils::new(attack, *inviter, genesis.hash(), seed, silent));
+                    recorder = Some(Recorder::new(*inviter, seed));
+                    siege = Some(Siege::new(*victim, percent));
+                }
+            }
             Some(Attack::Copy(_, how)) => {
                 let how = if options.no_defence { Copying::Shown } else { how };
                 copiers = Some(Copiers::new(how, &roles.cheats, &ids, genesis.hash(), seed));
@@ -337,6 +353,7 @@ impl World {
                 assumption,
                 weighs_outcomes: !options.no_defence,
                 weighs_branches: !options.no_defence,
+                notices_isolation: !options.no_defence,
                 ..Settings::default()
             };
             let base = ready.as_ref().map(|ready| ready.base.clone()).unwrap_or_default();
@@ -368,6 +385,7 @@ impl World {
             recorder,
             copiers,
             sybils,
+            siege,
             calls: Calls::new(seed),
             scenario,
             seed,
@@ -641,6 +659,10 @@ impl World {
                         return self.reach_sybil(number, to, frame);
                     }
                 }
+                let now = self.queue.now();
+                if let Some(siege) = self.siege.as_mut().filter(|siege| siege.victim == number) {
+                    siege.on_leaving(now, &frame);
+                }
                 let Some(to) = self.number(&to) else { return };
                 let frame = match &mut self.rogue {
                     Some(rogue) => rogue.departing(&self.checks, &self.nodes, number, frame),
@@ -665,7 +687,17 @@ impl World {
         }
     }
 
+    /// Whether a besieged node is kept from hearing what the attacker's own peer says.
+    fn is_withheld(&self, from: u32, to: u32) -> bool {
+        let inviter = self.sybils.as_ref().map(|sybils| sybils.inviter);
+        self.siege.as_ref().is_some_and(|siege| siege.stands() && siege.victim == to)
+            && inviter == Some(from)
+    }
+
     fn send(&mut self, from: u32, to: u32, frame: Vec<u8>) {
+        if self.is_withheld(from, to) {
+            return;
+        }
         let copies = self.network.carry(from, to);
         if let Some(delay) = copies[1] {
             self.queue.after(delay, Happening::Frame { from, to, frame: frame.clone() });
@@ -678,7 +710,8 @@ impl World {
     fn publish(&mut self, from: u32, frame: Arc<[u8]>) {
         for to in 0..self.nodes.len() as u32 {
             // Gossip reaches members; who has not joined yet hears nothing.
-            if to == from || self.nodes[to as usize].peer.is_none() {
+            let deaf = self.nodes[to as usize].peer.is_none() || self.is_withheld(from, to);
+            if to == from || deaf {
                 continue;
             }
             for delay in self.network.carry(from, to).into_iter().flatten() {

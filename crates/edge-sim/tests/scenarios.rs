@@ -213,6 +213,30 @@ fn a_thousand_identities_are_one_voice() {
     assert!(counted.get("lies_accepted") > 100.0, "{counted:?}");
 }
 
+/// Who hears attackers only believes none of their lies and nothing old, and notices; who does not look
+/// believes them, and works on escrows that ended long ago.
+#[test]
+fn who_is_surrounded_notices_and_believes_nobody() {
+    let options = Options { no_signatures: true, ..Options::default() };
+    let mut given = 0.0;
+    for seed in 0..3 * scale() {
+        let outcome = run("attack/eclipse", seed, options);
+        assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+        let counted = counted(&outcome);
+        assert_eq!(counted.get("percent"), [30.0, 60.0, 90.0][seed as usize % 3]);
+        assert!(counted.get("noticed_after_intervals") <= 3.0, "{counted:?}");
+        assert!(counted.get("shown") > 50.0);
+        given += counted.get("unpaid_work_given");
+        assert_eq!(counted.get("taken") + counted.get("lies_accepted"), 0.0, "{counted:?}");
+        assert_eq!(outcome.tasks_done, outcome.tasks as u64);
+    }
+    assert!(given > 50.0, "{given}");
+    let control = run("attack/eclipse", 0, Options { no_defence: true, ..options });
+    let found = |words: &str| control.violations.iter().any(|v| v.text.contains(words));
+    assert!(found("the victim did not notice") && found("the victim believed"), "{control:#?}");
+    assert!(found("on an ended escrow"), "{control:#?}");
+}
+
 #[test]
 fn nobody_is_named_when_only_the_network_is_at_fault() {
     let outcome = check("honest", 3);

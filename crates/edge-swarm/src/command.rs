@@ -257,6 +257,8 @@ pub struct Check {
     /// One answer was enough, for the share of such answers of its worker that is audited, in parts per
     /// million.
     pub audit_ppm: Option<u64>,
+    /// The requester heard too little of the pool to believe others: see [`StatusView::isolated`].
+    pub isolated: bool,
 }
 
 /// Where a task stands.
@@ -540,6 +542,9 @@ pub struct StatusView {
     pub faulty: Vec<NodeId>,
     /// The account.
     pub balance: BalanceView,
+    /// Why this node must think that it is cut off from the pool, if it must: it believes no results of
+    /// others then, and works for nobody on credit.
+    pub isolated: Option<String>,
     /// Sentences a person should read: what is wrong or tight, and what to do.
     pub notes: Vec<String>,
 }

@@ -272,6 +272,8 @@ pub struct Settings {
     /// Whether invitations are counted and what one member invited is one voice. Off only for
     /// measurements.
     pub weighs_branches: bool,
+    /// Whether a node that hears of too few believes nobody. Off only for measurements.
+    pub notices_isolation: bool,
     /// How long a result may take before its worker counts as late.
     pub execution_timeout: edge_base::Micros,
     /// How long stake is on its way back: a witness votes for a Release no earlier than this after
@@ -301,6 +303,7 @@ impl Default for Settings {
             assumption: Assumption::CLOSED,
             weighs_outcomes: true,
             weighs_branches: true,
+            notices_isolation: true,
             execution_timeout: edge_base::Micros::from_secs(10),
             unstake_delay: UNSTAKE_DELAY,
             shard_rows: 12_000,

@@ -27,6 +27,7 @@ mod content;
 mod equivocation;
 mod escrow;
 mod faults;
+mod isolation;
 mod job;
 mod membership;
 mod possession;
@@ -55,6 +56,10 @@ pub struct Peer {
     pub(crate) verifier: Verifier,
     pub(crate) rng: Rng,
     pub(crate) now: Timestamp,
+    /// When this process began.
+    pub(crate) started: Timestamp,
+    /// Why this node hears too little of the pool, if it does: looked at every second.
+    pub(crate) isolated: Option<String>,
     /// How far the driver's clock was set back so far.
     set_back: Micros,
     pub(crate) life: u64,

@@ -12,6 +12,7 @@ use crate::{
     outcome::{Attacked, Counted, Outcome},
     queue::Instant,
     scenario::{Attack, Setup},
+    sybil::Sybils,
     workload::{self, Action, Step},
 };
 
@@ -49,7 +50,10 @@ impl World {
             self.plan(step);
         }
         let faults_over = self.plan_faults(start, work.within);
-        self.plan_records(start, work.within);
+        if self.siege.is_none() {
+            self.plan_records(start, work.within);
+        }
+        self.plan_siege(start + work.within.0 + work.within.0 / 4);
         if let Some(sybils) = &self.sybils {
             // First the inviter puts up what it has.
             let amount = Credits::from_whole(sybils.attack.stake).unwrap_or(Credits::ZERO);
@@ -68,6 +72,7 @@ impl World {
             self.run_until((self.queue.now() + 5_000_000).min(over));
             self.progress(&began);
         }
+        self.besiege(&began);
         if !self.is_caught() {
             self.rest(&began);
             if let Some(Attack::Replay(count)) = self.scenario.attack {
@@ -90,7 +95,9 @@ impl World {
             outcome.violations = self.checks.violations().to_vec();
         }
         let copied = self.copiers.as_ref().map(|copiers| copiers.verdict());
-        let copied = copied.or(self.sybil_verdict());
+        let lies = self.sybils.as_ref().map_or(0, Sybils::lies_accepted);
+        let besieged = self.siege.as_ref().map(|siege| siege.verdict(lies));
+        let copied = copied.or(besieged).or_else(|| self.sybil_verdict());
         let counted = copied.or(self.recorder.as_ref().map(|recorder| recorder.verdict()));
         if let Some((came, found)) = counted {
             found.into_iter().for_each(|text| self.checks.violation(now, "attack", text));
@@ -281,7 +288,7 @@ impl World {
         self.queue.after(LOOK_EVERY, Happening::Look);
     }
 
-    fn progress(&self, began: &WallClock) {
+    pub(super) fn progress(&self, began: &WallClock) {
         if self.options.progress {
             eprintln!(
                 "{:>7.1} s virtual, {:>6.1} s real, {} events, {} calls done, {} open, {} violations",

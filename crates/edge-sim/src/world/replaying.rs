@@ -6,12 +6,12 @@ use std::time::Instant as WallClock;
 use edge_base::{Credits, Digest, Micros, Signed};
 use edge_ledger::{Block, BlockKind, EquivocationProof};
 use edge_swarm::{
-    Command, Input, Table, Write,
+    Command, Table, Write,
     message::{Acquaintance, Gossip, Message, encode_gossip, encode_message},
 };
 
 use super::{Happening, World, calls::Probe, faults::Fault};
-use crate::{queue::Instant, replay, workload};
+use crate::{queue::Instant, workload};
 
 /// Collections that are made and removed again.
 const SCRATCH: usize = 4;
@@ -175,23 +175,7 @@ impl World {
 
     /// Shows one recorded frame to a node.
     fn show_again(&mut self, number: u32) {
-        let Some(recorder) = &mut self.recorder else { return };
-        let attacker = self.nodes[recorder.attacker as usize].id;
-        let Some((kind, shown)) = recorder.draw(attacker) else { return };
-        // What is due anyway is done before.
-        self.input(number, Input::Tick);
-        let now = self.queue.now();
-        let node = &mut self.nodes[number as usize];
-        let local = node.clock.local(now);
-        let Some(peer) = &mut node.peer else { return };
-        let (changed, outputs) = replay::show(peer, &node.disk, local, shown, &attacker);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.judge(&format!("node {number}"), kind, &changed);
-        }
-        for output in outputs {
-            self.output(number, output);
-        }
-        self.input(number, Input::Tick);
+        self.show_once(number);
     }
 
     /// A frame leaves a node.

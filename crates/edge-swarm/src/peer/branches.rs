@@ -173,6 +173,12 @@ impl Peer {
         at
     }
 
+    /// The voices of some members.
+    pub(super) fn voices<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) -> BTreeSet<NodeId> {
+        let path = self.own_path();
+        nodes.map(|node| self.voice_beside(&path, node)).collect()
+    }
+
     /// The best credibility of each voice among workers that gave the same result.
     pub(super) fn credibilities(&self, workers: &[NodeId], kind: TaskKind) -> Vec<f64> {
         let path = self.own_path();

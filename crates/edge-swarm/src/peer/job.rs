@@ -188,6 +188,10 @@ impl Peer {
         if price == Credits::ZERO && !self.members.is_trusted(from) {
             return Some(DeclineReason::Price);
         }
+        // An escrow that is open here may have ended where this node hears nothing of.
+        if !self.members.is_trusted(from) && self.is_isolated() {
+            return Some(DeclineReason::Escrow);
+        }
         let owed = self.jobs.unpaid(from).plus(price);
         if !owed.is_ok_and(|owed| owed <= self.settings.exposure_max) {
             return Some(DeclineReason::Exposure);

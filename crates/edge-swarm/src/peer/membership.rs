@@ -192,6 +192,10 @@ impl Members {
         self.all.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub(crate) fn heard(&mut self, node: &NodeId, now: Timestamp) {
         if let Some(member) = self.all.get_mut(node) {
             member.heard = Some(now);
@@ -450,8 +454,12 @@ impl Peer {
             let me = self.me;
             let distance = |n: &NodeId| Digest::of_value("neighbour", &(me, n)).prefix_u64();
             keep.sort_by_key(distance);
+            // Nearness can be had by making up identities: of each branch one before any second.
+            let turns = self.turns(&keep, std::iter::empty());
+            keep.sort_by_cached_key(|n| turns.get(n).map(|(turn, _)| *turn));
             let witnesses = self.bank.as_ref().map(|b| b.ledger.witness_set().members.clone());
             keep.truncate(FULL_MESH_MAX);
+            keep.extend(self.anchors());
             keep.extend(witnesses.unwrap_or_default().into_iter().filter(|w| *w != me));
             keep.sort();
             keep.dedup();
@@ -750,7 +758,7 @@ impl Peer {
 
     /// Adverts go out every two seconds in a small pool, less often the larger it is, so that the
     /// total stays near ten a second for each hearer.
-    fn advert_interval(&self) -> Micros {
+    pub(super) fn advert_interval(&self) -> Micros {
         Micros::from_millis(2_000.max(self.members.len() as u64 * 100))
     }
 
@@ -771,6 +779,7 @@ impl Peer {
 
     /// Greets again whoever did not answer, and the inviter while not admitted.
     pub(super) fn on_hello_timer(&mut self) {
+        self.look_around();
         if self.is_admitted() {
             let now = self.now;
             let long = |since: &Timestamp| now.since(*since) >= STRANGER_KEPT;

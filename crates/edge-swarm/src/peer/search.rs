@@ -761,6 +761,7 @@ impl Peer {
             own_execution: own.then(|| String::from("too few holders answered")),
             posterior_ppm: 1_000_000,
             audit_ppm: None,
+            isolated: self.is_isolated(),
         };
         let record = TaskRecord {
             task: shard.task,

@@ -108,6 +108,8 @@ impl Peer {
             verifier,
             rng: Rng::from_seed(seed),
             now,
+            started: now,
+            isolated: None,
             set_back: Micros(0),
             life,
             outputs: VecDeque::new(),

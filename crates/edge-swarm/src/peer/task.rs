@@ -728,7 +728,7 @@ impl Peer {
         {
             return self.decide_alone(id, voices, bytes, ppm, share);
         }
-        if voices >= 2 && assumption.accepts(posterior) {
+        if voices >= 2 && assumption.accepts(posterior) && !self.is_isolated() {
             self.decide(id, bytes, ppm, None);
             return true;
         }
@@ -743,7 +743,7 @@ impl Peer {
         }
         let assumption = self.settings.assumption;
         // What a shard's root is rests on more than one stranger: everything that is found in it does.
-        if task.fixed.is_some() {
+        if task.fixed.is_some() || self.is_isolated() {
             return None;
         }
         let checked = self.members.checked_of(worker, task.kind);
@@ -829,6 +829,10 @@ impl Peer {
         }
         if missing == 0 {
             return;
+        }
+        let idle = !task.parts.values().any(|p| p.stage.is_active());
+        if idle && task.fixed.is_none() && self.is_isolated() && !self.has_trusted_left(id) {
+            return self.execute_own(id, "this node hears too little of the pool");
         }
         if !self.has_anybody_left(id) {
             let idle = !task.parts.values().any(|p| p.stage.is_active());
@@ -1071,7 +1075,10 @@ impl Peer {
                 side.push(*node);
             }
         }
+        let isolated = self.is_isolated();
+        let Some(task) = self.tasks.all.get_mut(&id) else { return };
         let check = Check {
+            isolated,
             self_checked: agreed.is_empty() && disagreed.is_empty(),
             agreed,
             disagreed,

@@ -126,6 +126,7 @@ impl Peer {
             own_executions: self.counters.own_executions,
             executed_for_others: self.counters.executed_for_others,
             faulty,
+            isolated: self.isolated.clone(),
             notes: self.notes(&balance, witnesses, witnesses_reachable, quorum),
             balance,
         })
@@ -150,7 +151,7 @@ impl Peer {
             });
             return notes;
         }
-        if self.members.len() == 0 {
+        if self.members.is_empty() {
             notes.push(
                 "no other member yet: results are self-checked; invite one with `edge-net identity \
                  invite`"
@@ -164,6 +165,12 @@ impl Peer {
             ));
         } else if witnesses > 1 && reachable == quorum {
             notes.push(format!("no slack: {reachable} of {witnesses} witnesses are the quorum"));
+        }
+        if let Some(why) = &self.isolated {
+            notes.push(format!(
+                "isolated: {why}; until then own tasks run on this node and nobody is worked for. \
+                 Is the network there, and does `edge-net peer ls` show whom you know?"
+            ));
         }
         if !self.may_vote {
             notes.push(
