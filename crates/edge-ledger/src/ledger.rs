@@ -223,7 +223,7 @@ pub struct Ledger {
     totals: Totals,
     conflicts: Vec<Conflict>,
     /// Digest of the heads of the accounts that share a first byte.
-    buckets: Box<[Digest; 256]>,
+    buckets: Box<[OnceLock<Digest>; 256]>,
     frontier: OnceLock<Digest>,
 }
 
@@ -260,7 +260,7 @@ impl Ledger {
             slashed: BTreeSet::new(),
             totals,
             conflicts: Vec::new(),
-            buckets: Box::new([Digest::default(); 256]),
+            buckets: Box::new([const { OnceLock::new() }; 256]),
             frontier: OnceLock::new(),
         })
     }
@@ -529,7 +529,7 @@ impl Ledger {
         self.place(certificate, id)?;
         self.check_owner(&certificate.block, verifier)?;
         let set = self.sets.get(&version).ok_or(LedgerError::MissingHandover { version })?;
-        certificate.check_votes(set, &self.pool, verifier)?;
+        certificate.check_votes_on(*id, set, &self.pool, verifier)?;
         Ok(())
     }
 
@@ -610,7 +610,7 @@ impl Ledger {
         let bucket = usize::from(account.0[0]);
         self.commit_effect(&certificate, id, effect);
         self.certificates.insert(id, certificate);
-        self.rehash_bucket(bucket);
+        self.forget_bucket(bucket);
     }
 
     /// The certificate of a block, if it is here.

@@ -91,6 +91,17 @@ impl Certificate {
         pool: &Digest,
         verifier: &mut Verifier,
     ) -> Result<(), VoteError> {
+        self.check_votes_on(self.id(), set, pool, verifier)
+    }
+
+    /// The same for whoever has computed the block's hash already.
+    pub(crate) fn check_votes_on(
+        &self,
+        id: Digest,
+        set: &WitnessSet,
+        pool: &Digest,
+        verifier: &mut Verifier,
+    ) -> Result<(), VoteError> {
         if self.set_version != set.version {
             let (got, expected) = (self.set_version, set.version);
             return Err(VoteError::SetVersion { got, expected });
@@ -104,11 +115,8 @@ impl Certificate {
         if self.votes.len() < set.quorum() {
             return Err(VoteError::Quorum { have: self.votes.len(), need: set.quorum() });
         }
-        let body = VoteBody {
-            set_version: self.set_version,
-            epoch: self.block.body.epoch,
-            block: self.id(),
-        };
+        let body =
+            VoteBody { set_version: self.set_version, epoch: self.block.body.epoch, block: id };
         for (voter, signature) in &self.votes {
             let vote = Signed { signer: *voter, body, signature: *signature };
             vote.open(verifier, pool).map_err(|_| VoteError::Signature(*voter))?;

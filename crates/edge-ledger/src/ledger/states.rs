@@ -1,6 +1,6 @@
 //! States of accounts: taken from a ledger, and a ledger made of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use edge_base::{Credits, Digest, NodeId};
 
@@ -109,9 +109,7 @@ impl Ledger {
             self.accounts.insert(owner, account);
         }
         self.totals = totals;
-        *self.buckets = [Digest::default(); 256];
-        let used: BTreeSet<u8> = self.accounts.keys().map(|account| account.0[0]).collect();
-        used.into_iter().for_each(|bucket| self.rehash_bucket(usize::from(bucket)));
+        (0..self.buckets.len()).for_each(|bucket| self.forget_bucket(bucket));
         if totals.conserved() { Ok(()) } else { Err(LedgerError::NotConserved) }
     }
 }

@@ -62,6 +62,13 @@ impl Ledger {
         let mut merged = Merged::default();
         let mut waiting: BTreeMap<Need, BTreeMap<Digest, Arc<Certificate>>> = BTreeMap::new();
         for certificate in certificates {
+            // A copy of what stands at its place needs no hash to be known.
+            let body = certificate.body();
+            let held = self.accounts.get(&body.account).and_then(|found| found.at(body.seq));
+            if held.is_some_and(|held| held.block == certificate.block) {
+                merged.known += 1;
+                continue;
+            }
             let id = certificate.id();
             if self.is_known(&certificate, &id) {
                 merged.known += 1;
@@ -114,7 +121,7 @@ impl Ledger {
             let mut hasher = Hasher::new("edge-net-1/frontier");
             hasher.update(&self.pool.0).update(&self.epoch.to_le_bytes());
             hasher.update(&self.last_checkpoint().0);
-            for bucket in self.buckets.iter() {
+            for bucket in self.frontier_buckets() {
                 hasher.update(&bucket.0);
             }
             hasher.finish()
@@ -123,8 +130,8 @@ impl Ledger {
 
     /// The digests of the heads of the accounts whose id begins with each byte: peers that differ
     /// find out where by comparing these 256 before they send frontiers.
-    pub fn frontier_buckets(&self) -> &[Digest; 256] {
-        &self.buckets
+    pub fn frontier_buckets(&self) -> [Digest; 256] {
+        std::array::from_fn(|bucket| self.bucket_digest(bucket))
     }
 
     /// The frontier of the accounts whose id begins with a byte.
@@ -167,14 +174,22 @@ impl Ledger {
         with_blocks.map(|(account, found)| (*account, found.seq(), found.head))
     }
 
-    pub(super) fn rehash_bucket(&mut self, bucket: usize) {
-        let mut hasher = Hasher::new("edge-net-1/frontier-bucket");
-        let mut empty = true;
-        for (account, seq, head) in self.bucket(bucket as u8) {
-            empty = false;
-            hasher.update(&account.0).update(&seq.to_le_bytes()).update(&head.0);
-        }
-        self.buckets[bucket] = if empty { Digest::default() } else { hasher.finish() };
+    /// Computed when it is asked for: a merge changes a bucket many times.
+    fn bucket_digest(&self, bucket: usize) -> Digest {
+        *self.buckets[bucket].get_or_init(|| {
+            let mut hasher = Hasher::new("edge-net-1/frontier-bucket");
+            let mut empty = true;
+            for (account, seq, head) in self.bucket(bucket as u8) {
+                empty = false;
+                hasher.update(&account.0).update(&seq.to_le_bytes()).update(&head.0);
+            }
+            if empty { Digest::default() } else { hasher.finish() }
+        })
+    }
+
+    /// An account of a bucket has changed.
+    pub(super) fn forget_bucket(&mut self, bucket: usize) {
+        self.buckets[bucket] = OnceLock::new();
         self.frontier = OnceLock::new();
     }
 }
