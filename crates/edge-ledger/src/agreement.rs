@@ -282,6 +282,12 @@ impl Agreement {
         Ok(agreement)
     }
 
+    /// The set version and the epoch that a durable record is about.
+    pub fn recorded(record: &[u8]) -> Option<(u64, u64)> {
+        let saved: Saved = codec::decode(record).ok()?;
+        Some((saved.version, saved.epoch))
+    }
+
     /// The epoch that is decided.
     pub fn epoch(&self) -> u64 {
         self.epoch

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::{node::Node, outcome::Escrows, queue::Instant, workload::Record};
 
 mod books;
+mod checkpoints;
 mod places;
 mod records;
 mod results;
@@ -73,6 +74,9 @@ pub(crate) struct Checks {
     frozen: BTreeSet<NodeId>,
     /// More witnesses are faulty than the set tolerates.
     conflicts: bool,
+    /// Checkpoints by epoch, and the last epoch of each process.
+    checkpoints: BTreeMap<u64, Digest>,
+    epochs: BTreeMap<u32, u64>,
     gone: BTreeSet<NodeId>,
     // Work.
     ordered: BTreeMap<(TaskId, NodeId), Ordered>,
@@ -123,6 +127,8 @@ impl Checks {
             violations_all: 0,
             places: BTreeMap::new(),
             stored: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             certificates: BTreeMap::new(),
             opened: BTreeMap::new(),
             ended: BTreeMap::new(),
@@ -255,6 +261,9 @@ impl Checks {
                     self.violation(now, "stopped-stays-stopped", text);
                 }
                 self.on_decided(now, number, *task, agreed, disagreed);
+            }
+            Event::Checkpoint { epoch, digest, .. } => {
+                self.on_checkpoint(now, number, *epoch, *digest);
             }
             Event::WitnessesChanged { version, members } => {
                 if let Ok(set) = WitnessSet::new(*version, members.clone()) {

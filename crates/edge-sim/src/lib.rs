@@ -44,6 +44,7 @@ mod scenario;
 mod siege;
 mod sybil;
 mod trace;
+mod twofaced;
 mod workload;
 mod world;
 

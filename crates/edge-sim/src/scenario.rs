@@ -94,6 +94,19 @@ pub struct Scenario {
     pub settle_within: Micros,
     /// For an attack: how much of it may succeed.
     pub attack: Option<Attack>,
+    /// Checkpoints and changes of the witness set, one of whose members is faulty.
+    pub checkpoints: Option<Checkpointing>,
+}
+
+/// Checkpoints that a run makes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checkpointing {
+    /// Witnesses make one after this long with any blocks.
+    pub every: Micros,
+    /// How often the founder changes the witness set, one member at a time.
+    pub changes: usize,
+    /// The fewest checkpoints beside those of the changes that have to be decided.
+    pub fewest: usize,
 }
 
 /// An attack, and the line it has to be held at.
@@ -213,6 +226,7 @@ const MIXED: Scenario = Scenario {
     faults: Faults { partitions: 2, crash_percent: 10, liar_percent: 20, ..NO_FAULTS },
     settle_within: Micros::from_secs(180),
     attack: None,
+    checkpoints: None,
 };
 
 const COLLUDING: Scenario = Scenario {
@@ -243,6 +257,7 @@ const COLLUDING: Scenario = Scenario {
         wrong_ppm: 1_500.0,
         work: 1.6,
     })),
+    checkpoints: None,
 };
 
 const SPEND: DoubleSpend = DoubleSpend { cheats: 6, beyond: 0, arbitrary: false };
@@ -269,6 +284,7 @@ const DOUBLE_SPEND: Scenario = Scenario {
     faults: NO_FAULTS,
     settle_within: Micros::from_secs(180),
     attack: Some(Attack::DoubleSpend(SPEND)),
+    checkpoints: None,
 };
 
 const REPLAY: Scenario = Scenario {
@@ -293,6 +309,7 @@ const REPLAY: Scenario = Scenario {
     faults: Faults { crash_percent: 20, liar_percent: 10, ..NO_FAULTS },
     settle_within: Micros::from_secs(180),
     attack: Some(Attack::Replay(2_000)),
+    checkpoints: None,
 };
 
 const COPIED: Scenario = Scenario {
@@ -312,6 +329,7 @@ const COPIED: Scenario = Scenario {
     faults: Faults { liar_percent: 3, ..NO_FAULTS },
     settle_within: Micros::from_secs(180),
     attack: Some(Attack::Copy(30, Copying::Wire)),
+    checkpoints: None,
 };
 
 const SYBIL: Scenario = Scenario {
@@ -331,6 +349,7 @@ const SYBIL: Scenario = Scenario {
     faults: NO_FAULTS,
     settle_within: Micros::from_secs(180),
     attack: Some(Attack::Sybil(Sybil { identities: 1_000, stake: 10 })),
+    checkpoints: None,
 };
 
 const ECLIPSE: Scenario = Scenario {
@@ -374,6 +393,7 @@ impl Scenario {
                 faults: NO_FAULTS,
                 settle_within: Micros::from_secs(90),
                 attack: None,
+                checkpoints: None,
             },
             MIXED,
             Scenario {
@@ -428,6 +448,26 @@ impl Scenario {
                 about: "every other clock is set by an hour, forward or back, liars and all",
                 peers: 20,
                 faults: Faults { clock_jump_percent: 50, liar_percent: 10, ..NO_FAULTS },
+                ..MIXED
+            },
+            Scenario {
+                name: "checkpoints",
+                about: "7 witnesses, one of them two-faced, make checkpoints and change three times \
+                        through crashes and partitions",
+                peers: 20,
+                workload: Workload {
+                    embeddings: 120,
+                    matches: 40,
+                    compressions: 10,
+                    collections: 1,
+                    ..WORKLOAD
+                },
+                faults: Faults { partitions: 2, crash_percent: 20, ..NO_FAULTS },
+                checkpoints: Some(Checkpointing {
+                    every: Micros::from_secs(12),
+                    changes: 3,
+                    fewest: 1,
+                }),
                 ..MIXED
             },
             Scenario {

@@ -129,6 +129,7 @@ impl Sybils {
                 set_version: 2,
                 frontier: Digest::default(),
                 agent: "sybil".into(),
+                epoch: 0,
             };
             gossip.push(encode_gossip(&Gossip::Advert(Signed::seal(advert, key, &self.pool))));
         }

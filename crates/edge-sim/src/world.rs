@@ -27,6 +27,7 @@ use crate::{
     scenario::{Attack, Scenario, Setup},
     siege::{self, Siege},
     sybil::{self, Sybil, Sybils},
+    twofaced::TwoFaced,
     workload::Step,
 };
 
@@ -147,6 +148,7 @@ pub(crate) struct World {
     pub(crate) copiers: Option<Copiers>,
     pub(crate) sybils: Option<Sybils>,
     pub(crate) siege: Option<Siege>,
+    pub(crate) twofaced: Option<TwoFaced>,
     numbers: HashMap<NodeId, u32>,
     verifier: Verifier,
     rng: Rng,
@@ -340,6 +342,10 @@ impl World {
         // These say nothing of themselves: everything is about others.
         let mut idle: Vec<u32> = recorder.as_ref().map(|r| r.attacker).into_iter().collect();
         idle.extend(sybils.as_ref().map(|sybils| sybils.inviter));
+        let twofaced = scenario
+            .checkpoints
+            .and(roles.witnesses.last())
+            .map(|last| TwoFaced::new(*last, keys[*last as usize].clone(), genesis.hash()));
         let lies_for = (options.mutant == Some(Mutant::LostAcknowledgement)).then_some(30_000_000);
         let mut nodes = Vec::with_capacity(keys.len());
         for (number, key) in keys.into_iter().enumerate() {
@@ -354,6 +360,9 @@ impl World {
                 weighs_outcomes: !options.no_defence,
                 weighs_branches: !options.no_defence,
                 notices_isolation: !options.no_defence,
+                checkpoint_every: scenario
+                    .checkpoints
+                    .map_or(Settings::default().checkpoint_every, |wanted| wanted.every),
                 ..Settings::default()
             };
             let base = ready.as_ref().map(|ready| ready.base.clone()).unwrap_or_default();
@@ -386,6 +395,7 @@ impl World {
             copiers,
             sybils,
             siege,
+            twofaced,
             calls: Calls::new(seed),
             scenario,
             seed,
@@ -748,6 +758,10 @@ impl World {
         if let Some(copiers) = &mut self.copiers {
             copiers.arriving(&self.nodes, from, to, &frame);
         }
+        let frame = match &mut self.twofaced {
+            Some(faulty) => faulty.sending(from, to, frame),
+            None => frame,
+        };
         let from = self.nodes[from as usize].id;
         self.input(to, Input::Frame { from, bytes: frame });
         self.copiers_act();

@@ -6,7 +6,9 @@ use edge_base::{
 };
 use edge_fuzz::{Reached, Target};
 use edge_ledger::{
-    Block, BlockKind, EquivocationProof, Genesis, Handover, Network,
+    Ballot, Block, BlockKind, Carried, Change, ChangeOrder, Checkpoint, Closing, CpuHours, Decided,
+    EquivocationProof, Genesis, Handover, Network, Phase, Plan, Proposal, Proposed, Sealed,
+    Statement,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use edge_swarm::{
@@ -55,6 +57,7 @@ fn advert() -> Signed<Advert> {
         set_version: 1,
         frontier: Digest([4; 32]),
         agent: "edge-net".into(),
+        epoch: 1,
     })
 }
 
@@ -110,6 +113,55 @@ fn genesis() -> Genesis {
 fn handover() -> Signed<Handover> {
     let to = edge_ledger::WitnessSet { version: 2, members: vec![node()] };
     signed(Handover { from_version: 1, epoch: 1, to, heads: vec![(node(), 4, Digest([2; 32]))] })
+}
+
+fn ballot() -> Signed<Ballot> {
+    let (value, valid_round) = (Some(Digest([3; 32])), Some(1));
+    let phase = Phase::Prevote;
+    signed(Ballot { version: 2, epoch: 3, round: 4, phase, value, valid_round })
+}
+
+fn proposal() -> Proposal {
+    let (value, valid_round) = (Digest([3; 32]), Some(1));
+    let head = signed(Proposed { version: 2, epoch: 3, round: 4, value, valid_round });
+    Proposal { head, polka: vec![(node(), None, ballot().signature)] }
+}
+
+fn checkpoint() -> Checkpoint {
+    let (account, blocks) = (node(), vec![Digest([6; 32])]);
+    Checkpoint {
+        epoch: 3,
+        prev: Digest([1; 32]),
+        version: 2,
+        accounts: Digest([2; 32]),
+        count: 7,
+        snapshot: Digest([3; 32]),
+        supply: Credits::from_micro(9),
+        burned: Credits::from_micro(1),
+        hours: CpuHours::default(),
+        set: edge_ledger::WitnessSet { version: 3, members: vec![node()] },
+        carried: vec![Carried { account, seq: 4, blocks }],
+    }
+}
+
+fn decided() -> Decided {
+    let votes = vec![(node(), ballot().signature)];
+    let sealed = Sealed { checkpoint: checkpoint(), round: 1, votes };
+    Decided { sealed, cut: vec![(node(), 4)] }
+}
+
+fn order() -> Signed<ChangeOrder> {
+    signed(ChangeOrder { version: 2, members: vec![node()] })
+}
+
+fn closing() -> Signed<Closing> {
+    let voted = vec![equivocation().first];
+    signed(Closing { version: 2, accounts: Digest([2; 32]), voted })
+}
+
+fn plan() -> Plan {
+    let change = Change { order: order(), closings: vec![closing()] };
+    Plan { checkpoint: checkpoint(), cut: vec![(node(), 4)], change: Some(change) }
 }
 
 fn report(evidence: Evidence) -> FaultReport {
@@ -202,6 +254,13 @@ fn messages() -> Vec<Message> {
             step: Withdrawal::End(content),
             answer: MayWithdraw::In(Micros::from_secs(5)),
         },
+        Message::Agree(Box::new(Statement::Ballot(ballot()))),
+        Message::Agree(Box::new(Statement::Proposal(proposal()))),
+        Message::Plan(Box::new(plan())),
+        Message::PlanWant(content),
+        Message::Closed(Box::new(closing())),
+        Message::CheckpointWant { epoch: 3, version: 2 },
+        Message::Checkpoints { chain: vec![decided().sealed], last: Box::new(decided()) },
     ]
 }
 
@@ -215,6 +274,8 @@ fn gossip() -> Vec<Gossip> {
         Gossip::Fault(Box::new(report(Evidence::Payload))),
         Gossip::Fault(Box::new(report(Evidence::Answer { answer: Digest([1; 32]), head: head() }))),
         Gossip::Equivocation(Box::new(equivocation())),
+        Gossip::Checkpoint(Box::new(decided())),
+        Gossip::Change(Box::new(order())),
     ]
 }
 

@@ -7,7 +7,7 @@ use edge_base::{
     CollectionId, Credits, Digest, EscrowId, Micros, NodeId, RecordId, ShardId, TaskId, TaskKind,
     shard::LogEntry,
 };
-use edge_ledger::{Handover, Totals};
+use edge_ledger::{Handover, Totals, WitnessSet};
 use serde::{Deserialize, Serialize};
 
 /// How urgent the owner of a task says it is. High costs twice the price.
@@ -144,6 +144,13 @@ pub enum Command {
     },
     /// Check every certificate again and add up.
     VerifyLedger,
+    /// The last checkpoint.
+    Checkpoint,
+    /// What an account came to in the last checkpoint, with its proof.
+    Proof {
+        /// Whose; this node's if absent.
+        account: Option<NodeId>,
+    },
     /// Hand the founder's witness duty to a set of four or more.
     Handover {
         /// The other members of the new set.
@@ -203,8 +210,14 @@ pub enum Answer {
     History(Vec<BlockView>),
     /// To `VerifyLedger`.
     Ledger(LedgerView),
-    /// To `Handover`.
+    /// To `Handover` by a single witness.
     HandedOver(Handover),
+    /// To `Handover` by the founder of a larger set: a checkpoint began this one.
+    WitnessesChanged(WitnessSet),
+    /// To `Checkpoint`.
+    Checkpoint(Box<CheckpointView>),
+    /// To `Proof`.
+    Proof(Box<AccountProofView>),
     /// To commands that only succeed.
     Done,
 }
@@ -484,6 +497,76 @@ pub struct BlockView {
     pub escrow: Option<EscrowId>,
     /// The balance after it.
     pub balance_after: Credits,
+}
+
+/// The last checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckpointView {
+    /// The epoch that began with it.
+    pub epoch: u64,
+    /// Its digest: what was precommitted.
+    pub digest: Digest,
+    /// The checkpoint before, or the handover.
+    pub prev: Digest,
+    /// The root of the account tree.
+    pub accounts: Digest,
+    /// How many accounts.
+    pub count: u64,
+    /// Everything ever granted or minted.
+    pub supply: Credits,
+    /// Everything ever burned.
+    pub burned: Credits,
+    /// Certified CPU-hours in millionths; nothing certifies any yet.
+    pub cpu_hours_micro: u64,
+    /// The contribution curve there, in billionths.
+    pub multiplier_nano: u64,
+    /// The set that decided it.
+    pub decided_by_version: u64,
+    /// The set since.
+    pub set_version: u64,
+    /// Its members.
+    pub witnesses: Vec<NodeId>,
+    /// Places at which sets before may have certified a block that nobody has shown.
+    pub carried: usize,
+    /// The round that decided.
+    pub round: u32,
+    /// Who precommitted it.
+    pub precommits: Vec<NodeId>,
+    /// Blocks certified since.
+    pub blocks_since: u64,
+    /// Whether the witness set is about to change.
+    pub change_under_way: bool,
+}
+
+/// An account in the last checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccountProofView {
+    /// Whose.
+    pub account: NodeId,
+    /// The checkpoint's epoch.
+    pub epoch: u64,
+    /// The root that the proof is against.
+    pub root: Digest,
+    /// Whether the account was there.
+    pub present: bool,
+    /// What its next block could spend.
+    pub balance: Credits,
+    /// Payments it had not taken.
+    pub incoming: Credits,
+    /// Set aside in open escrows.
+    pub escrowed: Credits,
+    /// At stake.
+    pub staked: Credits,
+    /// In withdrawals.
+    pub leaving: Credits,
+    /// The seq of its last block.
+    pub seq: u64,
+    /// Steps from the root.
+    pub steps: usize,
+    /// Size of the encoded proof.
+    pub proof_bytes: usize,
+    /// The encoded `AccountProof`, in hexadecimal.
+    pub proof: String,
 }
 
 /// The ledger, added up.

@@ -183,6 +183,17 @@ pub enum Event {
         /// How much.
         amount: Credits,
     },
+    /// A checkpoint was taken.
+    Checkpoint {
+        /// The epoch that began with it.
+        epoch: u64,
+        /// Its digest.
+        digest: Digest,
+        /// The witness set since.
+        version: u64,
+        /// Accounts in it.
+        accounts: u64,
+    },
     /// The witness set changed.
     WitnessesChanged {
         /// The new version.

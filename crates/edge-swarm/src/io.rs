@@ -103,11 +103,14 @@ pub enum Table {
     Faults,
     /// Reputation counts.
     Reputation,
+    /// The last checkpoint with the states of all accounts, those that changed the witness set, and
+    /// what this witness said in the agreement on the next. Never restored from a copy.
+    Checkpoints,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 12] = [
+    pub const ALL: [Table; 13] = [
         Table::Pool,
         Table::Members,
         Table::Invites,
@@ -120,6 +123,7 @@ impl Table {
         Table::Vouchers,
         Table::Faults,
         Table::Reputation,
+        Table::Checkpoints,
     ];
 
     /// The table's name in storage.
@@ -137,6 +141,7 @@ impl Table {
             Table::Vouchers => "vouchers",
             Table::Faults => "faults",
             Table::Reputation => "reputation",
+            Table::Checkpoints => "checkpoints",
         }
     }
 }
@@ -279,6 +284,10 @@ pub struct Settings {
     /// How long stake is on its way back: a witness votes for a Release no earlier than this after
     /// it took the certificate of the Unstake.
     pub unstake_delay: edge_base::Micros,
+    /// Witnesses make a checkpoint after so many certified blocks ...
+    pub checkpoint_blocks: u64,
+    /// ... or after this long, if there is any.
+    pub checkpoint_every: edge_base::Micros,
     /// Rows after which a collection opens its next shard.
     pub shard_rows: u64,
     /// Replicas wanted of each shard.
@@ -306,6 +315,8 @@ impl Default for Settings {
             notices_isolation: true,
             execution_timeout: edge_base::Micros::from_secs(10),
             unstake_delay: UNSTAKE_DELAY,
+            checkpoint_blocks: 1_000,
+            checkpoint_every: edge_base::Micros::from_secs(600),
             shard_rows: 12_000,
             replication: 3,
             agent: String::from("edge-net"),

@@ -7,7 +7,8 @@ use edge_base::{
     shard::LogEntry,
 };
 use edge_ledger::{
-    Certificate, EquivocationProof, Genesis, Handover, OverdraftProof, SignedBlock, VoteBody,
+    Certificate, ChangeOrder, Closing, Decided, EquivocationProof, Genesis, Handover,
+    OverdraftProof, Plan, Sealed, SignedBlock, Statement, VoteBody,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub const ADDRESSES_MAX: usize = 8;
 pub const ADDRESS_BYTES_MAX: usize = 256;
 /// The most certificates in one message.
 pub const CERTIFICATES_PER_MESSAGE: usize = 32;
+
+/// The most checkpoints that changed the witness set in one message.
+pub const SETS_PER_MESSAGE: usize = 64;
 
 /// A statement that a node is a member, signed by the member that invited it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -88,6 +92,8 @@ pub struct Advert {
     pub frontier: Digest,
     /// Its label.
     pub agent: String,
+    /// The epoch of its ledger.
+    pub epoch: u64,
 }
 
 impl SignedBody for Advert {
@@ -400,6 +406,29 @@ pub enum Message {
         /// The hash.
         digest: Digest,
     },
+
+    /// A witness's proposal or ballot for a checkpoint.
+    Agree(Box<Statement>),
+    /// What a proposal for a checkpoint is about.
+    Plan(Box<Plan>),
+    /// Asks for the plan of a checkpoint with this digest.
+    PlanWant(Digest),
+    /// A witness votes no more under the present set, and says what it voted for.
+    Closed(Box<Signed<Closing>>),
+    /// Asks for checkpoints after those the sender has.
+    CheckpointWant {
+        /// The sender's epoch.
+        epoch: u64,
+        /// The version of its witness set.
+        version: u64,
+    },
+    /// Checkpoints that the receiver asked for.
+    Checkpoints {
+        /// Those that changed the set after the receiver's version, ascending.
+        chain: Vec<Sealed>,
+        /// The last one.
+        last: Box<Decided>,
+    },
 }
 
 /// A step of taking stake back.
@@ -508,6 +537,10 @@ pub enum Gossip {
     Ending(Box<SignedBlock>),
     /// An owner vouched for more than its escrow can pay.
     Overdraft(Box<OverdraftProof>),
+    /// A checkpoint was decided.
+    Checkpoint(Box<Decided>),
+    /// The founder wants the witness set to change.
+    Change(Box<Signed<ChangeOrder>>),
 }
 
 /// Encodes a direct message.
@@ -544,7 +577,9 @@ pub fn decode_gossip(bytes: &[u8]) -> Result<Gossip, DecodeError> {
         | Gossip::Fault(_)
         | Gossip::Equivocation(_)
         | Gossip::Ending(_)
-        | Gossip::Overdraft(_) => true,
+        | Gossip::Overdraft(_)
+        | Gossip::Checkpoint(_)
+        | Gossip::Change(_) => true,
     };
     if fine { Ok(gossip) } else { Err(DecodeError::Malformed) }
 }
@@ -598,6 +633,7 @@ fn message_in_bounds(message: &Message) -> bool {
             spec_in_bounds(&spec.body) && head.as_ref().is_none_or(|h| h.body.replicas.len() <= 64)
         }
         Message::Frontier { heads } => heads.len() <= 8192,
+        Message::Checkpoints { chain, .. } => chain.len() <= SETS_PER_MESSAGE,
         Message::Want { .. }
         | Message::NotHere { .. }
         | Message::Offer(_)
@@ -617,7 +653,12 @@ fn message_in_bounds(message: &Message) -> bool {
         | Message::AskWithdraw(_)
         | Message::SayWithdraw { .. }
         | Message::Challenge { .. }
-        | Message::Possesses { .. } => true,
+        | Message::Possesses { .. }
+        | Message::Agree(_)
+        | Message::Plan(_)
+        | Message::PlanWant(_)
+        | Message::Closed(_)
+        | Message::CheckpointWant { .. } => true,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
 mod bank;
 mod bounds;
 mod branches;
+mod checkpoint;
 mod claims;
 mod collections;
 mod content;
@@ -83,6 +84,7 @@ pub struct Peer {
     pub(crate) equivocations: equivocation::Equivocations,
     pub(crate) promises: claims::Promises,
     pub(crate) staking: stake::Staking,
+    pub(crate) checkpoints: checkpoint::Checkpoints,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
     pub(crate) counters: Counters,
@@ -165,6 +167,7 @@ pub(crate) enum Timer {
     CatchUp(ShardId),
     Head(ShardId),
     Drain,
+    Agree { epoch: u64, round: u32, step: edge_ledger::Step },
 }
 
 impl Peer {
@@ -217,6 +220,11 @@ impl Peer {
         self.counters
     }
 
+    /// This node's ledger, once it has joined.
+    pub fn ledger(&self) -> Option<&edge_ledger::Ledger> {
+        self.bank.as_ref().map(|bank| &bank.ledger)
+    }
+
     /// What the signature verifier did.
     pub fn verifier_stats(&self) -> edge_base::VerifierStats {
         self.verifier.stats()
@@ -242,6 +250,7 @@ impl Peer {
                 Timer::CatchUp(shard) => self.on_catch_up_timer(shard),
                 Timer::Head(shard) => self.on_head_timer(shard),
                 Timer::Drain => self.on_drain_timer(),
+                Timer::Agree { epoch, round, step } => self.on_agree_timer(epoch, round, step),
             }
         }
     }
@@ -322,6 +331,14 @@ impl Peer {
             Message::Possesses { shard, nonce, digest } => {
                 self.on_possesses(from, shard, nonce, digest);
             }
+            Message::Agree(statement) => self.on_agree(from, *statement),
+            Message::Plan(plan) => self.on_plan(from, *plan),
+            Message::PlanWant(value) => self.on_plan_want(from, value),
+            Message::Closed(closing) => self.on_closed(from, *closing),
+            Message::CheckpointWant { epoch, version } => {
+                self.tell_checkpoints(from, epoch, version);
+            }
+            Message::Checkpoints { chain, last } => self.on_checkpoints(from, chain, *last),
         }
     }
 
@@ -345,6 +362,8 @@ impl Peer {
             Gossip::Equivocation(proof) => self.on_equivocation(from, *proof),
             Gossip::Ending(block) => self.on_ending(*block),
             Gossip::Overdraft(proof) => self.on_overdraft(*proof),
+            Gossip::Checkpoint(decided) => self.on_checkpoint(from, *decided),
+            Gossip::Change(order) => self.on_change_order(*order),
         }
     }
 

@@ -369,6 +369,7 @@ fn an_old_advert_says_nothing_after_a_restart() {
             set_version: 1,
             frontier: Digest::default(),
             agent: "test".into(),
+            epoch: 0,
         };
         Gossip::Advert(Signed::seal(advert, &key(2), &pool))
     };

@@ -224,6 +224,30 @@ impl Ledger {
         before - self.certificates.len()
     }
 
+    /// Takes certificates back that were kept elsewhere, of blocks before the checkpoint: those that the
+    /// hashes of the chains lead to. For histories; nothing depends on them.
+    pub fn backfill(&mut self, certificates: &[Arc<Certificate>]) {
+        let place = |c: &Arc<Certificate>| ((c.body().account, c.body().seq), c.clone());
+        let mut stored: BTreeMap<(NodeId, u64), Arc<Certificate>> =
+            certificates.iter().map(place).collect();
+        for (account, found) in &mut self.accounts {
+            let mut expected = found.chain.first().map_or(found.head, |first| first.body().prev);
+            let mut before = Vec::new();
+            while let Some(certificate) = stored.remove(&(*account, found.below)) {
+                if certificate.id() != expected {
+                    break;
+                }
+                expected = certificate.body().prev;
+                self.certificates.insert(certificate.id(), certificate.clone());
+                before.push(certificate);
+                found.below -= 1;
+            }
+            before.reverse();
+            before.append(&mut found.chain);
+            found.chain = before;
+        }
+    }
+
     /// Where an account's chain begins here: blocks up to this seq have no certificates any more.
     pub fn pruned_below(&self, account: &NodeId) -> u64 {
         self.accounts.get(account).map_or(0, |found| found.below)

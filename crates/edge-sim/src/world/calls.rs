@@ -33,6 +33,8 @@ pub(crate) enum Probe {
     Ticket { node: u32 },
     /// The handover to the scenario's witnesses.
     Handover,
+    /// Another change of the witness set.
+    Change,
     /// Something at stake, before a run.
     Stake,
     /// Something that is done beside the work: it has to succeed.
@@ -135,6 +137,11 @@ impl Calls {
     /// Whether everything that was asked has ended.
     pub(crate) fn is_idle(&self) -> bool {
         self.open.is_empty() && self.interrupted.is_empty() && self.waiting == 0
+    }
+
+    /// Whether a change of the witness set was asked for and has no answer.
+    pub(crate) fn waits_for_change(&self) -> bool {
+        self.open.values().any(|call| matches!(call.what, What::Probe(Probe::Change)))
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -360,6 +367,8 @@ impl World {
                 self.calls.handed_over = true;
             }
             (Probe::Errand, Ok(_)) => {}
+            // A founder that was down asks again, and finds one under way.
+            (Probe::Change, _) => {}
             (Probe::Stake, Ok(Answer::Done)) => self.calls.staked += 1,
             (Probe::Status, Ok(Answer::Status(status))) => {
                 for named in &status.faulty {

@@ -3,7 +3,7 @@
 use std::time::Instant as WallClock;
 
 use edge_base::{Credits, Digest, Micros, NodeId};
-use edge_swarm::{Command, Table};
+use edge_swarm::{Command, Peer, Table};
 
 use super::{Happening, World, calls::Probe};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     queue::Instant,
     scenario::{Attack, Setup},
     sybil::Sybils,
+    twofaced::TwoFaced,
     workload::{self, Action, Step},
 };
 
@@ -70,6 +71,7 @@ impl World {
         let over = faults_over.max(work_over);
         while self.queue.now() < over && !self.is_caught() {
             self.run_until((self.queue.now() + 5_000_000).min(over));
+            self.change_witnesses();
             self.progress(&began);
         }
         self.besiege(&began);
@@ -81,6 +83,9 @@ impl World {
             self.ask_at_the_end();
             // The last searches were paid for as well.
             self.rest(&began);
+            if self.scenario.checkpoints.is_some() {
+                self.checks.nothing_is_lost(self.queue.now(), &self.nodes);
+            }
             self.checks.at_the_end(&self.scenario, &self.roles, &self.nodes, self.queue.now());
         }
         let mut outcome = Outcome::of(&self, began.elapsed());
@@ -224,6 +229,7 @@ impl World {
                 return self.checks.violation(self.queue.now(), "convergence", text);
             }
             self.run_until(self.queue.now() + 1_000_000);
+            self.change_witnesses();
             self.progress(began);
         }
     }
@@ -245,6 +251,9 @@ impl World {
         if self.checks.expects_conflicts() {
             return None;
         }
+        if let Some(wanted) = self.scenario.checkpoints {
+            return self.checks.checkpoints_lag(wanted, &self.nodes);
+        }
         let prints: Vec<u64> = self
             .nodes
             .iter()
@@ -252,6 +261,29 @@ impl World {
             .collect();
         let differ = prints.iter().filter(|print| **print != prints[0]).count();
         (differ > 0).then(|| format!("{differ} ledgers differ from that of node 0"))
+    }
+
+    /// The founder replaces one witness by another, again and again, as often as the scenario says.
+    fn change_witnesses(&mut self) {
+        let Some(wanted) = self.scenario.checkpoints else { return };
+        let ledger = self.nodes[0].peer.as_ref().and_then(Peer::ledger);
+        let Some(set) = ledger.map(|ledger| ledger.witness_set().clone()) else { return };
+        let done = set.version.saturating_sub(2) as usize;
+        if done >= wanted.changes || self.calls.waits_for_change() {
+            return;
+        }
+        // The two-faced one stays: the last witness of the first set.
+        let founder = self.nodes[0].id;
+        let faulty = self.twofaced.as_ref().map(TwoFaced::id);
+        let stays = |node: &NodeId| *node == founder || Some(*node) == faulty;
+        let Some(leaves) = set.members.iter().find(|member| !stays(member)).copied() else {
+            return;
+        };
+        let joins = self.nodes.iter().map(|node| node.id).filter(|node| !set.contains(node));
+        let Some(joins) = joins.skip(done).step_by(3).next() else { return };
+        let others = set.members.iter().copied().filter(|m| *m != leaves && *m != founder);
+        let witnesses = others.chain([joins]).collect();
+        self.probe(0, Probe::Change, Command::Handover { witnesses });
     }
 
     /// Cheats and their helpers act.

@@ -195,6 +195,7 @@ impl World {
         let held = self.rng.chance(1, 2);
         let node = &mut self.nodes[number as usize];
         node.stop();
+        self.checks.on_stopped_node(number);
         node.disk.crash(now, held);
         self.interrupt(number);
         for other in self.network.stop(number) {

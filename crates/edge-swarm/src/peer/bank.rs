@@ -17,7 +17,11 @@ use edge_ledger::{
 };
 
 use super::{
-    Peer, StartError, Stored, Timer, decode_stored, equivocation::FROZEN, membership::Link,
+    Peer, StartError, Stored, Timer,
+    checkpoint::{Checkpoints, stored_base},
+    decode_stored,
+    equivocation::FROZEN,
+    membership::Link,
 };
 use crate::{
     command::{Answer, BalanceView, BlockView, LedgerView, Refusal},
@@ -43,9 +47,9 @@ pub(crate) struct Bank {
     pub(crate) ledger: Ledger,
     pub(crate) handover: Option<Signed<Handover>>,
     pub(crate) claims: ClaimBook,
-    votes: VoteLog,
+    pub(super) votes: VoteLog,
     queue: VecDeque<(BlockKind, Option<CallId>)>,
-    pending: Option<Pending>,
+    pub(super) pending: Option<Pending>,
     waiting: VecDeque<Arc<Certificate>>,
     handing_over: Option<(CallId, Vec<NodeId>)>,
     told: BTreeMap<NodeId, Timestamp>,
@@ -53,10 +57,10 @@ pub(crate) struct Bank {
 }
 
 #[derive(Debug)]
-struct Pending {
-    block: SignedBlock,
+pub(super) struct Pending {
+    pub(super) block: SignedBlock,
     collector: VoteCollector,
-    call: Option<CallId>,
+    pub(super) call: Option<CallId>,
 }
 
 impl Bank {
@@ -106,9 +110,18 @@ impl Bank {
                 .apply_handover(Arc::new(signed), verifier)
                 .map_err(|e| StartError::Ledger(e.to_string()))?;
         }
+        let refuse = |e: LedgerError| StartError::Ledger(e.to_string());
+        let base = stored_base(stored).ok_or(StartError::Damaged { table: "checkpoints" })?;
+        if let Some((decided, states)) = base {
+            let checkpoints = Checkpoints::restore(stored, Timestamp::default());
+            let chain: Vec<_> = checkpoints.chain().cloned().collect();
+            bank.ledger.learn_sets(&chain, verifier).map_err(refuse)?;
+            bank.ledger.apply_snapshot(decided, states, verifier).map_err(refuse)?;
+            bank.ledger.backfill(&certificates);
+        }
         let merged = bank.ledger.merge(certificates, verifier);
-        if let Some(refused) = merged.refused.first() {
-            return Err(StartError::Ledger(refused.error.to_string()));
+        if let Some(refused) = merged.refused.into_iter().next() {
+            return Err(refuse(refused.error));
         }
         let votes = stored.table(Table::Votes).iter().map(|(k, v)| (k, v));
         bank.votes = VoteLog::restore(votes).map_err(|_| StartError::Damaged { table: "votes" })?;
@@ -129,7 +142,7 @@ impl Bank {
         Ok(bank)
     }
 
-    fn set_pending(&mut self, block: SignedBlock, call: Option<CallId>) {
+    pub(super) fn set_pending(&mut self, block: SignedBlock, call: Option<CallId>) {
         let collector =
             VoteCollector::new(block.clone(), self.ledger.witness_set(), self.ledger.pool());
         self.pending = Some(Pending { block, collector, call });
@@ -210,7 +223,7 @@ impl Peer {
     }
 
     /// Asks every witness that has not voted; votes itself if it is one.
-    fn propose(&mut self) {
+    pub(super) fn propose(&mut self) {
         let Some(bank) = &self.bank else { return };
         let Some(pending) = &bank.pending else { return };
         let block = pending.block.clone();
@@ -365,12 +378,21 @@ impl Peer {
             return Ok(());
         }
         self.on_certified(&certificate);
+        self.retry_waiting();
+        self.start_waiting_jobs();
+        self.step_waiting_tasks();
+        self.step_bank();
+        Ok(())
+    }
+
+    /// Applies certificates that waited for something which may be here now.
+    pub(super) fn retry_waiting(&mut self) {
         loop {
-            let Some(bank) = &mut self.bank else { return Ok(()) };
+            let Some(bank) = &mut self.bank else { return };
             let waiting: Vec<Arc<Certificate>> = bank.waiting.drain(..).collect();
             let mut progress = false;
             for certificate in waiting {
-                let Some(bank) = &mut self.bank else { return Ok(()) };
+                let Some(bank) = &mut self.bank else { return };
                 match bank.ledger.apply(certificate.clone(), &mut self.verifier) {
                     Ok(Applied::New) => {
                         progress = true;
@@ -382,13 +404,9 @@ impl Peer {
                 }
             }
             if !progress {
-                break;
+                return;
             }
         }
-        self.start_waiting_jobs();
-        self.step_waiting_tasks();
-        self.step_bank();
-        Ok(())
     }
 
     fn on_certified(&mut self, certificate: &Arc<Certificate>) {
@@ -432,6 +450,7 @@ impl Peer {
         self.step_handover();
         self.step_bank();
         self.step_withdrawals();
+        self.step_checkpoints();
         self.after(PROPOSE_EVERY, Timer::Propose);
     }
 
@@ -503,8 +522,7 @@ impl Peer {
             match &self.bank {
                 None => Some(Refusal::Refused("this node has not joined its pool yet".into())),
                 Some(bank) if bank.ledger.witness_set().members != [self.me] => {
-                    let text = "only a founder that is the pool's single witness can hand over";
-                    Some(Refusal::Refused(text.into()))
+                    return self.order_change(call, witnesses);
                 }
                 Some(bank) if bank.handing_over.is_some() => {
                     Some(Refusal::Refused("a handover is under way already".into()))
@@ -623,24 +641,11 @@ impl Peer {
         let Some(bank) = &self.bank else {
             return Err(Refusal::Refused("this node has not joined its pool yet".into()));
         };
-        let failed = |e: String| Refusal::Failed(format!("the ledger does not add up: {e}"));
         let mut verifier =
             if self.verifier.is_real() { Verifier::strict() } else { self.verifier.clone() };
-        let mut again =
-            Ledger::new(bank.ledger.genesis().clone()).map_err(|e| failed(e.to_string()))?;
-        if let Some(handover) = bank.ledger.handover() {
-            again
-                .apply_handover(handover.clone(), &mut verifier)
-                .map_err(|e| failed(e.to_string()))?;
-        }
-        let merged = again.merge(bank.ledger.certificates().cloned(), &mut verifier);
-        if let Some(refused) = merged.refused.first() {
-            return Err(failed(refused.error.to_string()));
-        }
-        // Marks are no certificates: nothing of them can be verified again here.
-        bank.ledger.slashed().for_each(|node| {
-            again.slash(node);
-        });
+        let again = bank.ledger.verified_again(&mut verifier);
+        let failed = |e: LedgerError| Refusal::Failed(format!("the ledger does not add up: {e}"));
+        let again = again.map_err(failed)?;
         let totals = again.totals();
         let set = again.witness_set();
         Ok(LedgerView {

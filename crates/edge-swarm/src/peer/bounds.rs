@@ -27,6 +27,7 @@ impl Peer {
         self.equivocations.hold(&mut add);
         self.promises.hold(&mut add);
         self.staking.hold(&mut add);
+        self.checkpoints.hold(&mut add);
         self.shards.hold(&mut add);
         if let Some(bank) = &self.bank {
             bank.hold(&mut add);

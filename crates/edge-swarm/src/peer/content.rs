@@ -65,6 +65,8 @@ pub(crate) enum Waiter {
     Result { task: TaskId, worker: NodeId },
     /// A fault report's payload, answer or history.
     Fault(Digest),
+    /// A checkpoint's accounts.
+    States,
 }
 
 #[derive(Debug)]
@@ -251,6 +253,7 @@ impl Peer {
             Waiter::Job(task) => self.on_job_payload(task, bytes),
             Waiter::Result { task, worker } => self.on_result_fetched(task, worker, content, bytes),
             Waiter::Fault(fault) => self.on_fault_content(fault, bytes.is_some()),
+            Waiter::States => self.on_states(content, bytes.as_deref()),
         }
     }
 }

@@ -739,8 +739,10 @@ impl Peer {
 
     fn own_advert(&mut self) -> Signed<Advert> {
         self.members.advert_counter += 1;
-        let (set_version, frontier) = self.bank.as_ref().map_or((0, Digest::default()), |b| {
-            (b.ledger.witness_set().version, b.ledger.frontier_digest())
+        let nothing = (0, Digest::default(), 0);
+        let (set_version, frontier, epoch) = self.bank.as_ref().map_or(nothing, |bank| {
+            let ledger = &bank.ledger;
+            (ledger.witness_set().version, ledger.frontier_digest(), ledger.epoch())
         });
         let advert = Advert {
             counter: self.members.advert_counter,
@@ -752,6 +754,7 @@ impl Peer {
             set_version,
             frontier,
             agent: self.settings.agent.clone(),
+            epoch,
         };
         Signed::seal(advert, &self.key, &self.pool)
     }
@@ -816,7 +819,7 @@ impl Peer {
             return;
         }
         let now = self.now;
-        let frontier = signed.body.frontier;
+        let (frontier, epoch) = (signed.body.frontier, signed.body.epoch);
         let (mut moved, mut fresh, mut stores) = (false, false, None);
         if let Some(member) = self.members.all.get_mut(&node) {
             let could = |advert: &Advert| (advert.works, advert.pins.clone());
@@ -847,6 +850,7 @@ impl Peer {
             self.store_member(&node);
             self.keep_neighbours();
         }
+        self.compare_epoch(node, epoch);
         self.compare_frontier(node, frontier);
         if fresh {
             self.step_waiting_tasks();

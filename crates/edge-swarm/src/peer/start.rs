@@ -6,9 +6,10 @@ use edge_base::{Digest, Micros, Rng, SecretKey, ShardId, Timestamp, Verifier, co
 use edge_ledger::Genesis;
 
 use super::{
-    Counters, Peer, Timer, bank::Bank, claims::Promises, collections::Shards, content::Content,
-    decode_stored, equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs,
-    membership::Members, replica::copies_in, search::Searches, stake::Staking, task::Tasks,
+    Counters, Peer, Timer, bank::Bank, checkpoint::Checkpoints, claims::Promises,
+    collections::Shards, content::Content, decode_stored, equivocation::Equivocations,
+    escrow::Spending, faults::Faults, job::Jobs, membership::Members, replica::copies_in,
+    search::Searches, stake::Staking, task::Tasks,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -132,6 +133,7 @@ impl Peer {
             equivocations: Equivocations::default(),
             promises: Promises::default(),
             staking: Staking::default(),
+            checkpoints: Checkpoints::default(),
             may_vote: true,
             draining: None,
             counters: Counters::default(),
@@ -142,6 +144,7 @@ impl Peer {
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "pool" })?;
             peer.bank = Some(Bank::restore(genesis, &stored, &mut peer.verifier)?);
         }
+        peer.checkpoints = Checkpoints::restore(&stored, now);
         peer.restore_members(&stored)?;
         peer.restore_faults(&stored);
         peer.restore_equivocations();

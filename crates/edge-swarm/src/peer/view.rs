@@ -77,6 +77,14 @@ impl Peer {
                 let answer = self.ledger_view().map(Answer::Ledger);
                 self.answer(call, answer);
             }
+            Command::Checkpoint => {
+                let answer = self.checkpoint_view().map(|v| Answer::Checkpoint(Box::new(v)));
+                self.answer(call, answer);
+            }
+            Command::Proof { account } => {
+                let answer = self.proof_view(account).map(|v| Answer::Proof(Box::new(v)));
+                self.answer(call, answer);
+            }
             Command::Handover { witnesses } => self.hand_over(call, witnesses),
             Command::Stake { amount } => self.stake(call, amount),
             Command::Unstake { amount } => self.unstake(call, amount),

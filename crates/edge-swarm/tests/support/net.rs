@@ -183,6 +183,7 @@ pub(crate) struct Net {
     pub(crate) lose_proofs: bool,
     /// How long stake is on its way back, for nodes that start from now on.
     pub(crate) unstake_delay: Micros,
+    pub(crate) checkpoint_every: Micros,
     /// Whether what is delivered is remembered.
     pub(crate) records: bool,
     /// What nodes were sent, told and asked by others.
@@ -206,6 +207,7 @@ impl Net {
             frozen: None,
             lose_proofs: false,
             unstake_delay: edge_swarm::UNSTAKE_DELAY,
+            checkpoint_every: Settings::default().checkpoint_every,
             records: false,
             delivered: vec![],
         };
@@ -251,6 +253,7 @@ impl Net {
             shard_pin: PIN,
             shard_rows: 40,
             unstake_delay: self.unstake_delay,
+            checkpoint_every: self.checkpoint_every,
             ..Settings::default()
         };
         let node = &mut self.nodes[index];
