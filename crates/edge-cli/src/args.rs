@@ -749,8 +749,29 @@ Example:
 Example:
   edge-net ledger verify")]
     Verify,
-    /// Hand the founder's witness duty to a set of 4, 7 ... 31, this node among them
+    /// Show the last checkpoint: what the witnesses agreed that the ledger comes to
     #[command(after_help = "\
+Examples:
+  edge-net ledger checkpoint
+  edge-net ledger checkpoint --json     edge-net.checkpoint/1")]
+    Checkpoint,
+    /// Prove what an account came to in the last checkpoint
+    #[command(after_help = "\
+The proof is checked before it is shown. With --json it is there in hexadecimal, for whoever trusts the
+checkpoint's root and keeps no ledger.
+
+Examples:
+  edge-net ledger proof
+  edge-net ledger proof 3f9a --json     edge-net.proof/1")]
+    Proof {
+        /// The account [default: this node's]
+        account: Option<String>,
+    },
+    /// Name the witnesses: a set of 4, 7 ... 31, this node, the founder, among them
+    #[command(after_help = "\
+The first time the founder hands its duty over alone. Later the present witnesses have to agree: at most
+f of 3f + 1 leave at a time, and three more join than leave. Until they did, nothing is certified.
+
 Example (the ids stand in `edge-net peer ls`):
   edge-net ledger handover ID ID ID")]
     Handover {

@@ -1,4 +1,4 @@
-//! The ledger: balances, blocks, the check of everything, the handover, stake.
+//! The ledger: balances, blocks, the check of everything, checkpoints, the handover, stake.
 
 use axum::extract::{Query, State};
 use edge_base::{Credits, NodeId};
@@ -50,6 +50,22 @@ pub(crate) async fn verify(State(app): State<App>) -> Outcome {
     }
 }
 
+/// `GET /api/v1/ledger/checkpoint`.
+pub(crate) async fn checkpoint(State(app): State<App>) -> Outcome {
+    match app.node.call(Command::Checkpoint).await? {
+        Answer::Checkpoint(view) => tagged("edge-net.checkpoint/1", view),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// `GET /api/v1/ledger/proof`.
+pub(crate) async fn proof(State(app): State<App>, Query(query): Query<Account>) -> Outcome {
+    match app.node.call(Command::Proof { account: query.id()? }).await? {
+        Answer::Proof(view) => tagged("edge-net.proof/1", view),
+        other => Err(unexpected(other)),
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Witnesses {
@@ -66,12 +82,16 @@ struct HandedOver {
 pub(crate) async fn handover(State(app): State<App>, Body(body): Body<Witnesses>) -> Outcome {
     let witnesses: Result<Vec<NodeId>, Failure> =
         body.witnesses.iter().map(|text| node_id(text)).collect();
-    let next = "name 3, 6, .. 30 other members, once, on the founder; `edge-net peer ls` lists them, \
-                `edge-net ledger verify` the witnesses";
+    let next = "name 3, 6, .. 30 other members, on the founder; at most f of 3f + 1 witnesses leave at a \
+                time; `edge-net peer ls` lists members, `edge-net ledger verify` the witnesses";
     let handed = app.node.call(Command::Handover { witnesses: witnesses? }).await;
     match handed.map_err(Failure::advised(next))? {
         Answer::HandedOver(handover) => {
             let (version, witnesses) = (handover.to.version, handover.to.members);
+            tagged("edge-net.handover/1", HandedOver { version, witnesses })
+        }
+        Answer::WitnessesChanged(set) => {
+            let (version, witnesses) = (set.version, set.members);
             tagged("edge-net.handover/1", HandedOver { version, witnesses })
         }
         other => Err(unexpected(other)),

@@ -1,4 +1,4 @@
-//! `ledger`: balance, history, verify, handover, stake, unstake.
+//! `ledger`: balance, history, verify, checkpoint, proof, handover, stake, unstake.
 
 use edge_base::PiIdentity;
 use serde_json::{Value, json};
@@ -69,6 +69,15 @@ pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
                 return Err(Failure::failed("credits are not conserved", "", next));
             }
         }
+        Ledger::Checkpoint => {
+            let answer = client.get("/api/v1/ledger/checkpoint")?;
+            context.show(&answer, show_checkpoint);
+        }
+        Ledger::Proof { account } => {
+            let query = query_of(&client, account.as_deref(), "?")?;
+            let answer = client.get(&format!("/api/v1/ledger/proof{query}"))?;
+            context.show(&answer, show_proof);
+        }
         Ledger::Handover { witnesses } => {
             let witnesses = witnesses
                 .iter()
@@ -94,6 +103,55 @@ fn move_stake(context: &Context, client: &Client, step: &str, credits: &str) -> 
     let answer = client.post(&format!("/api/v1/ledger/{step}"), &body)?;
     context.show(&answer, show_balance);
     Ok(())
+}
+
+fn show_checkpoint(output: &Output, answer: &Value) {
+    let digest = short(&text(answer, "digest"));
+    output.line(format!("epoch {}  {}", output.bold(&text(answer, "epoch")), digest));
+    if output.quiet {
+        return;
+    }
+    let precommits = list(answer, "precommits").len();
+    output.line(format!(
+        "  root of {} accounts: {}",
+        text(answer, "count"),
+        text(answer, "accounts")
+    ));
+    output.line(format!(
+        "  supply {} rUv, burned {} rUv",
+        text(answer, "supply"),
+        text(answer, "burned")
+    ));
+    output.line(format!(
+        "  decided by witness set {} in round {}, {precommits} precommits",
+        text(answer, "decided_by_version"),
+        text(answer, "round"),
+    ));
+    let witnesses: Vec<String> = list(answer, "witnesses").iter().map(node_name).collect();
+    output.line(format!("  witness set {}: {}", text(answer, "set_version"), witnesses.join(", ")));
+    output.line(format!("  {} blocks certified since", text(answer, "blocks_since")));
+    if answer["change_under_way"] == true {
+        output.line("  the witness set is about to change: nothing is certified until it has");
+    }
+}
+
+fn show_proof(output: &Output, answer: &Value) {
+    let epoch = text(answer, "epoch");
+    if answer["present"] != true {
+        output.line(format!("no such account at the checkpoint of epoch {epoch}"));
+    } else {
+        let balance = output.bold(&text(answer, "balance"));
+        output.line(format!("{balance} rUv at the checkpoint of epoch {epoch}"));
+    }
+    if output.quiet {
+        return;
+    }
+    output.line(format!(
+        "  proven in {} bytes, {} steps, against the root {}",
+        text(answer, "proof_bytes"),
+        text(answer, "steps"),
+        text(answer, "root"),
+    ));
 }
 
 fn show_balance(output: &Output, answer: &Value) {
