@@ -257,6 +257,19 @@ impl Case {
         None
     }
 
+    /// A verdict that a member without a fault found at a level: more paths than may be faulty
+    /// support it. Who cannot tell by itself may rely on that.
+    pub fn vouched(&self, level: Level) -> Option<Verdict> {
+        let authority = match level {
+            Level::Narrow => &self.authority,
+            Level::Wide => self.sealed()?,
+        };
+        let enough = |verdict: &Verdict| {
+            authority.count(&self.supporters(level, verdict)) > authority.faulty_max()
+        };
+        self.verdicts().find(enough)
+    }
+
     /// The ballots that settle the case.
     pub fn decision(&self) -> Option<Decision> {
         let (level, verdict) = self.verdict()?;

@@ -364,6 +364,29 @@ pub struct ShardView {
     pub replicas: Vec<ReplicaView>,
     /// Replicas wanted.
     pub wanted: usize,
+    /// Whether its owner contradicted itself about it.
+    pub standing: Standing,
+}
+
+/// How a shard stands where its owner signed two heads for one position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// No contradiction is known.
+    #[default]
+    Sound,
+    /// Its owner contradicted itself and can still put it right.
+    Contested,
+    /// The witnesses vote about it.
+    Quarantined,
+    /// A witness that is not faulty found against its owner: no further head is taken.
+    HeldBack,
+    /// Its owner put it right: it ends at the head that stands.
+    Repaired,
+    /// Its owner is named; it ends before the contradiction.
+    Upheld,
+    /// Nobody decided in time.
+    Expired,
 }
 
 /// One replica of a shard.
@@ -409,6 +432,8 @@ pub struct ShardSearchView {
     pub below_factor: bool,
     /// The shard's root at the answer.
     pub root: Digest,
+    /// The answer rests on a position about which the owner contradicted itself.
+    pub contested: bool,
 }
 
 /// A member.

@@ -253,6 +253,10 @@ pub struct Guarded {
 /// How long stake is on its way back unless [`Settings::unstake_delay`] says otherwise: a day.
 pub const UNSTAKE_DELAY: edge_base::Micros = edge_base::Micros::from_secs(24 * 3_600);
 
+/// How long an owner can put right that it signed two heads unless [`Settings::coherence`] says
+/// otherwise: a day.
+pub const REPAIR_WITHIN: edge_base::Micros = edge_base::Micros::from_secs(24 * 3_600);
+
 /// What the peer cannot know by itself and does not change while it runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -288,6 +292,8 @@ pub struct Settings {
     pub checkpoint_blocks: u64,
     /// ... or after this long, if there is any.
     pub checkpoint_every: edge_base::Micros,
+    /// How long contradictions of an owner wait; `None`, for measurements only, to look away from them.
+    pub coherence: Option<edge_coherence::Deadlines>,
     /// Rows after which a collection opens its next shard.
     pub shard_rows: u64,
     /// Replicas wanted of each shard.
@@ -317,6 +323,7 @@ impl Default for Settings {
             unstake_delay: UNSTAKE_DELAY,
             checkpoint_blocks: 1_000,
             checkpoint_every: edge_base::Micros::from_secs(600),
+            coherence: Some(edge_coherence::Deadlines::from_repair(REPAIR_WITHIN)),
             shard_rows: 12_000,
             replication: 3,
             agent: String::from("edge-net"),

@@ -42,11 +42,13 @@
 //!   acknowledgements survive a crash.
 //! - A peer's bad message is data: it changes nothing and never panics. Every collection has a
 //!   bound.
-//! - No vote count names a liar: only a re-execution here does.
+//! - No vote count names a liar: only a re-execution here does. Who signed two heads is named by both,
+//!   once the witnesses found that it was not put right.
 //! - Vouchers never exceed what a certified escrow can pay.
 
 pub mod accept;
 pub mod command;
+pub mod contest;
 mod event;
 mod io;
 pub mod message;
@@ -57,7 +59,8 @@ mod ticket;
 pub use command::{Answer, Command, Refusal};
 pub use event::Event;
 pub use io::{
-    CallId, Guarded, Input, LoadId, Output, Settings, Table, UNSTAKE_DELAY, Urgency, WorkId, Write,
+    CallId, Guarded, Input, LoadId, Output, REPAIR_WITHIN, Settings, Table, UNSTAKE_DELAY, Urgency,
+    WorkId, Write,
 };
 pub use peer::{
     Counters, FaultRecord, Holding, Peer, Row, StartError, Stored, TaskRecord, WorkerRecord,

@@ -6,6 +6,7 @@ use edge_base::{
     codec::{self, DecodeError, FRAME_BYTES_MAX},
     shard::LogEntry,
 };
+use edge_coherence::Ballot;
 use edge_ledger::{
     Certificate, ChangeOrder, Closing, Decided, EquivocationProof, Genesis, Handover,
     OverdraftProof, Plan, Sealed, SignedBlock, Statement, VoteBody,
@@ -13,7 +14,7 @@ use edge_ledger::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::command::Priority;
+use crate::{command::Priority, contest::Contest};
 
 /// Frame kind of a direct [`Message`].
 pub const FRAME_DIRECT: u8 = 1;
@@ -429,6 +430,9 @@ pub enum Message {
         /// The last one.
         last: Box<Decided>,
     },
+
+    /// A member of an authority votes about a contradiction.
+    Ballot(Box<Signed<Ballot>>),
 }
 
 /// A step of taking stake back.
@@ -541,6 +545,8 @@ pub enum Gossip {
     Checkpoint(Box<Decided>),
     /// The founder wants the witness set to change.
     Change(Box<Signed<ChangeOrder>>),
+    /// An owner said two things about one position of a shard.
+    Contest(Box<Contest>),
 }
 
 /// Encodes a direct message.
@@ -571,6 +577,7 @@ pub fn decode_gossip(bytes: &[u8]) -> Result<Gossip, DecodeError> {
         Gossip::Member(record) => addresses_in_bounds(&record.addresses),
         Gossip::Collection(spec) => spec_in_bounds(&spec.body),
         Gossip::Head(head) => head.body.replicas.len() <= 64,
+        Gossip::Contest(contest) => spec_in_bounds(&contest.spec.body) && contest.in_bounds(),
         // A block's lists are bounded where it is decoded.
         Gossip::Certificate(_)
         | Gossip::Handover(_)
@@ -658,7 +665,8 @@ fn message_in_bounds(message: &Message) -> bool {
         | Message::Plan(_)
         | Message::PlanWant(_)
         | Message::Closed(_)
-        | Message::CheckpointWant { .. } => true,
+        | Message::CheckpointWant { .. }
+        | Message::Ballot(_) => true,
     }
 }
 

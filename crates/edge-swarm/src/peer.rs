@@ -23,6 +23,7 @@ mod bounds;
 mod branches;
 mod checkpoint;
 mod claims;
+mod coherence;
 mod collections;
 mod content;
 mod equivocation;
@@ -83,6 +84,7 @@ pub struct Peer {
     pub(crate) faults: faults::Faults,
     pub(crate) equivocations: equivocation::Equivocations,
     pub(crate) promises: claims::Promises,
+    pub(crate) coherence: coherence::Coherence,
     pub(crate) staking: stake::Staking,
     pub(crate) checkpoints: checkpoint::Checkpoints,
     pub(crate) may_vote: bool,
@@ -166,6 +168,7 @@ pub(crate) enum Timer {
     Pay,
     CatchUp(ShardId),
     Head(ShardId),
+    Judge(Digest),
     Drain,
     Agree { epoch: u64, round: u32, step: edge_ledger::Step },
 }
@@ -249,6 +252,7 @@ impl Peer {
                 Timer::Pay => self.on_pay_timer(),
                 Timer::CatchUp(shard) => self.on_catch_up_timer(shard),
                 Timer::Head(shard) => self.on_head_timer(shard),
+                Timer::Judge(fault) => self.recheck(fault),
                 Timer::Drain => self.on_drain_timer(),
                 Timer::Agree { epoch, round, step } => self.on_agree_timer(epoch, round, step),
             }
@@ -339,6 +343,7 @@ impl Peer {
                 self.tell_checkpoints(from, epoch, version);
             }
             Message::Checkpoints { chain, last } => self.on_checkpoints(from, chain, *last),
+            Message::Ballot(ballot) => self.on_ballot(*ballot),
         }
     }
 
@@ -364,6 +369,7 @@ impl Peer {
             Gossip::Overdraft(proof) => self.on_overdraft(*proof),
             Gossip::Checkpoint(decided) => self.on_checkpoint(from, *decided),
             Gossip::Change(order) => self.on_change_order(*order),
+            Gossip::Contest(contest) => self.on_contest(from, *contest),
         }
     }
 

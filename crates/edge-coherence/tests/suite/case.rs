@@ -128,6 +128,19 @@ fn ballots_of_others_of_elsewhere_and_beyond_the_bound_are_refused() {
 }
 
 #[test]
+fn a_verdict_is_vouched_for_by_one_member_more_than_may_be_faulty() {
+    let v = &mut Verifier::strict();
+    let mut case = contested(4);
+    case.show_kept(kept());
+    let reject = ballot(Level::Narrow, Verdict::Reject { kept: kept() });
+    case.take(signed(1, reject), v, &pool()).unwrap();
+    assert_eq!(case.vouched(Level::Narrow), None);
+    case.take(signed(2, reject), v, &pool()).unwrap();
+    assert_eq!(case.vouched(Level::Narrow), Some(Verdict::Reject { kept: kept() }));
+    assert_eq!((case.vouched(Level::Wide), case.verdict()), (None, None));
+}
+
+#[test]
 fn the_accused_has_no_vote_about_itself() {
     let v = &mut Verifier::strict();
     let subject = Subject { accused: key(1).node_id(), ..subject() };

@@ -26,6 +26,7 @@ impl Peer {
         self.faults.hold(&mut add);
         self.equivocations.hold(&mut add);
         self.promises.hold(&mut add);
+        self.coherence.hold(&mut add);
         self.staking.hold(&mut add);
         self.checkpoints.hold(&mut add);
         self.shards.hold(&mut add);
@@ -39,6 +40,7 @@ impl Peer {
             + self.jobs.len()
             + self.searches.len()
             + self.content.fetches()
+            + self.faults.open()
             + 2 * self.shards.len();
         add("timers", self.timers.len(), 64 + 4 * timed);
         held

@@ -127,7 +127,7 @@ impl Peer {
         self.begin_if_due();
         self.retry_decision();
         for value in self.checkpoints.judging.clone() {
-            self.judge(value);
+            self.judge_plan(value);
         }
         if self.checkpoints.turn {
             self.propose_checkpoint();
@@ -201,7 +201,7 @@ impl Peer {
                 Act::Send(statement) => self.say(statement),
                 Act::Judge(value) => {
                     self.checkpoints.judging.insert(value);
-                    self.judge(value);
+                    self.judge_plan(value);
                 }
                 Act::Propose(_) => {
                     self.checkpoints.turn = true;
@@ -333,7 +333,7 @@ impl Peer {
         }
         self.keep_plan(value, plan);
         if awaited {
-            self.judge(value);
+            self.judge_plan(value);
             self.retry_decision();
         }
     }
@@ -346,7 +346,7 @@ impl Peer {
     }
 
     /// Answers the agreement if this node can tell.
-    fn judge(&mut self, value: Digest) {
+    fn judge_plan(&mut self, value: Digest) {
         if !self.checkpoints.judging.contains(&value) {
             return;
         }

@@ -214,6 +214,31 @@ impl Shards {
         self.shard(shard)?.heads.values().next_back()
     }
 
+    /// The definition of a collection, as its owner signed it.
+    pub(crate) fn spec_of(&self, collection: &CollectionId) -> Option<&Signed<CollectionSpec>> {
+        self.collections.get(collection).map(|c| &c.spec)
+    }
+
+    /// The heads of a shard that are known, by position.
+    pub(crate) fn heads_of(
+        &self,
+        shard: &ShardId,
+    ) -> impl Iterator<Item = (u64, &Signed<ShardHead>)> {
+        let heads = self.shard(shard).into_iter().flat_map(|shard| &shard.heads);
+        heads.map(|(seq, head)| (*seq, head))
+    }
+
+    /// Whether this node writes the log of a shard.
+    pub(crate) fn writes(&self, shard: &ShardId) -> bool {
+        self.own(shard).is_some()
+    }
+
+    /// Forgets the heads of a shard from a position on, and returns them.
+    pub(crate) fn take_heads_from(&mut self, shard: &ShardId, seq: u64) -> Vec<Signed<ShardHead>> {
+        let Some(shard) = self.shard_mut(shard) else { return Vec::new() };
+        shard.heads.split_off(&seq).into_values().collect()
+    }
+
     fn insert_shard(&mut self, collection: CollectionId, index: u32) -> Option<&mut Shard> {
         let shards = &mut self.collections.get_mut(&collection)?.shards;
         self.places.insert(shard_id(&collection, index), (collection, index));
@@ -348,7 +373,7 @@ impl Peer {
 
     /// The log of an own collection is not here, or not to its end: a batch written now would take
     /// the place of one that holders have acknowledged, and they would drop their copies for it.
-    fn lose_log(&mut self, id: CollectionId) {
+    pub(super) fn lose_log(&mut self, id: CollectionId) {
         let Some(collection) = self.shards.collections.get_mut(&id) else { return };
         if std::mem::replace(&mut collection.lost, true) {
             return;
@@ -449,6 +474,12 @@ impl Peer {
         let body = &head.body;
         let shard = shard_id(&body.collection, body.index);
         let owner = self.shards.owner_of(&body.collection);
+        if owner != Some(head.signer) || body.index > 1 << 20 {
+            return;
+        }
+        if self.contradicts_known(&shard, &head) {
+            return;
+        }
         let known = self
             .shards
             .head_at(&shard, body.seq)
@@ -457,10 +488,9 @@ impl Peer {
         let own = head.signer == self.me;
         let remembered =
             own && body.seq <= self.shards.own(&shard).map_or(0, |shard| shard.accepted);
-        if owner != Some(head.signer)
-            || remembered
+        if remembered
             || known
-            || body.index > 1 << 20
+            || !self.admits_head(&shard, &head)
             || head.open(&mut self.verifier, &self.pool).is_err()
         {
             return;
@@ -472,7 +502,7 @@ impl Peer {
         self.step_searches_of(shard);
     }
 
-    fn insert_head(&mut self, head: Signed<ShardHead>) {
+    pub(super) fn insert_head(&mut self, head: Signed<ShardHead>) {
         let (collection, index, seq) = (head.body.collection, head.body.index, head.body.seq);
         let shard_id = shard_id(&collection, index);
         let Some(shard) = self.shards.insert_shard(collection, index) else { return };
@@ -485,6 +515,12 @@ impl Peer {
             let key = [b"h".as_slice(), shard_id.as_bytes()].concat();
             self.persist(Table::Shards, &key, &head);
         }
+    }
+
+    /// A contradiction is settled: of the heads from the fork on only one stands.
+    pub(super) fn keep_only(&mut self, shard: ShardId, fork: u64, kept: Signed<ShardHead>) {
+        self.shards.take_heads_from(&shard, fork);
+        self.insert_head(kept);
     }
 
     // Writing.
@@ -807,6 +843,9 @@ impl Peer {
         }
         let Some(head) = self.shards.head_at(&shard, seq) else { return };
         let same = head.body.root == root;
+        if !same && self.coherence.disputes(&shard, seq) {
+            return;
+        }
         // Nobody becomes a holder by its own word: what holders say can be heard and said again.
         let own = self.shards.own(&shard);
         if !own.is_some_and(|own| own.holders.contains_key(&from)) {
@@ -938,6 +977,7 @@ impl Peer {
             }
         }
         self.tell_own_again();
+        self.step_cases();
         self.after(REPAIR_EVERY, Timer::Repair);
     }
 
@@ -1285,6 +1325,7 @@ impl Peer {
                     root: head.map(|h| h.root).unwrap_or_default(),
                     replicas,
                     wanted: self.settings.replication.min(self.members.len() + 1),
+                    standing: self.standing(&shard_id),
                 }
             })
             .collect();

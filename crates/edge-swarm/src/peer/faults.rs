@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_base::{
-    Digest, NodeId, RingSet, TaskId, TaskKind, Verdict, Work, codec,
+    Digest, Micros, NodeId, RingSet, TaskId, TaskKind, Timestamp, Verdict, Work, codec,
     shard::{ShardAnswer, ShardQuery},
 };
 use edge_ledger::statement::Assignment;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Peer, Purpose, Stored,
+    Peer, Purpose, Stored, Timer,
     content::{Audience, Waiter, content_digest},
     decode_stored,
 };
@@ -31,6 +31,8 @@ const OPEN_MAX: usize = 64;
 const PER_PAIR_MAX: usize = 8;
 /// Pairs of accused and requester that are remembered.
 const OPENED_MAX: usize = 65_536;
+/// Nobody is named for answering by another root than a head's before this has passed.
+const OTHER_HEAD_WITHIN: Micros = Micros::from_secs(3);
 /// Digests of reports that were judged, so that gossip does not judge them again.
 const JUDGED_MAX: usize = 4_096;
 
@@ -55,6 +57,7 @@ struct OpenReport {
     report: FaultReport,
     audience: Audience,
     missing: BTreeSet<Digest>,
+    since: Timestamp,
 }
 
 /// Reports under way and verified.
@@ -75,6 +78,11 @@ impl Faults {
         add("open fault reports", self.open.len(), OPEN_MAX);
         add("judged fault reports", self.judged.len(), JUDGED_MAX);
         add("accused and accusers", self.opened.len(), OPENED_MAX);
+    }
+
+    /// Reports under way.
+    pub(crate) fn open(&self) -> usize {
+        self.open.len()
     }
 
     /// Whether a verified fault names the node.
@@ -137,6 +145,10 @@ impl Peer {
     }
 
     pub(super) fn on_fault_report(&mut self, report: FaultReport) {
+        if let Evidence::Answer { head, .. } = &report.evidence {
+            // Whoever was given another head for this position says so before anybody is named.
+            self.on_head(head.clone());
+        }
         // No honest node tells of one, and judging it would decipher what a stranger sends.
         if report.proof.assignment.body.kind != TaskKind::Encryption {
             self.open_fault(report, Audience::Members);
@@ -175,7 +187,9 @@ impl Peer {
         }
         let missing: BTreeSet<Digest> =
             wanted.into_iter().filter(|d| self.content.get(d).is_none()).collect();
-        let open = OpenReport { report, audience: audience.clone(), missing: missing.clone() };
+        let since = self.now;
+        let open =
+            OpenReport { report, audience: audience.clone(), missing: missing.clone(), since };
         self.faults.open.insert(key, open);
         if missing.is_empty() {
             return self.recheck(key);
@@ -250,7 +264,12 @@ impl Peer {
         }
     }
 
-    fn recheck(&mut self, fault: Digest) {
+    pub(super) fn recheck(&mut self, fault: Digest) {
+        let Some(open) = self.faults.open.get(&fault) else { return };
+        if self.waits_for_other_head(open) {
+            self.after(OTHER_HEAD_WITHIN, Timer::Judge(fault));
+            return;
+        }
         let Some(open) = self.faults.open.get(&fault) else { return };
         let body = &open.report.proof.assignment.body;
         let Some(payload) = self.content.get(&body.payload) else { return };
@@ -308,6 +327,9 @@ impl Peer {
         if query.is_none_or(|query| query.shard != shard) {
             return false;
         }
+        if self.coherence.disputes(&shard, head.seq) {
+            return false;
+        }
         let known = self.shards.head_at(&shard, head.seq).map(|known| known.body.root);
         if known.is_some_and(|known| known != head.root) {
             return false;
@@ -317,6 +339,17 @@ impl Peer {
         answer.is_none_or(|answer| {
             answer.seq == head.seq && (answer.root == head.root || known.is_some())
         })
+    }
+
+    /// A holder that answers by another root than the head's may have been given another head by the
+    /// owner: who knows it shows it in this time.
+    fn waits_for_other_head(&self, open: &OpenReport) -> bool {
+        let Evidence::Answer { answer, head } = &open.report.evidence else { return false };
+        let answer = self.content.get(answer);
+        let answer: Option<ShardAnswer> = answer.and_then(|bytes| codec::decode(&bytes).ok());
+        self.settings.coherence.is_some()
+            && answer.is_some_and(|answer| answer.root != head.body.root)
+            && self.now.since(open.since) < OTHER_HEAD_WITHIN
     }
 
     fn name_liar(&mut self, node: NodeId, task: TaskId, report: FaultReport, audience: Audience) {

@@ -260,6 +260,11 @@ impl Members {
         }
     }
 
+    /// The statement by which this node belongs to the pool.
+    pub(super) fn own_membership(&self) -> Option<&Signed<Membership>> {
+        self.membership.as_ref()
+    }
+
     pub(crate) fn founder(&self) -> Option<NodeId> {
         self.founder
     }
@@ -613,6 +618,7 @@ impl Peer {
         self.tell_faults(from);
         self.tell_equivocations(from);
         self.tell_overdrafts(from);
+        self.tell_contests(from);
         self.announce_replicas(Some(from));
     }
 

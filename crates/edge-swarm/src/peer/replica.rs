@@ -87,6 +87,12 @@ impl Replica {
         }
     }
 
+    /// What executing the log gave at a recent position, and its chain hash where that is known.
+    pub(crate) fn at(&self, seq: u64) -> Option<(Option<Digest>, Digest)> {
+        let root = self.roots.get(&seq).copied()?;
+        Some((self.chain.filter(|_| self.stored == seq), root))
+    }
+
     fn root(&self) -> Option<Digest> {
         self.roots.get(&self.applied).copied()
     }

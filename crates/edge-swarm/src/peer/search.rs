@@ -518,6 +518,10 @@ impl Peer {
         let Some(proof) = shard.parts.get(&node).and_then(Part::proof) else { return };
         let (shard_id, digest, payload) = (shard.shard, shard.digest, shard.payload.clone());
         let seq = answer.map(|a| a.seq);
+        if seq.is_some_and(|seq| self.coherence.disputes(&shard_id, seq)) {
+            // Its holder may have been given another head than this node was.
+            return;
+        }
         let Some(head) = seq.and_then(|s| self.shards.head_at(&shard_id, s)).cloned() else {
             return;
         };
@@ -828,6 +832,7 @@ impl Peer {
                 answered.push(self.me);
                 good.push(answer);
             }
+            let contested = good.iter().any(|a| self.is_tainted(&shard.shard, a.seq));
             views.push(ShardSearchView {
                 shard: shard.shard,
                 exact: good.iter().all(|a| a.exact),
@@ -838,6 +843,7 @@ impl Peer {
                 faulty,
                 silent,
                 root: good.iter().max_by_key(|a| a.seq).map(|a| a.root).unwrap_or_default(),
+                contested,
             });
             for hit in good.into_iter().flat_map(|a| a.hits) {
                 hits.entry(hit.id).or_insert(hit);

@@ -7,9 +7,9 @@ use edge_ledger::Genesis;
 
 use super::{
     Counters, Peer, Timer, bank::Bank, checkpoint::Checkpoints, claims::Promises,
-    collections::Shards, content::Content, decode_stored, equivocation::Equivocations,
-    escrow::Spending, faults::Faults, job::Jobs, membership::Members, replica::copies_in,
-    search::Searches, stake::Staking, task::Tasks,
+    coherence::Coherence, collections::Shards, content::Content, decode_stored,
+    equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
+    replica::copies_in, search::Searches, stake::Staking, task::Tasks,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -132,6 +132,7 @@ impl Peer {
             faults: Faults::default(),
             equivocations: Equivocations::default(),
             promises: Promises::default(),
+            coherence: Coherence::default(),
             staking: Staking::default(),
             checkpoints: Checkpoints::default(),
             may_vote: true,
@@ -154,6 +155,7 @@ impl Peer {
         peer.restore_spending(&stored);
         peer.restore_promises(&stored);
         peer.restore_shards(&stored)?;
+        peer.restore_coherence(&stored);
         peer.after(Micros::from_millis(20), Timer::Advert);
         peer.after(Micros::from_millis(50), Timer::Hello);
         peer.after(Micros::from_millis(200), Timer::Propose);

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -184,6 +184,12 @@ pub(crate) struct Net {
     /// How long stake is on its way back, for nodes that start from now on.
     pub(crate) unstake_delay: Micros,
     pub(crate) checkpoint_every: Micros,
+    /// How long contradictions of an owner wait, for nodes that start from now on.
+    pub(crate) coherence: Option<edge_coherence::Deadlines>,
+    /// Pairs of nodes that do not hear each other from now on.
+    pub(crate) cut: BTreeSet<(usize, usize)>,
+    /// Frames that get lost, in a million, and by which draw.
+    pub(crate) loss: Option<(edge_base::Rng, u64)>,
     /// Whether what is delivered is remembered.
     pub(crate) records: bool,
     /// What nodes were sent, told and asked by others.
@@ -208,6 +214,9 @@ impl Net {
             lose_proofs: false,
             unstake_delay: edge_swarm::UNSTAKE_DELAY,
             checkpoint_every: Settings::default().checkpoint_every,
+            coherence: Settings::default().coherence,
+            cut: BTreeSet::new(),
+            loss: None,
             records: false,
             delivered: vec![],
         };
@@ -254,6 +263,7 @@ impl Net {
             shard_rows: 40,
             unstake_delay: self.unstake_delay,
             checkpoint_every: self.checkpoint_every,
+            coherence: self.coherence,
             ..Settings::default()
         };
         let node = &mut self.nodes[index];
@@ -298,6 +308,12 @@ impl Net {
         self.mail.push_back(Parcel::Input(index, input));
     }
 
+    fn arrives(&mut self, from: usize, to: usize) -> bool {
+        let cut = self.cut.contains(&(from.min(to), from.max(to)));
+        let lost = self.loss.as_mut().is_some_and(|(rng, ppm)| rng.below(1_000_000) < *ppm);
+        !cut && !lost
+    }
+
     pub(crate) fn drain(&mut self, index: usize) {
         while let Some(output) = self.nodes[index].peer.as_mut().and_then(Peer::poll) {
             self.output(index, output);
@@ -326,7 +342,9 @@ impl Net {
                     self.lose_offers -= 1;
                     return;
                 }
-                if let Some(to) = self.index_of(&to) {
+                if let Some(to) = self.index_of(&to)
+                    && self.arrives(index, to)
+                {
                     self.input(to, Input::Frame { from, bytes: frame });
                 }
             }
@@ -335,6 +353,7 @@ impl Net {
                     if other != index
                         && self.nodes[other].peer.is_some()
                         && self.deaf != Some(other)
+                        && self.arrives(index, other)
                     {
                         self.input(other, Input::Published { bytes: frame.clone() });
                     }
