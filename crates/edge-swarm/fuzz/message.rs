@@ -276,6 +276,13 @@ fn gossip() -> Vec<Gossip> {
         Gossip::Equivocation(Box::new(equivocation())),
         Gossip::Checkpoint(Box::new(decided())),
         Gossip::Change(Box::new(order())),
+        Gossip::Contest(Box::new(edge_swarm::contest::Contest {
+            spec: spec(),
+            index: 1,
+            pairs: vec![edge_swarm::contest::HeadPair::new(head(), head())],
+            repairs: vec![],
+            decision: Some(edge_coherence::Decision { wider: None, ballots: vec![] }),
+        })),
     ]
 }
 
