@@ -138,6 +138,9 @@ fn shard_line(shard: &Value) -> String {
     if shard["below_factor"] == true {
         line.push_str("; below its replication factor");
     }
+    if shard["contested"] == true {
+        line.push_str("; contested: its owner signed two versions of it");
+    }
     line
 }
 

@@ -161,11 +161,16 @@ fn row(view: &Value) -> Vec<String> {
     }
     let behind = if of == 0 { String::new() } else { format!(" (catching up, {at} of {of})") };
     let wanted = shards.iter().filter_map(|shard| shard["wanted"].as_u64()).max().unwrap_or(0);
+    // How shards stand whose owner signed two versions of them.
+    let standings = shards.iter().filter_map(|shard| shard["standing"].as_str());
+    let disputed: std::collections::BTreeSet<&str> = standings.filter(|s| *s != "sound").collect();
+    let disputed: String =
+        disputed.into_iter().map(|standing| format!(" ({})", standing.replace('_', " "))).collect();
     vec![
         text(view, "name"),
         text(view, "rows"),
         shards.len().to_string(),
-        format!("{fewest} of {wanted}{behind}"),
+        format!("{fewest} of {wanted}{behind}{disputed}"),
         node_name(&view["owner"]),
     ]
 }
