@@ -497,6 +497,7 @@ fn a_ballot_is_on_disk_before_it_leaves_and_is_not_changed_by_a_repair_that_come
 /// An owner forks toward halves of the pool while the network is cut and loses a tenth of all
 /// frames: all honest nodes come to the same verdict, and nobody but the owner is named.
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the nightly run asks for more seeds")]
 fn all_honest_nodes_reach_one_verdict_under_cuts_and_loss() {
     #[allow(clippy::disallowed_methods, reason = "how much a test does is set from outside")]
     let scale = std::env::var("EDGE_TEST_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
