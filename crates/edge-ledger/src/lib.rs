@@ -13,7 +13,7 @@
 //! A single owner's transfers need no consensus (Guerraoui et al., arXiv 1906.05574; FastPay, arXiv
 //! 2003.11506; Astro, arXiv 2004.13184): the owner orders them, witnesses only refuse a second block at one
 //! seq. Jobs are paid from an escrow: signed cumulative [`Voucher`]s say what is owed, one Settle
-//! ends the escrow, and a worker that was forgotten raises a [`Claim`]. An owner stakes credits that
+//! ends the escrow, and a worker that was forgotten raises a claim ([`ClaimBook`]). An owner stakes credits that
 //! answer for its work; [`Ledger::slash`] marks an account that was caught, and no witness votes for
 //! taking a marked stake back.
 //!
