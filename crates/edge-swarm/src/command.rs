@@ -632,6 +632,8 @@ pub struct StatusView {
     pub witnesses_reachable: usize,
     /// Votes needed.
     pub quorum: usize,
+    /// Connected witnesses that answered fewer than half of this node's last blocks (of 8 to 32), ascending.
+    pub unresponsive: Vec<NodeId>,
     /// Tasks of others waiting or running here.
     pub working: usize,
     /// Own tasks not decided yet.

@@ -18,6 +18,7 @@ use crate::{
     ticket::Ticket,
 };
 
+mod answers;
 mod bank;
 mod bounds;
 mod branches;
@@ -83,6 +84,7 @@ pub struct Peer {
     pub(crate) searches: search::Searches,
     pub(crate) faults: faults::Faults,
     pub(crate) equivocations: equivocation::Equivocations,
+    pub(crate) answers: answers::Answers,
     pub(crate) promises: claims::Promises,
     pub(crate) coherence: coherence::Coherence,
     pub(crate) staking: stake::Staking,

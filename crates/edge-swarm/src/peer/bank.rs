@@ -168,6 +168,12 @@ impl Bank {
         self.votes.voted_otherwise(certificate)
     }
 
+    /// Whether votes are asked for a block.
+    pub(crate) fn asks_for(&self, block: &Digest) -> bool {
+        let asked = self.pending.as_ref().map(|p| edge_ledger::block_hash(&p.block));
+        asked.as_ref() == Some(block)
+    }
+
     /// Whether blocks of this node are on their way.
     pub(crate) fn is_busy(&self) -> bool {
         self.pending.is_some() || !self.queue.is_empty()
@@ -298,14 +304,24 @@ impl Peer {
             if let Some(bank) = &mut self.bank {
                 bank.voted_at.insert(from, now);
             }
-            self.count_vote(vote);
+            let block = vote.body.block;
+            if self.bank.as_ref().is_some_and(|bank| bank.asks_for(&block)) {
+                self.count_vote(vote);
+            } else if self.answers.awaits(&block, &from)
+                && vote.open(&mut self.verifier, &self.pool).is_ok()
+            {
+                self.on_answer_of(from, block);
+            }
         }
     }
 
     fn count_vote(&mut self, vote: Vote) {
         let Some(bank) = &mut self.bank else { return };
         let Some(pending) = &mut bank.pending else { return };
+        let block = vote.body.block;
         if let Ok(Some(certificate)) = pending.collector.add(&vote, &mut self.verifier) {
+            let voted = certificate.votes.iter().map(|(witness, _)| *witness).collect();
+            self.await_answers(block, voted);
             self.on_own_certified(certificate);
         }
     }
@@ -325,11 +341,9 @@ impl Peer {
         missing: Option<(NodeId, u64)>,
         _reason: String,
     ) {
-        let Some(bank) = &self.bank else { return };
+        self.on_answer_of(from, block);
+        let Some(bank) = self.bank.as_ref().filter(|bank| bank.asks_for(&block)) else { return };
         let Some(pending) = &bank.pending else { return };
-        if edge_ledger::block_hash(&pending.block) != block {
-            return;
-        }
         let Some((account, seq)) = missing else { return };
         let mut list: Vec<Certificate> = bank
             .ledger
@@ -451,6 +465,7 @@ impl Peer {
         self.step_bank();
         self.step_withdrawals();
         self.step_checkpoints();
+        self.step_answers();
         self.after(PROPOSE_EVERY, Timer::Propose);
     }
 

@@ -25,6 +25,7 @@ impl Peer {
         self.content.hold(&mut add);
         self.faults.hold(&mut add);
         self.equivocations.hold(&mut add);
+        self.answers.hold(&mut add);
         self.promises.hold(&mut add);
         self.coherence.hold(&mut add);
         self.staking.hold(&mut add);

@@ -6,7 +6,7 @@ use edge_base::{Digest, Micros, Rng, SecretKey, ShardId, Timestamp, Verifier, co
 use edge_ledger::Genesis;
 
 use super::{
-    Counters, Peer, Timer, bank::Bank, checkpoint::Checkpoints, claims::Promises,
+    Counters, Peer, Timer, answers::Answers, bank::Bank, checkpoint::Checkpoints, claims::Promises,
     coherence::Coherence, collections::Shards, content::Content, decode_stored,
     equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
     replica::copies_in, search::Searches, stake::Staking, task::Tasks,
@@ -131,6 +131,7 @@ impl Peer {
             searches: Searches::default(),
             faults: Faults::default(),
             equivocations: Equivocations::default(),
+            answers: Answers::default(),
             promises: Promises::default(),
             coherence: Coherence::default(),
             staking: Staking::default(),

@@ -126,6 +126,7 @@ impl Peer {
             witnesses,
             witnesses_reachable,
             quorum,
+            unresponsive: self.answers.unresponsive(),
             working: self.jobs.load() as usize,
             own_tasks: self.tasks.undecided + self.searches.len(),
             tasks_verified: self.counters.tasks_verified,
@@ -173,6 +174,14 @@ impl Peer {
             ));
         } else if witnesses > 1 && reachable == quorum {
             notes.push(format!("no slack: {reachable} of {witnesses} witnesses are the quorum"));
+        }
+        let silent: Vec<String> =
+            self.answers.unresponsive().iter().map(edge_base::NodeId::short).collect();
+        if !silent.is_empty() {
+            notes.push(format!(
+                "witnesses that are connected and do not answer when they are asked for votes: {}",
+                silent.join(", ")
+            ));
         }
         if let Some(why) = &self.isolated {
             notes.push(format!(

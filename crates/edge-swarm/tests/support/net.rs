@@ -190,6 +190,8 @@ pub(crate) struct Net {
     pub(crate) cut: BTreeSet<(usize, usize)>,
     /// Frames that get lost, in a million, and by which draw.
     pub(crate) loss: Option<(edge_base::Rng, u64)>,
+    /// A witness whose votes get lost from now on.
+    pub(crate) withholds: Option<usize>,
     /// Whether what is delivered is remembered.
     pub(crate) records: bool,
     /// What nodes were sent, told and asked by others.
@@ -217,6 +219,7 @@ impl Net {
             coherence: Settings::default().coherence,
             cut: BTreeSet::new(),
             loss: None,
+            withholds: None,
             records: false,
             delivered: vec![],
         };
@@ -325,6 +328,11 @@ impl Net {
         if let (true, Output::Send { frame, .. } | Output::Publish { frame }) =
             (self.lose_proofs, &output)
             && matches!(decode_gossip(frame), Ok(Gossip::Equivocation(_)))
+        {
+            return;
+        }
+        if let (true, Output::Send { frame, .. }) = (self.withholds == Some(index), &output)
+            && matches!(decode_message(frame), Ok(Message::Vote(_)))
         {
             return;
         }
