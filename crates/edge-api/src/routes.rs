@@ -6,6 +6,7 @@ mod encryption;
 mod ledger;
 mod matching;
 mod node;
+mod security;
 mod tasks;
 
 use axum::{
@@ -35,6 +36,9 @@ pub(crate) fn router() -> Router<App> {
         .route("/metrics", get(metrics::metrics))
         .route("/api/v1/status", get(node::status))
         .route("/api/v1/peers", get(node::peers))
+        .route("/api/v1/peers/ban", post(security::ban))
+        .route("/api/v1/peers/unban", post(security::unban))
+        .route("/api/v1/security/audit", get(security::audit))
         .route("/api/v1/stop", post(node::stop))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/identity/invite", post(node::invite))

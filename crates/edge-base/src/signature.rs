@@ -159,6 +159,8 @@ pub struct VerifierStats {
     pub remembered: u64,
     /// Ed25519 verifications computed.
     pub computed: u64,
+    /// Those that did not hold.
+    pub failed: u64,
 }
 
 /// Verifies signatures. The product uses [`Verifier::strict`]; a simulator that runs a thousand
@@ -242,7 +244,7 @@ impl Verifier {
             }
         }
         self.stats.computed += 1;
-        verify_strictly(signer, &digest.0, signature)?;
+        verify_strictly(signer, &digest.0, signature).inspect_err(|_| self.stats.failed += 1)?;
         if let (Some(memo), Some(key)) = (&self.memo, key) {
             let mut memo = memo.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             memo.remember(key);

@@ -184,6 +184,9 @@ Examples:
     /// Look at the other members
     #[command(subcommand, arg_required_else_help = true)]
     Peer(Peer),
+    /// Look at what this node is exposed to and what others tried
+    #[command(subcommand, arg_required_else_help = true)]
+    Security(Security),
     /// Look at credits, stake some, check the ledger, hand over the witness duty
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(Ledger),
@@ -719,6 +722,40 @@ pub(crate) enum Peer {
 Example:
   edge-net peer ls")]
     Ls,
+    /// Refuse a node: no connection, no messages, nothing of it passed on
+    #[command(after_help = "\
+Examples:
+  edge-net peer ban 3f9a             for an hour
+  edge-net peer ban 3f9a --for 24h")]
+    Ban {
+        /// The node: its identity, its id, or the beginning of a member's id
+        node: String,
+        /// For how long: 30s, 5m, 24h
+        #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "1h")]
+        lasts: std::time::Duration,
+    },
+    /// End a ban and forget it
+    #[command(after_help = "\
+Example:
+  edge-net peer unban 3f9a")]
+    Unban {
+        /// The node, as `edge-net peer ls` names it
+        node: String,
+    },
+}
+
+/// `security`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Security {
+    /// Show what is exposed, what others tried, what was done about it, and what to improve
+    #[command(after_help = "\
+Examples:
+  edge-net security audit
+  edge-net security audit --json | jq .security_score
+
+The score is ten times the share of checks that hold among those that apply. Counters are of
+this run of the node.")]
+    Audit,
 }
 
 /// `ledger`.

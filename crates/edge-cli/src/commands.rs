@@ -9,6 +9,7 @@ mod key;
 mod ledger;
 mod model;
 pub(crate) mod node;
+mod security;
 mod task;
 
 use clap::CommandFactory as _;
@@ -17,7 +18,7 @@ use edge_node::config::{Config, ConfigError, Layers, Origin};
 use serde_json::{Value, json};
 
 use crate::{
-    args::{Cli, Command, Global, Peer},
+    args::{Cli, Command, Global, Peer, Security},
     client::Client,
     demo,
     failure::{Exit, Failure, Outcome},
@@ -123,6 +124,9 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Decrypt(encrypt) => compression::decrypt(context, &encrypt),
         Command::Task(task) => task::run(context, task),
         Command::Peer(Peer::Ls) => node::peers(context),
+        Command::Peer(Peer::Ban { node, lasts }) => security::ban(context, &node, lasts),
+        Command::Peer(Peer::Unban { node }) => security::unban(context, &node),
+        Command::Security(Security::Audit) => security::audit(context),
         Command::Ledger(ledger) => ledger::run(context, ledger),
         Command::Config(config) => config::run(context, config),
         Command::Demo(demo) => demo::run(context, &demo),

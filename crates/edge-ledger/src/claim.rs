@@ -91,6 +91,11 @@ impl OverdraftProof {
         OverdraftProof { vouchers }
     }
 
+    /// What it rests on.
+    pub fn vouchers(&self) -> &[Signed<Voucher>] {
+        &self.vouchers
+    }
+
     /// The escrow; `None` of an empty proof.
     pub fn escrow(&self) -> Option<EscrowId> {
         self.vouchers.first().map(|voucher| voucher.body.escrow)

@@ -29,6 +29,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::platform;
 
+/// Paths that are listed as open to others.
+const OPEN_MAX: usize = 256;
 const IDENTITY_FILE_BYTES: usize = IDENTITY_BYTES + 32;
 
 /// Why a data folder cannot be used.
@@ -212,6 +214,29 @@ pub fn create(path: &Path) -> Result<(), FolderError> {
     }
     std::fs::create_dir_all(path).map_err(io_at(path))?;
     make_private(path).map_err(io_at(path))
+}
+
+/// What of a data folder others than its owner may reach: the folder itself, or, where they can get
+/// into it, what lies in it down to the second level. `None` where the system does not say.
+pub fn open_to_others(path: &Path) -> Option<Vec<PathBuf>> {
+    if !platform::is_open_to_others(path)? {
+        return Some(Vec::new());
+    }
+    let mut found = vec![path.to_owned()];
+    let mut folders = vec![(path.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if platform::is_open_to_others(&path) == Some(true) && found.len() < OPEN_MAX {
+                found.push(path.clone());
+            }
+            if depth == 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push((path, 1));
+            }
+        }
+    }
+    found.sort();
+    Some(found)
 }
 
 /// Whether no process holds a folder or its database any more, so that a node can start on it.

@@ -95,6 +95,10 @@ pub(crate) struct Checks {
     named: BTreeSet<NodeId>,
     /// Wrong results that were accepted, where that is counted and not excluded.
     accepted_lies: Option<usize>,
+    /// Who may be banned.
+    bannable: BTreeSet<u32>,
+    /// When a node was first banned by another: (by whom, who).
+    pub(crate) bans: BTreeMap<(u32, u32), Instant>,
     // Records.
     collections: BTreeMap<usize, Collection>,
     replicas_min: usize,
@@ -146,6 +150,8 @@ impl Checks {
             caught: BTreeSet::new(),
             named: BTreeSet::new(),
             accepted_lies: None,
+            bannable: BTreeSet::new(),
+            bans: BTreeMap::new(),
             collections: BTreeMap::new(),
             replicas_min: 0,
             said: None,
@@ -170,6 +176,20 @@ impl Checks {
     /// Whether two certificates of one place are no surprise, nor ledgers that differ by them.
     pub(crate) fn expects_conflicts(&self) -> bool {
         self.conflicts
+    }
+
+    /// These attack: that they are banned is no surprise.
+    pub(crate) fn expect_bans(&mut self, nodes: impl IntoIterator<Item = u32>) {
+        self.bannable.extend(nodes);
+    }
+
+    /// A node banned another.
+    pub(crate) fn on_ban(&mut self, now: Instant, number: u32, other: u32) {
+        self.bans.entry((number, other)).or_insert(now);
+        if !self.bannable.contains(&other) {
+            let text = format!("node {number} banned node {other}");
+            self.violation(now, "honest-unharmed", text);
+        }
     }
 
     /// Some wrong results will be accepted: counts them.

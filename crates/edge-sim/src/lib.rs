@@ -32,6 +32,8 @@ mod checks;
 mod clock;
 mod copying;
 mod disk;
+mod flood;
+mod frames;
 mod mutant;
 mod network;
 mod node;
@@ -50,6 +52,7 @@ mod world;
 
 pub use checks::Violation;
 pub use copying::Copying;
+pub use frames::{Busiest, FrameCost};
 pub use mutant::{Mutant, UnknownMutant};
 pub use network::Weather;
 pub use outcome::{
@@ -57,13 +60,18 @@ pub use outcome::{
     Outcome, WronglyAccepted,
 };
 pub use rivals::Rival;
-pub use scenario::{Attack, DoubleSpend, Faults, Scenario, Setup, Workload, WrongResults};
+pub use scenario::{Attack, DoubleSpend, Faults, Flood, Scenario, Setup, Workload, WrongResults};
 pub use sybil::Sybil;
 pub use world::Options;
 
 /// Runs a scenario with a seed.
 pub fn simulate(scenario: Scenario, seed: u64, options: Options) -> Outcome {
-    world::World::new(scenario, seed, options).run()
+    if !matches!(scenario.attack, Some(Attack::Flood(_))) {
+        return world::World::new(scenario, seed, options, None).run().0;
+    }
+    // What is usual is what the same run comes to when nobody floods.
+    let (_, quiet) = world::World::new(scenario.clone(), seed, options, None).run();
+    world::World::new(scenario, seed, options, Some(quiet)).run().0
 }
 
 /// The command that runs the same again.

@@ -49,6 +49,9 @@ enum Command {
         /// Switch off what an attack is defended against with: the attack has to succeed then.
         #[arg(long)]
         no_defence: bool,
+        /// Measure what handling each kind of frame takes, every signature computed.
+        #[arg(long)]
+        frames: bool,
         /// Print every input and output of every peer to standard error.
         #[arg(long)]
         trace: bool,
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
             no_signatures,
             mutant,
             no_defence,
+            frames,
             trace,
         } => {
             let Some(mut found) = Scenario::named(&scenario) else {
@@ -90,7 +94,8 @@ fn main() -> ExitCode {
                 }
                 found = found.with_peers(peers);
             }
-            let options = Options { no_signatures, trace, mutant, no_defence, progress: !json };
+            let options =
+                Options { no_signatures, trace, mutant, no_defence, frames, progress: !json };
             let mut broken = false;
             let mut attacks = Vec::new();
             for seed in seed..seed.saturating_add(seeds) {

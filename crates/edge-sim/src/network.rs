@@ -32,6 +32,8 @@ pub(crate) struct Network {
     believed: BTreeSet<(u32, u32)>,
     /// Who keeps a connection to whom.
     kept: BTreeSet<(u32, u32)>,
+    /// Who refuses connections to whom.
+    banned: BTreeSet<(u32, u32)>,
 }
 
 /// Delays of the copies of one message that arrive: none, one or two.
@@ -41,7 +43,8 @@ impl Network {
     pub(crate) fn new(weather: Weather, seed: u64) -> Self {
         let rng = Rng::derive(seed, "network");
         let (links, believed, kept) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Network { weather, rng, seed, sides: None, bridge: None, links, believed, kept }
+        let banned = BTreeSet::new();
+        Network { weather, rng, seed, sides: None, bridge: None, links, believed, kept, banned }
     }
 
     /// What becomes of a message.
@@ -89,6 +92,21 @@ impl Network {
         }
         let side = |sides: &[bool], n: u32| sides.get(n as usize).copied().unwrap_or(false);
         self.sides.as_ref().is_some_and(|sides| side(sides, a) != side(sides, b))
+    }
+
+    // Bans.
+
+    pub(crate) fn ban(&mut self, node: u32, other: u32) {
+        self.banned.insert((node, other));
+    }
+
+    pub(crate) fn unban(&mut self, node: u32, other: u32) {
+        self.banned.remove(&(node, other));
+    }
+
+    /// Whether a node takes nothing of another.
+    pub(crate) fn is_banned(&self, node: u32, other: u32) -> bool {
+        self.banned.contains(&(node, other))
     }
 
     // Connections.
@@ -147,6 +165,8 @@ impl Network {
     pub(crate) fn stop(&mut self, node: u32) -> Vec<u32> {
         self.kept.retain(|(from, _)| *from != node);
         self.believed.retain(|(from, _)| *from != node);
+        // A process that starts again says whom it still bans.
+        self.banned.retain(|(from, _)| *from != node);
         let others = self.links_of(node);
         for other in &others {
             self.unlink(node, *other);

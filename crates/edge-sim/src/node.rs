@@ -163,6 +163,12 @@ impl Node {
             executed_for_others: past.executed_for_others + now.executed_for_others,
             faults_verified: past.faults_verified + now.faults_verified,
             faults_refuted: past.faults_refuted + now.faults_refuted,
+            inputs_malformed: past.inputs_malformed + now.inputs_malformed,
+            inputs_limited: past.inputs_limited + now.inputs_limited,
+            signatures_refused: past.signatures_refused + now.signatures_refused,
+            gossip_rejected: past.gossip_rejected + now.gossip_rejected,
+            gossip_ignored: past.gossip_ignored + now.gossip_ignored,
+            bans: past.bans + now.bans,
         }
     }
 
@@ -174,6 +180,7 @@ impl Node {
             asked: past.asked + now.asked,
             remembered: past.remembered + now.remembered,
             computed: past.computed + now.computed,
+            failed: past.failed + now.failed,
         }
     }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     checks::Violation,
+    frames::{Busiest, FrameCost, Frames},
     rivals::{self, Rival},
     scenario::WrongResults,
     world::World,
@@ -65,6 +66,16 @@ pub struct Outcome {
     /// For an attack: what it came to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<Attacked>,
+    /// Frames that nodes dropped because they were more than their sender's budget.
+    pub limited: u64,
+    /// Bans of one node by another.
+    pub bans: usize,
+    /// What handling frames took, by kind; only where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub frames: Vec<FrameCost>,
+    /// The busiest second of one sender at one receiver, by what frames are for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub busiest: BTreeMap<&'static str, Busiest>,
     /// Escrows by how they ended.
     pub escrows: Escrows,
     /// Certificates.
@@ -321,14 +332,15 @@ pub struct Escrows {
 }
 
 impl Outcome {
-    pub(crate) fn of(world: &World, wall: Duration) -> Outcome {
+    pub(crate) fn of(world: &mut World, wall: Duration) -> Outcome {
         let wall_s = wall.as_secs_f64();
-        let mut inputs = 0;
+        let (mut inputs, mut inputs_limited) = (0, 0);
         let (mut asked, mut remembered, mut computed) = (0, 0, 0);
         let (mut executions, mut own_executions) = (0, 0);
         for node in &world.nodes {
             let counters = node.counters();
             inputs += counters.inputs_decoded;
+            inputs_limited += counters.inputs_limited;
             own_executions += counters.own_executions;
             executions += node.executions;
             let stats = node.verifier_stats();
@@ -338,6 +350,8 @@ impl Outcome {
         }
         let signed = !world.options.no_signatures;
         let found = world.checks.summary();
+        let frames = world.frames.as_ref().map(Frames::costs).unwrap_or_default();
+        let busiest = world.frames.as_mut().map(Frames::busiest).unwrap_or_default();
         Outcome {
             scenario: world.scenario.name.into(),
             seed: world.seed,
@@ -382,6 +396,10 @@ impl Outcome {
                     ),
                 })
             }),
+            limited: inputs_limited,
+            bans: world.checks.bans.len(),
+            frames,
+            busiest,
             escrows: found.escrows,
             certificates: found.certificates,
             records_acknowledged: found.records_acknowledged,

@@ -99,7 +99,7 @@ impl Recorder {
         let published = kind.0 == FRAME_GOSSIP && self.rng.chance(1, 2);
         let from = if self.rng.chance(1, STRANGER_ONE_IN) { self.stranger } else { attacker };
         let input = match published {
-            true => Input::Published { bytes },
+            true => Input::Published { from, number: 0, bytes },
             false => Input::Frame { from, bytes },
         };
         Some((kind, input))

@@ -124,6 +124,8 @@ pub enum Attack {
     Sybil(Sybil),
     /// A node hears only one member and what that invited.
     Eclipse,
+    /// Members send far more than others.
+    Flood(Flood),
 }
 
 impl Attack {
@@ -142,6 +144,14 @@ impl Attack {
             _ => None,
         }
     }
+
+    /// What it is, if it is a flood.
+    pub fn flood(self) -> Option<Flood> {
+        match self {
+            Attack::Flood(attack) => Some(attack),
+            _ => None,
+        }
+    }
 }
 
 /// Owners that sign two blocks for one place. The line: one certificate at a place, the proof
@@ -156,6 +166,17 @@ pub struct DoubleSpend {
     /// The faulty witnesses also withhold votes and send blocks, votes and certificates that do
     /// not hold.
     pub arbitrary: bool,
+}
+
+/// Members that send a multiple of what an honest node sends, of all kinds, all at one requester at
+/// a time. The line: honest calls take at most twice as long (99 of 100), each flooder is banned by
+/// whom it floods within ten seconds, no queue is full and no honest node is banned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flood {
+    /// How many members, in percent.
+    pub percent: u64,
+    /// How many times what an honest node sends in the same time.
+    pub times: u64,
 }
 
 /// What may come of wrong results, where it is known that some are accepted, and what it may cost.
@@ -310,6 +331,31 @@ const REPLAY: Scenario = Scenario {
     settle_within: Micros::from_secs(180),
     attack: Some(Attack::Replay(2_000)),
     checkpoints: None,
+};
+
+const FLOOD: Scenario = Scenario {
+    name: "attack/flood",
+    about: "30 % of 20 members send a hundred times what others send, at one at a time",
+    peers: 20,
+    witnesses: 4,
+    setup: Setup::Ready,
+    weather: CALM,
+    workload: Workload {
+        requesters: 4,
+        embeddings: 1_800,
+        matches: 0,
+        compressions: 60,
+        collections: 2,
+        appends: 6,
+        records: 8,
+        searches: 100,
+        stop_percent: 0,
+        within: Micros::from_secs(15),
+    },
+    faults: NO_FAULTS,
+    checkpoints: None,
+    settle_within: Micros::from_secs(180),
+    attack: Some(Attack::Flood(Flood { percent: 30, times: 100 })),
 };
 
 const COPIED: Scenario = Scenario {
@@ -532,6 +578,7 @@ impl Scenario {
                 attack: Some(Attack::Copy(30, Copying::Shared)),
                 ..COPIED
             },
+            FLOOD,
         ]
     }
 

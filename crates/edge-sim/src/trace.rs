@@ -25,7 +25,7 @@ fn frame(bytes: &[u8]) -> String {
 pub(crate) fn input(input: &Input) -> String {
     cut(match input {
         Input::Frame { from, bytes } => format!("{} {}", from.short(), frame(bytes)),
-        Input::Published { bytes } => format!("gossip {}", frame(bytes)),
+        Input::Published { bytes, .. } => format!("gossip {}", frame(bytes)),
         Input::Executed { work, outcome } => {
             format!("executed {work}: {:?}", outcome.as_ref().map(Vec::len))
         }

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Instant as WallClock,
 };
 
 use edge_base::{Credits, Digest, Micros, NodeId, Rng, SecretKey, Verifier};
 use edge_swarm::{
     Answer, CallId, Command, Event as PeerEvent, Input, LoadId, Output, Peer, Refusal, Settings,
-    Ticket, Urgency, WorkId, accept::Assumption,
+    Ticket, Urgency, WorkId, accept::Assumption, frame::FrameKind,
 };
 use edge_tasks::{Liar, Lie, pins, shard_pin};
 
@@ -18,6 +19,8 @@ use crate::{
     clock::Clock,
     copying::{Copiers, Copying, Undone, pure_payload},
     disk::Disk,
+    flood::{Floods, Quiet, Waiting},
+    frames::Frames,
     mutant::{Mutant, Rogue},
     network::{Network, mix},
     node::{Held, LiesTold, Node},
@@ -35,6 +38,7 @@ mod besieging;
 mod calls;
 mod course;
 mod faults;
+mod line;
 mod replaying;
 
 use calls::Calls;
@@ -59,6 +63,8 @@ pub struct Options {
     pub mutant: Option<Mutant>,
     /// Switch off what an attack is defended against with.
     pub no_defence: bool,
+    /// Measure what handling each kind of frame takes, every signature computed.
+    pub frames: bool,
     /// Print progress.
     pub progress: bool,
 }
@@ -71,6 +77,7 @@ pub(crate) enum Happening {
         frame: Vec<u8>,
     },
     Gossip {
+        from: u32,
         to: u32,
         frame: Arc<[u8]>,
     },
@@ -129,6 +136,12 @@ pub(crate) enum Happening {
         frame: Vec<u8>,
     },
     Sybil,
+    Flood,
+    /// The thread of a peer is free for the next that waits.
+    Handle {
+        node: u32,
+        life: u32,
+    },
 }
 
 /// A run in progress.
@@ -149,6 +162,8 @@ pub(crate) struct World {
     pub(crate) sybils: Option<Sybils>,
     pub(crate) siege: Option<Siege>,
     pub(crate) twofaced: Option<TwoFaced>,
+    pub(crate) frames: Option<Frames>,
+    pub(crate) floods: Option<Floods>,
     numbers: HashMap<NodeId, u32>,
     verifier: Verifier,
     rng: Rng,
@@ -175,6 +190,8 @@ pub(crate) struct Roles {
     pub(crate) cheats: Vec<u32>,
     /// Witnesses that help them.
     pub(crate) helpers: Vec<u32>,
+    /// Members that send far more than others.
+    pub(crate) flooders: Vec<u32>,
 }
 
 /// Who is what in a run: at most f witnesses are liars or crash, requesters are honest, and with
@@ -235,6 +252,9 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
     }
     requesters.truncate(scenario.workload.requesters);
     let others = honest.iter().rev().filter(|node| !requesters.contains(node)).copied();
+    let flood = scenario.attack.and_then(|attack| attack.flood());
+    let plain = others.clone().filter(|node| !witnesses.contains(node));
+    let flooders = plain.take(wanted(flood.map_or(0, |flood| flood.percent))).collect();
     let unreliable = others.take(wanted(scenario.faults.unreliable_percent)).collect();
     let mut crashing: Vec<u32> = Vec::new();
     if scenario.faults.crash_percent > 0 {
@@ -247,7 +267,7 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
             }
         }
     }
-    Roles { witnesses, requesters, liars, unreliable, crashing, cheats, helpers }
+    Roles { witnesses, requesters, liars, unreliable, crashing, cheats, helpers, flooders }
 }
 
 /// What the founder sends to whom before a run.
@@ -266,7 +286,12 @@ fn grants(scenario: &Scenario, roles: &Roles) -> Vec<(u32, Credits)> {
 }
 
 impl World {
-    pub(crate) fn new(scenario: Scenario, seed: u64, options: Options) -> Self {
+    pub(crate) fn new(
+        scenario: Scenario,
+        seed: u64,
+        options: Options,
+        quiet: Option<Quiet>,
+    ) -> Self {
         let mut rng = Rng::derive(seed, "world");
         let roles = roles(&scenario, seed);
         let secret = |node: usize| edge_base::Digest::of_value("sim-key", &(seed, node as u64)).0;
@@ -278,6 +303,8 @@ impl World {
         let ids: Vec<NodeId> = keys.iter().map(SecretKey::node_id).collect();
         let mut verifier = match options.no_signatures {
             true => Verifier::trusting_for_simulation(),
+            // One that remembers would have one node pay for all.
+            false if options.frames => Verifier::strict(),
             false => Verifier::memoised(MEMO),
         };
         let genesis = pool::genesis(ids[0], seed);
@@ -296,7 +323,7 @@ impl World {
             _ => Settings::default().assumption,
         };
         let (mut cheats, mut recorder, mut copiers) = (None, None, None);
-        let (mut sybils, mut siege) = (None, None);
+        let (mut sybils, mut siege, mut floods) = (None, None, None);
         match scenario.attack {
             Some(Attack::WrongResults(_)) => checks.count_lies(),
             Some(Attack::DoubleSpend(attack)) => {
@@ -337,6 +364,12 @@ impl World {
                 let how = if options.no_defence { Copying::Shown } else { how };
                 copiers = Some(Copiers::new(how, &roles.cheats, &ids, genesis.hash(), seed));
             }
+            Some(Attack::Flood(attack)) => {
+                let Roles { flooders, requesters, .. } = &roles;
+                let how = (seed, quiet);
+                floods = Some(Floods::new(attack, flooders, requesters, scenario.peers, how));
+                checks.expect_bans(flooders.iter().copied());
+            }
             None => {}
         }
         // These say nothing of themselves: everything is about others.
@@ -363,6 +396,12 @@ impl World {
                 checkpoint_every: scenario
                     .checkpoints
                     .map_or(Settings::default().checkpoint_every, |wanted| wanted.every),
+                limits: match scenario.attack {
+                    Some(Attack::Flood(_)) => !options.no_defence,
+                    // What is said again must change nothing although it is heard.
+                    Some(Attack::Replay(_) | Attack::Eclipse) => false,
+                    _ => true,
+                },
                 ..Settings::default()
             };
             let base = ready.as_ref().map(|ready| ready.base.clone()).unwrap_or_default();
@@ -379,6 +418,8 @@ impl World {
             disk.lie_for(lies_for);
             let mut node = Node::new(key, settings, disk, &mut rng);
             node.unreliable = roles.unreliable.contains(&(number as u32));
+            // Attackers do not mind what their own flood is answered with.
+            node.settings.limits &= !roles.flooders.contains(&(number as u32));
             if let Some(lie) = roles.liars.get(&(number as u32)) {
                 node.liar = Some(Liar::new(*lie, mix(seed ^ number as u64)));
             }
@@ -386,6 +427,8 @@ impl World {
         }
         let numbers = ids.iter().enumerate().map(|(n, id)| (*id, n as u32)).collect();
         checks.expect_liars(roles.liars.keys().map(|n| ids[*n as usize]).collect());
+        let attackers = roles.liars.keys().chain(&roles.cheats).chain(&roles.helpers);
+        checks.expect_bans(attackers.copied().collect::<Vec<_>>());
         World {
             network: Network::new(scenario.weather, seed),
             queue: Queue::new(),
@@ -396,6 +439,8 @@ impl World {
             sybils,
             siege,
             twofaced,
+            frames: options.frames.then(Frames::default),
+            floods,
             calls: Calls::new(seed),
             scenario,
             seed,
@@ -431,12 +476,12 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Frame { from, to, frame } => self.on_frame(from, to, frame),
-            Happening::Gossip { to, frame } => {
+            Happening::Gossip { from, to, frame } => {
                 self.note(1, to, frame.len() as u64);
                 if let Some(copiers) = &mut self.copiers {
                     copiers.overhear(&frame);
                 }
-                self.input(to, Input::Published { bytes: frame.to_vec() });
+                self.frame_input(from, to, true, frame.to_vec());
             }
             Happening::Wake { node, life } => {
                 let now = self.queue.now();
@@ -484,6 +529,8 @@ impl World {
                 self.input(to, Input::Frame { from, bytes: frame });
             }
             Happening::Sybil => self.on_sybil(),
+            Happening::Flood => self.on_flood(),
+            Happening::Handle { node, life } => self.handle_next(node, life),
         }
     }
 
@@ -595,9 +642,14 @@ impl World {
                     self.queue.after(Micros(0), Happening::Dial { a: number, b: to });
                 }
             }
-            // No peer bans anybody in these scenarios for more than the frames it drops itself.
-            // Links of the simulation have room for all.
-            Output::Disconnect { .. } | Output::Ban { .. } => {}
+            Output::Ban { node } => self.on_ban(number, &node),
+            Output::Unban { node } => {
+                if let Some(node) = self.number(&node) {
+                    self.network.unban(number, node);
+                }
+            }
+            // Links of the simulation have room for all, and gossip takes one step.
+            Output::Disconnect { .. } | Output::Admit { .. } | Output::Judged { .. } => {}
             Output::WakeAt(local) => {
                 let node = &mut self.nodes[number as usize];
                 let at = node.clock.global(local).max(now + 1);
@@ -660,6 +712,11 @@ impl World {
 
     /// What was held until it was durable leaves the node.
     fn leave(&mut self, number: u32, held: Held) {
+        if let Some(floods) = &mut self.floods
+            && matches!(held, Held::Send { .. } | Held::Publish { .. })
+        {
+            floods.usual += 1;
+        }
         match held {
             Held::Send { to, frame } => {
                 if let Some(sybils) = &mut self.sybils {
@@ -704,7 +761,7 @@ impl World {
             && inviter == Some(from)
     }
 
-    fn send(&mut self, from: u32, to: u32, frame: Vec<u8>) {
+    pub(crate) fn send(&mut self, from: u32, to: u32, frame: Vec<u8>) {
         if self.is_withheld(from, to) {
             return;
         }
@@ -717,7 +774,7 @@ impl World {
         }
     }
 
-    fn publish(&mut self, from: u32, frame: Arc<[u8]>) {
+    pub(crate) fn publish(&mut self, from: u32, frame: Arc<[u8]>) {
         for to in 0..self.nodes.len() as u32 {
             // Gossip reaches members; who has not joined yet hears nothing.
             let deaf = self.nodes[to as usize].peer.is_none() || self.is_withheld(from, to);
@@ -725,7 +782,7 @@ impl World {
                 continue;
             }
             for delay in self.network.carry(from, to).into_iter().flatten() {
-                self.queue.after(delay, Happening::Gossip { to, frame: frame.clone() });
+                self.queue.after(delay, Happening::Gossip { from, to, frame: frame.clone() });
             }
         }
     }
@@ -762,8 +819,7 @@ impl World {
             Some(faulty) => faulty.sending(from, to, frame),
             None => frame,
         };
-        let from = self.nodes[from as usize].id;
-        self.input(to, Input::Frame { from, bytes: frame });
+        self.frame_input(from, to, false, frame);
         self.copiers_act();
     }
 
@@ -808,6 +864,40 @@ impl World {
         }
     }
 
+    /// A frame reaches the peer of a node.
+    fn frame_input(&mut self, from: u32, to: u32, published: bool, bytes: Vec<u8>) {
+        if self.network.is_banned(to, from) {
+            return;
+        }
+        if self.floods.is_some() {
+            return self.wait_in_line(to, Waiting::Frame { from, published, bytes });
+        }
+        self.handle_frame(from, to, published, bytes);
+    }
+
+    /// The peer of a node gets a frame.
+    pub(crate) fn handle_frame(&mut self, from: u32, to: u32, published: bool, bytes: Vec<u8>) {
+        let (kind, length) = (FrameKind::of(&bytes), bytes.len());
+        let from_id = self.nodes[from as usize].id;
+        let measured = match &mut self.frames {
+            Some(frames) => {
+                frames.arrives(self.queue.now(), from, to, &bytes);
+                Some(WallClock::now())
+            }
+            None => None,
+        };
+        self.input(
+            to,
+            match published {
+                true => Input::Published { from: from_id, number: 0, bytes },
+                false => Input::Frame { from: from_id, bytes },
+            },
+        );
+        if let (Some(began), Some(frames)) = (measured, &mut self.frames) {
+            frames.took(kind, length, began.elapsed());
+        }
+    }
+
     /// Sends what a mutant made up.
     fn rogue_acts(&mut self) {
         let Some(rogue) = &mut self.rogue else { return };
@@ -830,7 +920,7 @@ impl World {
             let frame: Arc<[u8]> = frame.into();
             self.checks.on_publish(self.queue.now(), &frame);
             self.publish(from, frame.clone());
-            self.queue.after(Micros(1_000), Happening::Gossip { to: from, frame });
+            self.queue.after(Micros(1_000), Happening::Gossip { from, to: from, frame });
         }
     }
 
@@ -862,6 +952,9 @@ impl World {
     fn on_dial(&mut self, a: u32, b: u32) {
         if !self.network.is_wanted(a, b) || !self.is_up(a) {
             return;
+        }
+        if self.network.is_banned(a, b) || self.network.is_banned(b, a) {
+            return self.dial_again(a, b);
         }
         let there = if self.is_up(b) { self.network.carry(a, b)[0] } else { None };
         match there {
@@ -897,6 +990,18 @@ impl World {
         if self.network.is_cut(a, b) && self.network.unlink(a, b) {
             self.on_noticed(a, b);
             self.on_noticed(b, a);
+        }
+    }
+
+    /// A node bans another: their connection ends, and what is under way is not taken.
+    fn on_ban(&mut self, number: u32, node: &NodeId) {
+        let Some(other) = self.number(node) else { return };
+        self.network.ban(number, other);
+        self.checks.on_ban(self.queue.now(), number, other);
+        if self.network.unlink(number, other) {
+            for (node, other) in [(number, other), (other, number)] {
+                self.queue.after(Micros(1), Happening::Noticed { node, other });
+            }
         }
     }
 

@@ -280,6 +280,31 @@ fn an_owner_that_lost_its_disk_harms_no_copy_and_breaks_no_promise() {
     }
 }
 
+/// Members that send a hundred times what others send slow nobody down and are banned; honest ones
+/// never are. Without budgets the same flood fills queues: `nightly` has that.
+#[test]
+fn a_flood_slows_nobody_down_and_is_banned() {
+    for seed in 1..=scale() {
+        let outcome = check("attack/flood", seed);
+        let Some(Attacked::Counted(flood)) = &outcome.attack else { panic!() };
+        assert_eq!(flood.get("flooders"), 6.0);
+        assert!(outcome.bans >= 6 && outcome.limited > 1_000, "{outcome:?}");
+        // A search whose holders are banned meanwhile may be left without an answer.
+        assert!(
+            outcome.tasks_done * 1_000 >= outcome.tasks as u64 * 995,
+            "{:?}",
+            outcome.tasks_failed
+        );
+    }
+}
+
+/// Nobody who is honest comes near a budget.
+#[test]
+fn honest_traffic_is_never_limited() {
+    let outcome = check("honest", 1);
+    assert_eq!((outcome.limited, outcome.bans), (0, 0));
+}
+
 #[test]
 fn equal_seeds_give_equal_runs_and_others_others() {
     let faulty = |seed| run("mixed-faults", seed, Options::default());

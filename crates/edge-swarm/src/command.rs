@@ -121,8 +121,22 @@ pub enum Command {
         /// Give up after this long.
         remaining: Micros,
     },
-    /// The members this node knows.
+    /// The members this node knows, and who else is banned.
     ListPeers,
+    /// Ban a node.
+    Ban {
+        /// The node, a member or not.
+        node: NodeId,
+        /// For how long: at most a year.
+        lasts: Micros,
+    },
+    /// What senders did to this node and what came of it.
+    Security,
+    /// End a ban, and forget it.
+    Unban {
+        /// The node.
+        node: NodeId,
+    },
     /// Make a one-time ticket.
     Invite {
         /// Whether the new member belongs to this node's owner.
@@ -218,6 +232,8 @@ pub enum Answer {
     Checkpoint(Box<CheckpointView>),
     /// To `Proof`.
     Proof(Box<AccountProofView>),
+    /// To `Security`.
+    Security(Box<SecurityView>),
     /// To commands that only succeed.
     Done,
 }
@@ -464,6 +480,70 @@ pub struct PeerView {
     pub load: u32,
     /// Its label.
     pub agent: String,
+    /// How long it is still banned; absent when it is not.
+    pub banned: Option<Micros>,
+    /// Messages of it that were dropped because they were more than its budget.
+    pub limited: u64,
+}
+
+/// What senders did to this node since it started, and what came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SecurityView {
+    /// Whether senders have budgets and are banned.
+    pub limits: bool,
+    /// Tickets that somebody may still come with.
+    pub open_tickets: usize,
+    /// What those who come with them are granted.
+    pub promised: Credits,
+    /// Frames that did not decode or broke a bound.
+    pub malformed: u64,
+    /// Frames over their sender's budget.
+    pub limited: u64,
+    /// Frames of nodes that may not say that: no members, or banned.
+    pub refused: u64,
+    /// Signatures that did not hold.
+    pub bad_signatures: u64,
+    /// Gossip that does not hold.
+    pub gossip_rejected: u64,
+    /// Gossip that was not passed on for another reason.
+    pub gossip_ignored: u64,
+    /// Results of others for this node's tasks that differed from what was accepted.
+    pub results_rejected: u64,
+    /// Wrong results of others that this node proved by executing them again.
+    pub faults: u64,
+    /// Accusations that did not hold.
+    pub accusations_refuted: u64,
+    /// Accounts whose owners signed two blocks for one number.
+    pub equivocations: usize,
+    /// Times that a node was banned.
+    pub bans: u64,
+    /// Who is banned now.
+    pub banned: Vec<BannedView>,
+    /// Members that a proof names: they get no work.
+    pub named: usize,
+    /// Accounts whose stake is lost.
+    pub slashed: usize,
+    /// Own tasks that this node executed itself, audits among them.
+    pub own_executions: u64,
+    /// Whether this node is a witness.
+    pub witness: bool,
+    /// Whether it may vote: its vote log is whole.
+    pub may_vote: bool,
+    /// Witnesses that can be reached, itself included.
+    pub witnesses_reachable: usize,
+    /// Votes that a block needs.
+    pub quorum: usize,
+}
+
+/// A node that is banned.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BannedView {
+    /// The node.
+    pub node: NodeId,
+    /// For how long still.
+    pub left: Micros,
+    /// What it did last.
+    pub reason: String,
 }
 
 /// An account.

@@ -1,6 +1,6 @@
 //! What a peer tells whoever watches. Events are a contract: names and fields stay.
 
-use edge_base::{CollectionId, Credits, Digest, NodeId, ShardId, TaskId, TaskKind};
+use edge_base::{CollectionId, Credits, Digest, Micros, NodeId, ShardId, TaskId, TaskKind};
 use serde::{Deserialize, Serialize};
 
 /// Something worth telling.
@@ -26,6 +26,20 @@ pub enum Event {
     /// A member's last connection is gone.
     MemberGone {
         /// The member.
+        node: NodeId,
+    },
+    /// A node is banned.
+    Banned {
+        /// The node.
+        node: NodeId,
+        /// What it did last.
+        reason: String,
+        /// For how long.
+        lasts: Micros,
+    },
+    /// A ban is over.
+    Unbanned {
+        /// The node.
         node: NodeId,
     },
     /// An own task began.

@@ -41,8 +41,13 @@ pub enum Input {
         /// The frame as received.
         bytes: Vec<u8>,
     },
-    /// A gossiped frame; the envelope inside is signed by its author.
+    /// A gossiped frame; the envelope inside is signed by its author. It is passed on only after
+    /// [`Output::Judged`] says so.
     Published {
+        /// The connected node that brought it, who need not have written it.
+        from: NodeId,
+        /// The driver's number for it.
+        number: u64,
         /// The frame as received.
         bytes: Vec<u8>,
     },
@@ -106,11 +111,13 @@ pub enum Table {
     /// The last checkpoint with the states of all accounts, those that changed the witness set, and
     /// what this witness said in the agreement on the next. Never restored from a copy.
     Checkpoints,
+    /// Nodes that are or were banned.
+    Bans,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 13] = [
+    pub const ALL: [Table; 14] = [
         Table::Pool,
         Table::Members,
         Table::Invites,
@@ -124,6 +131,7 @@ impl Table {
         Table::Faults,
         Table::Reputation,
         Table::Checkpoints,
+        Table::Bans,
     ];
 
     /// The table's name in storage.
@@ -142,6 +150,7 @@ impl Table {
             Table::Faults => "faults",
             Table::Reputation => "reputation",
             Table::Checkpoints => "checkpoints",
+            Table::Bans => "bans",
         }
     }
 }
@@ -155,6 +164,17 @@ pub struct Write {
     pub key: Vec<u8>,
     /// The new value, or `None` to remove it.
     pub value: Option<Vec<u8>>,
+}
+
+/// Whether gossip is passed on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Validation {
+    /// It is new and holds.
+    Accept,
+    /// It is not passed on, and nobody is to blame.
+    Ignore,
+    /// It does not hold: whoever brought it should not have.
+    Reject,
 }
 
 /// How urgent work is, most urgent first. Workers dequeue in this order, with a share kept for the
@@ -235,6 +255,23 @@ pub enum Output {
         /// The node.
         node: NodeId,
     },
+    /// Let a node that was banned connect again.
+    Unban {
+        /// The node.
+        node: NodeId,
+    },
+    /// A connected node is a member: it may hear gossip and bring some. Before, it may not.
+    Admit {
+        /// The node.
+        node: NodeId,
+    },
+    /// What becomes of gossip that came in.
+    Judged {
+        /// The number of [`Input::Published`].
+        number: u64,
+        /// Whether it is passed on.
+        validation: Validation,
+    },
     /// Call with [`Input::Tick`] at this time at the latest. Always the last output of a drain.
     WakeAt(Timestamp),
 }
@@ -283,6 +320,8 @@ pub struct Settings {
     pub weighs_branches: bool,
     /// Whether a node that hears of too few believes nobody. Off only for measurements.
     pub notices_isolation: bool,
+    /// Whether senders have budgets and are banned. Off only for measurements.
+    pub limits: bool,
     /// How long a result may take before its worker counts as late.
     pub execution_timeout: edge_base::Micros,
     /// How long stake is on its way back: a witness votes for a Release no earlier than this after
@@ -319,6 +358,7 @@ impl Default for Settings {
             weighs_outcomes: true,
             weighs_branches: true,
             notices_isolation: true,
+            limits: true,
             execution_timeout: edge_base::Micros::from_secs(10),
             unstake_delay: UNSTAKE_DELAY,
             checkpoint_blocks: 1_000,

@@ -50,6 +50,7 @@ pub mod accept;
 pub mod command;
 pub mod contest;
 mod event;
+pub mod frame;
 mod io;
 pub mod message;
 mod peer;
@@ -60,9 +61,9 @@ pub use command::{Answer, Command, Refusal};
 pub use event::Event;
 pub use io::{
     CallId, Guarded, Input, LoadId, Output, REPAIR_WITHIN, Settings, Table, UNSTAKE_DELAY, Urgency,
-    WorkId, Write,
+    Validation, WorkId, Write,
 };
 pub use peer::{
-    Counters, FaultRecord, Holding, Peer, Row, StartError, Stored, TaskRecord, WorkerRecord,
+    Counters, FaultRecord, Holding, Peer, Row, StartError, Stored, TaskRecord, WorkerRecord, Wrong,
 };
 pub use ticket::{Ticket, TicketError};

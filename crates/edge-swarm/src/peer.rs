@@ -13,7 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     command::{Answer, Refusal},
     event::Event,
-    io::{CallId, Input, LoadId, Output, Settings, Table, Urgency, WorkId, Write},
+    frame::{Class, FrameKind},
+    io::{CallId, Input, LoadId, Output, Settings, Table, Urgency, Validation, WorkId, Write},
     message::{self, Gossip, Message},
     ticket::Ticket,
 };
@@ -30,6 +31,7 @@ mod content;
 mod equivocation;
 mod escrow;
 mod faults;
+mod gossip;
 mod isolation;
 mod job;
 mod membership;
@@ -37,6 +39,7 @@ mod possession;
 mod replica;
 mod search;
 mod stake;
+mod standing;
 mod start;
 mod task;
 mod tombstones;
@@ -44,6 +47,7 @@ mod view;
 
 pub use bounds::Holding;
 pub use faults::FaultRecord;
+pub use standing::Wrong;
 pub use start::{Row, StartError, Stored};
 pub use task::{TaskRecord, WorkerRecord};
 
@@ -89,6 +93,7 @@ pub struct Peer {
     pub(crate) coherence: coherence::Coherence,
     pub(crate) staking: stake::Staking,
     pub(crate) checkpoints: checkpoint::Checkpoints,
+    pub(crate) standing: standing::Standing,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
     pub(crate) counters: Counters,
@@ -99,8 +104,20 @@ pub struct Peer {
 pub struct Counters {
     /// Direct messages and gossip that passed decoding.
     pub inputs_decoded: u64,
-    /// Frames that did not decode, or came from nobody we know.
+    /// Frames of nodes that may not say this: no members, or banned.
     pub inputs_refused: u64,
+    /// Frames that did not decode or broke a bound.
+    pub inputs_malformed: u64,
+    /// Frames beyond their sender's budget, or their author's.
+    pub inputs_limited: u64,
+    /// Signatures that did not hold.
+    pub signatures_refused: u64,
+    /// Gossip that was not passed on because it does not hold.
+    pub gossip_rejected: u64,
+    /// Gossip that was not passed on for another reason: known, of nobody known here, over a budget.
+    pub gossip_ignored: u64,
+    /// Times that a node was banned.
+    pub bans: u64,
     /// Own tasks whose result was accepted.
     pub tasks_verified: u64,
     /// Own tasks that failed.
@@ -171,6 +188,8 @@ pub(crate) enum Timer {
     CatchUp(ShardId),
     Head(ShardId),
     Judge(Digest),
+    Unban(NodeId),
+    Neighbours,
     Drain,
     Agree { epoch: u64, round: u32, step: edge_ledger::Step },
 }
@@ -190,7 +209,7 @@ impl Peer {
             Input::Connected { node } => self.on_connected(node),
             Input::Disconnected { node } => self.on_disconnected(node),
             Input::Frame { from, bytes } => self.on_frame(from, &bytes),
-            Input::Published { bytes } => self.on_published(None, &bytes),
+            Input::Published { from, number, bytes } => self.on_gossip(from, number, &bytes),
             Input::Executed { work, outcome } => self.on_executed(work, outcome),
             Input::Loaded { load, value } => self.on_loaded(load, value),
             Input::Command { call, command } => self.on_command(call, command),
@@ -255,6 +274,8 @@ impl Peer {
                 Timer::CatchUp(shard) => self.on_catch_up_timer(shard),
                 Timer::Head(shard) => self.on_head_timer(shard),
                 Timer::Judge(fault) => self.recheck(fault),
+                Timer::Unban(node) => self.on_unban_timer(node),
+                Timer::Neighbours => self.on_neighbours_timer(),
                 Timer::Drain => self.on_drain_timer(),
                 Timer::Agree { epoch, round, step } => self.on_agree_timer(epoch, round, step),
             }
@@ -262,29 +283,46 @@ impl Peer {
     }
 
     fn on_frame(&mut self, from: NodeId, bytes: &[u8]) {
-        if from == self.me {
+        let kind = FrameKind::of(bytes);
+        if from == self.me || self.standing.is_banned(&from, self.now) {
+            self.counters.inputs_refused += 1;
             return;
         }
-        if bytes.get(3) == Some(&message::FRAME_GOSSIP) && self.members.is_member(&from) {
+        if !self.is_within_budget(&from, kind, bytes.len(), true) {
+            return;
+        }
+        let member = self.members.is_member(&from);
+        if !member && kind.class() != Class::Greeting {
+            self.counters.inputs_refused += 1;
+            return;
+        }
+        let failed = self.verifier.stats().failed;
+        if bytes.get(3) == Some(&message::FRAME_GOSSIP) {
             // Gossip may come straight from a member; what it carries is signed by its author.
             self.members.heard(&from, self.now);
-            return self.on_published(Some(from), bytes);
+            if self.take_gossip(Some(from), bytes).0 == Validation::Reject {
+                self.wrong(&from, Wrong::BadGossip);
+            }
+            return;
         }
         let Ok(message) = message::decode_message(bytes) else {
-            self.counters.inputs_refused += 1;
-            return;
+            self.counters.inputs_malformed += 1;
+            return self.wrong(&from, Wrong::Malformed);
         };
-        let open_to_all = matches!(
-            message,
-            Message::Hello { .. } | Message::Welcome { .. } | Message::Refused { .. }
-        );
-        if !open_to_all && !self.members.is_member(&from) {
-            self.counters.inputs_refused += 1;
-            return;
+        if let Message::Certificates(list) = &message
+            && !list.iter().all(|certificate| self.may_be_certified(certificate))
+        {
+            self.counters.inputs_malformed += 1;
+            return self.wrong(&from, Wrong::Malformed);
         }
         self.counters.inputs_decoded += 1;
         self.members.heard(&from, self.now);
         self.on_message(from, message);
+        let failed = self.verifier.stats().failed - failed;
+        if failed > 0 {
+            self.counters.signatures_refused += failed;
+            self.wrong(&from, Wrong::BadSignature);
+        }
     }
 
     fn on_message(&mut self, from: NodeId, message: Message) {
@@ -349,32 +387,6 @@ impl Peer {
         }
     }
 
-    /// Gossip, from a member or, by way of others, from nobody in particular.
-    fn on_published(&mut self, from: Option<NodeId>, bytes: &[u8]) {
-        let Ok(gossip) = message::decode_gossip(bytes) else {
-            self.counters.inputs_refused += 1;
-            return;
-        };
-        self.counters.inputs_decoded += 1;
-        match gossip {
-            Gossip::Advert(advert) => self.on_advert(advert),
-            Gossip::Member(record) => {
-                self.learn_member(record, None);
-            }
-            Gossip::Certificate(certificate) => self.on_certificate(None, *certificate),
-            Gossip::Handover(handover) => self.on_handover(*handover),
-            Gossip::Collection(spec) => self.on_collection(spec),
-            Gossip::Head(head) => self.on_head(head),
-            Gossip::Fault(report) => self.on_fault_report(*report),
-            Gossip::Equivocation(proof) => self.on_equivocation(from, *proof),
-            Gossip::Ending(block) => self.on_ending(*block),
-            Gossip::Overdraft(proof) => self.on_overdraft(*proof),
-            Gossip::Checkpoint(decided) => self.on_checkpoint(from, *decided),
-            Gossip::Change(order) => self.on_change_order(*order),
-            Gossip::Contest(contest) => self.on_contest(from, *contest),
-        }
-    }
-
     fn on_executed(&mut self, work: WorkId, outcome: Result<Vec<u8>, String>) {
         let Some(purpose) = self.works.remove(&work) else { return };
         match purpose {
@@ -412,6 +424,10 @@ impl Peer {
     // What the modules below use to speak to the driver.
 
     pub(crate) fn send(&mut self, to: NodeId, message: &Message) {
+        if self.standing.is_banned(&to, self.now) {
+            return;
+        }
+        self.expect_answer(&to, message);
         self.outputs.push_back(Output::Send { to, frame: message::encode_message(message) });
     }
 

@@ -372,7 +372,8 @@ fn reports_about_encryptions_are_not_judged() {
         let proof = FaultProof { assignment, commit, reveal };
         let report = FaultReport { proof, evidence: Evidence::Payload };
         let bytes = encode_gossip(&Gossip::Fault(Box::new(report)));
-        net.input(1, Input::Published { bytes });
+        let from = net.id(0);
+        net.input(1, Input::Published { from, number: 0, bytes });
         net.settle();
         let asked = net.delivered.iter().any(|(to, frame)| {
             *to == 0 && matches!(decode_message(frame), Ok(Message::Want { .. }))

@@ -6,8 +6,8 @@ mod net;
 
 use edge_base::{Credits, Digest, Micros, NodeId, SecretKey, Signed};
 use edge_swarm::{
-    Answer, Command, Input, Peer, Ticket,
-    message::{Gossip, MemberRecord, Membership, encode_gossip},
+    Answer, Command, Peer, Ticket,
+    message::{Gossip, MemberRecord, Membership},
 };
 
 use net::Net;
@@ -34,7 +34,7 @@ fn introduce(net: &mut Net, to: usize, inviter: u8, identity: u8) -> bool {
     let node = key(identity).node_id();
     let membership = Signed::seal(Membership { node, group: node }, &key(inviter), &pool);
     let record = MemberRecord { membership: Some(membership), node, addresses: vec![] };
-    net.input(to, Input::Published { bytes: encode_gossip(&Gossip::Member(record)) });
+    net.publish_to(to, &Gossip::Member(record));
     net.settle();
     knows(net, to, node)
 }

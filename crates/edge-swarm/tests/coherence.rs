@@ -34,9 +34,9 @@ fn key(index: usize) -> SecretKey {
 }
 
 /// Five members, four of them witnesses.
-fn five(coherence: Option<Deadlines>) -> Net {
+fn five(coherence: Option<Deadlines>, limits: bool) -> Net {
     let mut net = Net::new();
-    net.coherence = coherence;
+    (net.coherence, net.limits) = (coherence, limits);
     net.nodes[0].peer = None;
     net.start(0);
     for _ in 0..4 {
@@ -48,7 +48,7 @@ fn five(coherence: Option<Deadlines>) -> Net {
 }
 
 fn with_defence() -> Net {
-    five(Some(Deadlines::from_repair(REPAIR)))
+    five(Some(Deadlines::from_repair(REPAIR)), true)
 }
 
 fn pool_of(net: &mut Net) -> Digest {
@@ -120,7 +120,7 @@ impl Forged {
 }
 
 fn publish(net: &mut Net, to: usize, gossip: &Gossip) {
-    net.input(to, Input::Published { bytes: encode_gossip(gossip) });
+    net.publish_to(to, gossip);
     net.settle();
 }
 
@@ -175,7 +175,7 @@ fn an_owner_that_signs_two_heads_is_named_everywhere_once_its_time_is_over() {
 /// The control: nobody else learns of it, nobody is named.
 #[test]
 fn without_the_defence_nobody_learns_of_two_heads() {
-    let mut net = five(None);
+    let mut net = five(None, true);
     let forged = Forged::new(&mut net, OWNER);
     fork(&mut net, &forged);
     publish(&mut net, 1, &Gossip::Head(forged.head(2, "other")));
@@ -321,7 +321,7 @@ fn search_execution(
 #[test]
 fn a_holder_that_was_given_another_head_is_not_named_for_its_answer() {
     for (defence, named) in [(Some(Deadlines::from_repair(REPAIR)), false), (None, true)] {
-        let mut net = five(defence);
+        let mut net = five(defence, true);
         let forged = Forged::new(&mut net, OWNER);
         net.frozen = Some(OWNER);
         forged.tell(&mut net);
@@ -347,7 +347,7 @@ fn a_holder_that_was_given_another_head_is_not_named_for_its_answer() {
         let report = Gossip::Fault(Box::new(FaultReport { proof, evidence }));
         let from = net.id(OWNER);
         for index in 0..4 {
-            net.input(index, Input::Published { bytes: encode_gossip(&report) });
+            net.publish_to(index, &report);
             for bytes in [&payload, &answer] {
                 let (content, total) = (Digest::of(bytes), bytes.len() as u64);
                 let chunk = Message::Chunk { content, total, offset: 0, bytes: bytes.clone() };
@@ -368,7 +368,8 @@ fn a_holder_that_was_given_another_head_is_not_named_for_its_answer() {
 
 #[test]
 fn false_contests_and_ballots_change_nothing_and_cost_their_sender_its_hearing() {
-    let mut net = with_defence();
+    // With budgets its sender would be banned long before.
+    let mut net = five(Some(Deadlines::from_repair(REPAIR)), false);
     let forged = Forged::new(&mut net, OWNER);
     net.frozen = Some(OWNER);
     forged.tell(&mut net);

@@ -17,7 +17,7 @@ use edge_swarm::{
     command::Priority,
     message::{
         Advert, CollectionSpec, Evidence, FaultReport, Gossip, MemberRecord, Message, ShardHead,
-        decode_message, encode_gossip, encode_message, shard_id,
+        decode_message, encode_message, shard_id,
     },
 };
 
@@ -96,7 +96,7 @@ impl Work<'_> {
 }
 
 fn publish(net: &mut Net, to: usize, gossip: &Gossip) {
-    net.input(to, Input::Published { bytes: encode_gossip(gossip) });
+    net.publish_to(to, gossip);
     net.settle();
 }
 
@@ -158,7 +158,7 @@ fn a_head_of_another_shard_refutes_nothing_and_shields_nobody() {
         let head = Signed::seal(head, &key(2), &pool);
         let evidence = Evidence::Answer { answer: Digest::of(&answer), head };
         let report = Gossip::Fault(Box::new(FaultReport { proof: proof.clone(), evidence }));
-        net.input(0, Input::Published { bytes: encode_gossip(&report) });
+        net.publish_to(0, &report);
         // Before the requester says that it has nothing.
         let from = net.id(1);
         for bytes in [&payload, &answer] {

@@ -14,7 +14,7 @@ use edge_ledger::{
 use edge_swarm::{
     Answer, Command, Input,
     command::Priority,
-    message::{DeclineReason, Gossip, Message, decode_message, encode_gossip, encode_message},
+    message::{DeclineReason, Gossip, Message, decode_message, encode_message},
 };
 
 use net::{Net, PIN};
@@ -83,7 +83,7 @@ fn certified(net: &mut Net, pool: &Digest, kind: BlockKind) -> SignedBlock {
     let (_, certificate) = propose(net, &block, 5).unwrap();
     for to in 0..net.nodes.len() {
         let gossip = Gossip::Certificate(Box::new(certificate.clone()));
-        net.input(to, Input::Published { bytes: encode_gossip(&gossip) });
+        net.publish_to(to, &gossip);
         net.settle();
     }
     block

@@ -260,7 +260,7 @@ fn show(net: &mut Net, from: usize, to: usize, proof: &EquivocationProof, gossip
     let bytes = encode_gossip(&Gossip::Equivocation(Box::new(proof.clone())));
     let from = net.id(from);
     let input = match gossip {
-        true => Input::Published { bytes },
+        true => Input::Published { from, number: 0, bytes },
         false => Input::Frame { from, bytes },
     };
     net.input(to, input);
@@ -340,7 +340,8 @@ fn a_certificate_of_another_block_is_half_of_a_proof() {
         }
         let certificate = certificate.expect("three of four voted");
         let bytes = encode_gossip(&Gossip::Certificate(Box::new(certificate)));
-        net.input(1, Input::Published { bytes });
+        let from = net.id(0);
+        net.input(1, Input::Published { from, number: 0, bytes });
         net.run(Micros::from_secs(5));
         assert_eq!(frozen(&mut net, worker), [voted; 5]);
         propose(&mut net, worker, &mine, &[1]);

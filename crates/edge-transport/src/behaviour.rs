@@ -133,6 +133,8 @@ fn gossip(names: &Names, limits: &Limits) -> Result<gossipsub::Behaviour, Transp
         .validation_mode(gossipsub::ValidationMode::Anonymous)
         .validate_messages()
         .flood_publish(true)
+        // Who is not admitted yet is pruned, and is admitted a round trip later.
+        .prune_backoff(Duration::from_secs(5))
         .max_transmit_size(limits.gossip_bytes + GOSSIP_ENVELOPE_BYTES)
         .connection_handler_queue_len(1_024)
         .message_id_fn(|message| {
@@ -140,8 +142,54 @@ fn gossip(names: &Names, limits: &Limits) -> Result<gossipsub::Behaviour, Transp
         })
         .build()
         .map_err(setup)?;
-    gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config).map_err(setup)
+    let mut gossip = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Anonymous, config)
+        .map_err(setup)?;
+    let (parameters, thresholds) = scores(names);
+    gossip.with_peer_score(parameters, thresholds).map_err(setup)?;
+    Ok(gossip)
 }
+
+/// The score of a node that was not admitted: nothing is sent to it or taken from it.
+pub(crate) const OUTSIDER_SCORE: f64 = -1_000.0;
+
+// Peer scores of gossipsub 1.1 (Vyzovitis et al. 2020, "GossipSub: Attack-Resilient Message
+// Propagation"): what the application says of a node (P5), messages it rejected (P4, squared) and
+// broken promises (P7). Deliveries that are missing (P3) are no wrong in a pool that is often silent,
+// and many nodes at one address (P6) are one person's machines.
+fn scores(names: &Names) -> (gossipsub::PeerScoreParams, gossipsub::PeerScoreThresholds) {
+    let topic = gossipsub::TopicScoreParams {
+        time_in_mesh_weight: 0.0,
+        first_message_deliveries_weight: 0.5,
+        first_message_deliveries_cap: 20.0,
+        mesh_message_deliveries_weight: 0.0,
+        mesh_failure_penalty_weight: 0.0,
+        // Two rejected messages outweigh all that a node delivered first; ten silence it.
+        invalid_message_deliveries_weight: -4.0,
+        invalid_message_deliveries_decay: gossipsub::score_parameter_decay(INVALID_FORGOTTEN),
+        ..gossipsub::TopicScoreParams::default()
+    };
+    let parameters = gossipsub::PeerScoreParams {
+        topics: [(names.topic.hash(), topic)].into(),
+        app_specific_weight: 1.0,
+        ip_colocation_factor_weight: 0.0,
+        behaviour_penalty_weight: -1.0,
+        behaviour_penalty_threshold: 6.0,
+        behaviour_penalty_decay: gossipsub::score_parameter_decay(Duration::from_secs(60)),
+        retain_score: Duration::from_secs(600),
+        ..gossipsub::PeerScoreParams::default()
+    };
+    let thresholds = gossipsub::PeerScoreThresholds {
+        gossip_threshold: -50.0,
+        publish_threshold: -100.0,
+        graylist_threshold: -400.0,
+        accept_px_threshold: 1_000.0,
+        opportunistic_graft_threshold: 0.0,
+    };
+    (parameters, thresholds)
+}
+
+/// Rejected messages are forgotten in this time.
+const INVALID_FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// Topic and protobuf around a published frame.
 const GOSSIP_ENVELOPE_BYTES: usize = 1_024;

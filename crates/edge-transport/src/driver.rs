@@ -16,7 +16,7 @@ use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::request_response::InboundRequestId;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, kad};
+use libp2p::{Multiaddr, PeerId, Swarm, gossipsub, kad};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::behaviour::{Behaviour, BehaviourEvent, Names, setup};
@@ -76,6 +76,8 @@ struct Peer {
     verified: bool,
     /// The application was told.
     announced: bool,
+    /// It may hear and say what is published.
+    admitted: bool,
     /// Ping has answered or given up once.
     pinged: bool,
     outbound: Outbound,
@@ -113,6 +115,8 @@ pub(crate) struct Driver {
     peers: HashMap<NodeId, Peer>,
     /// Acknowledgements that are being written.
     answering: HashSet<InboundRequestId>,
+    /// Published frames whose judgement is not in, by number.
+    unjudged: BTreeMap<u64, (gossipsub::MessageId, PeerId)>,
     book: Book,
     dials: HashMap<ConnectionId, Dial>,
     foreign: Foreign,
@@ -149,6 +153,7 @@ impl Driver {
             session,
             peers: HashMap::new(),
             answering: HashSet::new(),
+            unjudged: BTreeMap::new(),
             book: Book::new(limits.known_peers, session),
             dials: HashMap::new(),
             foreign: Foreign::default(),
@@ -263,6 +268,7 @@ impl Driver {
         for node in ready {
             self.pump(node);
         }
+        self.pass_judgements();
         self.pump_gossip();
     }
 
@@ -310,6 +316,8 @@ impl Driver {
             Command::Keep { node, addresses } => self.keep(node, addresses),
             Command::Disconnect(node) => self.disconnect(node),
             Command::Ban(node) => self.ban(node),
+            Command::Unban(node) => self.unban(node),
+            Command::Admit(node) => self.set_admitted(node, true),
             Command::ListenAddresses(answer) => {
                 self.listen_waiters.push(answer);
                 self.answer_listen_waiters();
@@ -450,6 +458,7 @@ impl Driver {
                 connections: Vec::new(),
                 verified: false,
                 announced: false,
+                admitted: false,
                 pinged: false,
                 outbound: Outbound::default(),
                 inbound: Inbound::default(),

@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use edge_base::NodeId;
 
+/// What is true of a published frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validation {
+    /// It is passed on.
+    Accept,
+    /// It is not passed on, and nobody is to blame.
+    Ignore,
+    /// It does not hold: it is not passed on, and counts against whoever brought it.
+    Reject,
+}
+
 /// Something that happened. Addresses are multiaddresses in text form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,8 +46,13 @@ pub enum TransportEvent {
         /// Its bytes.
         frame: Vec<u8>,
     },
-    /// A published frame. Nobody is named: whoever forwarded it need not have written it.
+    /// A published frame. It goes no further until [`judge`](crate::TransportHandle::judge) says so,
+    /// within some seconds.
     Published {
+        /// The connected node that brought it; it need not have written it.
+        from: NodeId,
+        /// Names it to `judge`.
+        number: u64,
         /// Its bytes.
         frame: Vec<u8>,
     },

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::TransportConfig;
 use crate::driver::Driver;
 use crate::error::TransportError;
-use crate::event::TransportEvent;
+use crate::event::{TransportEvent, Validation};
 use crate::identity::{keypair, peer_id_of};
 use crate::outgoing::Shared;
 use crate::platform;
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Keep { node: NodeId, addresses: Vec<Multiaddr> },
     Disconnect(NodeId),
     Ban(NodeId),
+    Unban(NodeId),
+    Admit(NodeId),
     ListenAddresses(oneshot::Sender<Vec<String>>),
     Shutdown(oneshot::Sender<()>),
 }
@@ -114,9 +116,27 @@ impl TransportHandle {
         self.command(Command::Disconnect(node))
     }
 
-    /// Disconnects a node, forgets it and refuses it until the transport ends.
+    /// Disconnects a node, forgets it and refuses it until [`unban`](Self::unban) or the end of the
+    /// transport.
     pub fn ban(&self, node: NodeId) -> Result<(), TransportError> {
         self.command(Command::Ban(node))
+    }
+
+    /// Refuses a node no longer.
+    pub fn unban(&self, node: NodeId) -> Result<(), TransportError> {
+        self.command(Command::Unban(node))
+    }
+
+    /// A connected node may hear what is published and publish, until its last connection ends.
+    /// Before, nothing published is sent to it or taken from it.
+    pub fn admit(&self, node: NodeId) -> Result<(), TransportError> {
+        self.command(Command::Admit(node))
+    }
+
+    /// Says what becomes of a published frame that came in; never blocks. What nobody judges goes no
+    /// further.
+    pub fn judge(&self, number: u64, validation: Validation) {
+        self.shared.push_judgement(number, validation);
     }
 
     /// The addresses this node listens on, with `/p2p/` suffix; waits until all are bound.

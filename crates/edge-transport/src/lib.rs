@@ -72,7 +72,7 @@ pub use codec::read_request;
 pub use config::{Limits, TransportConfig};
 pub use edge_base::NodeId;
 pub use error::TransportError;
-pub use event::TransportEvent;
+pub use event::{TransportEvent, Validation};
 pub use handle::{Transport, TransportHandle};
 pub use identity::{IdentityError, node_id_of, node_id_of_seed, peer_id_of};
 pub use stats::{PeerStats, TransportKind, TransportStats};

@@ -8,16 +8,22 @@ use tokio::sync::Notify;
 
 use crate::batch::{BATCH_FRAMES_MAX, BatchWriter, FRAME_HEADER_BYTES};
 use crate::config::{BATCH_BYTES, Limits};
+use crate::event::Validation;
 use crate::stats::TransportStats;
 
 /// What a queued frame costs beyond its bytes, so that empty frames are bounded too.
 const FRAME_OVERHEAD_BYTES: usize = 32;
+
+/// Published frames that may wait for their judgement.
+pub(crate) const JUDGED_MAX: usize = 8_192;
 
 /// State that handles and driver share. Locks are held for pushes and pops only.
 #[derive(Debug)]
 pub(crate) struct Shared {
     queues: Mutex<Queues>,
     stats: Mutex<TransportStats>,
+    /// Judgements on published frames that the driver has not seen; no more than it waits for.
+    judgements: Mutex<Vec<(u64, Validation)>>,
     /// Rings when there is something new in the queues.
     pub(crate) wake: Notify,
     pub(crate) limits: Limits,
@@ -43,7 +49,13 @@ struct Queue {
 
 impl Shared {
     pub(crate) fn new(limits: Limits) -> Self {
-        Shared { queues: Mutex::default(), stats: Mutex::default(), wake: Notify::new(), limits }
+        Shared {
+            queues: Mutex::default(),
+            stats: Mutex::default(),
+            judgements: Mutex::default(),
+            wake: Notify::new(),
+            limits,
+        }
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
@@ -116,6 +128,18 @@ impl Shared {
         }
         self.stats().publish_dropped += 1;
         false
+    }
+
+    pub(crate) fn push_judgement(&self, number: u64, validation: Validation) {
+        let mut judgements = self.judgements.lock().unwrap_or_else(PoisonError::into_inner);
+        if judgements.len() < JUDGED_MAX {
+            judgements.push((number, validation));
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn take_judgements(&self) -> Vec<(u64, Validation)> {
+        std::mem::take(&mut *self.judgements.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn pop_gossip(&self) -> Option<Vec<u8>> {

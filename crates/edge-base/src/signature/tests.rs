@@ -291,7 +291,7 @@ fn a_signature_is_for_one_domain_one_pool_one_signer_and_one_body() {
     assert_eq!(changed.open(&mut verifier, &pool), Err(SignatureError));
     let resigned = Signed { signature: Signature([1; 64]), ..offer.clone() };
     assert_eq!(resigned.digest(), offer.digest());
-    let stats = VerifierStats { asked: 5, remembered: 0, computed: 5 };
+    let stats = VerifierStats { asked: 5, remembered: 0, computed: 5, failed: 4 };
     assert_eq!(verifier.stats(), stats);
 }
 
@@ -318,24 +318,33 @@ fn the_memo_remembers_only_what_held_and_keeps_its_bound() {
         offer.open(&mut verifier, &pool).unwrap();
         assert!(held(&verifier) <= 3);
     }
-    assert_eq!(verifier.stats(), VerifierStats { asked: 8, remembered: 0, computed: 8 });
+    assert_eq!(verifier.stats(), VerifierStats { asked: 8, remembered: 0, computed: 8, failed: 0 });
     // Eight went in, three at a time: the last two are there, the sixth is not.
     offers[7].open(&mut verifier, &pool).unwrap();
     offers[6].open(&mut verifier, &pool).unwrap();
-    assert_eq!(verifier.stats(), VerifierStats { asked: 10, remembered: 2, computed: 8 });
+    assert_eq!(
+        verifier.stats(),
+        VerifierStats { asked: 10, remembered: 2, computed: 8, failed: 0 }
+    );
     offers[5].open(&mut verifier, &pool).unwrap();
-    assert_eq!(verifier.stats(), VerifierStats { asked: 11, remembered: 2, computed: 9 });
+    assert_eq!(
+        verifier.stats(),
+        VerifierStats { asked: 11, remembered: 2, computed: 9, failed: 0 }
+    );
     // What does not hold is computed each time, also beside a remembered triple.
     let forged = Signed { signature: offers[6].signature, ..offers[7].clone() };
     for _ in 0..2 {
         assert_eq!(forged.open(&mut verifier, &pool), Err(SignatureError));
         assert_eq!(offers[7].open(&mut verifier, &Digest::of(b"other")), Err(SignatureError));
     }
-    assert_eq!(verifier.stats(), VerifierStats { asked: 15, remembered: 2, computed: 13 });
+    assert_eq!(
+        verifier.stats(),
+        VerifierStats { asked: 15, remembered: 2, computed: 13, failed: 4 }
+    );
     // Clones share the memo and count for themselves.
     let mut clone = Verifier { stats: VerifierStats::default(), ..verifier.clone() };
     offers[5].open(&mut clone, &pool).unwrap();
-    assert_eq!(clone.stats(), VerifierStats { asked: 1, remembered: 1, computed: 0 });
+    assert_eq!(clone.stats(), VerifierStats { asked: 1, remembered: 1, computed: 0, failed: 0 });
     let mut nothing = Verifier::memoised(0);
     offers[0].open(&mut nothing, &pool).unwrap();
     assert_eq!(held(&nothing), 0);

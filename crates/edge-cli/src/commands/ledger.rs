@@ -195,7 +195,7 @@ fn query_of(client: &Client, account: Option<&str>, separator: &str) -> Outcome<
 }
 
 /// The hexadecimal id of a node, from a written identity, an id or the beginning of one.
-fn node_id(client: &Client, name: &str) -> Outcome<String> {
+pub(super) fn node_id(client: &Client, name: &str) -> Outcome<String> {
     if name.starts_with("pi") {
         return match name.parse::<PiIdentity>() {
             Ok(identity) => Ok(identity.node_id().to_hex()),

@@ -407,6 +407,12 @@ pub(super) fn peers(context: &Context) -> Outcome {
                     flag(&peer["witness"], "witness"),
                     flag(&peer["same_owner"], "yours"),
                     if peer["faults"].as_u64() > Some(0) { "faulty".into() } else { String::new() },
+                    if peer["banned"].is_null() { String::new() } else { "banned".into() },
+                    if peer["limited"].as_u64() > Some(0) {
+                        "limited".into()
+                    } else {
+                        String::new()
+                    },
                 ];
                 let roles = roles.into_iter().filter(|r| !r.is_empty()).collect::<Vec<_>>();
                 let bytes = |field: &str| peer[field].as_u64().map_or("-".into(), human_bytes);

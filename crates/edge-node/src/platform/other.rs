@@ -39,6 +39,11 @@ pub(crate) fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Not known.
+pub(crate) fn is_open_to_others(_path: &Path) -> Option<bool> {
+    None
+}
+
 /// Nothing is known.
 pub(crate) fn facts(_path: &Path) -> io::Result<Facts> {
     Ok(Facts::default())

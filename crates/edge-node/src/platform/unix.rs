@@ -52,6 +52,12 @@ pub(crate) fn give_back_memory() {
     }
 }
 
+/// Whether others than its owner may do anything with a file or folder, where that can be known.
+pub(crate) fn is_open_to_others(path: &Path) -> Option<bool> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    Some(meta.mode() & 0o077 != 0)
+}
+
 /// What tells this file from a copy.
 pub(crate) fn facts(path: &Path) -> io::Result<Facts> {
     let meta = std::fs::metadata(path)?;

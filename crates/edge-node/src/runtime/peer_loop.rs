@@ -7,7 +7,7 @@ use std::{
 
 use edge_base::{NodeId, Timestamp};
 use edge_swarm::{Answer, CallId, Event, Input, LoadId, Output, Peer, Refusal, Table};
-use edge_transport::TransportHandle;
+use edge_transport::{TransportHandle, Validation};
 use tokio::sync::{mpsc, watch};
 
 use super::{Ended, Gauges, calls::Calls, now};
@@ -149,6 +149,24 @@ impl PeerLoop {
                     if let Err(error) = self.transport.ban(node) {
                         tracing::debug!(%error, "cannot ban");
                     }
+                }
+                Output::Unban { node } => {
+                    if let Err(error) = self.transport.unban(node) {
+                        tracing::debug!(%error, "cannot lift a ban");
+                    }
+                }
+                Output::Admit { node } => {
+                    if let Err(error) = self.transport.admit(node) {
+                        tracing::debug!(%error, "cannot admit");
+                    }
+                }
+                Output::Judged { number, validation } => {
+                    let validation = match validation {
+                        edge_swarm::Validation::Accept => Validation::Accept,
+                        edge_swarm::Validation::Ignore => Validation::Ignore,
+                        edge_swarm::Validation::Reject => Validation::Reject,
+                    };
+                    self.transport.judge(number, validation);
                 }
                 Output::WakeAt(at) => wake = Some(at),
             }

@@ -440,7 +440,9 @@ async fn carry_network(
                 Input::Disconnected { node }
             }
             TransportEvent::Message { from, frame } => Input::Frame { from, bytes: frame },
-            TransportEvent::Published { frame } => Input::Published { bytes: frame },
+            TransportEvent::Published { from, number, frame } => {
+                Input::Published { from, number, bytes: frame }
+            }
             TransportEvent::DiscoveredByMdns { node, addresses } => {
                 // A connection, not a membership: that takes a ticket. Asked for once at each
                 // discovery; members are kept connected by the peer.

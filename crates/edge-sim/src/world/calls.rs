@@ -12,6 +12,7 @@ use edge_swarm::{Answer, CallId, Command, Input, Refusal};
 use super::{Answered, Happening, World, join_by};
 use crate::{
     checks::Asked,
+    flood::Waiting,
     pool::REQUESTER_GRANT,
     queue::Instant,
     workload::{Action, Step, name_of},
@@ -68,7 +69,7 @@ pub(crate) struct Calls {
     next: CallId,
     open: BTreeMap<CallId, Call>,
     /// The call that is being handed over.
-    asking: Option<CallId>,
+    pub(crate) asking: Option<CallId>,
     /// Calls whose callers went away: an answer may be on its way, nobody is owed one.
     abandoned: BTreeMap<CallId, Call>,
     /// Tasks that callers cancelled.
@@ -91,6 +92,8 @@ pub(crate) struct Calls {
     pub(crate) started: usize,
     /// How long each submitted task took that was answered with a result.
     took: Vec<u64>,
+    /// The same of searches.
+    searches_took: Vec<u64>,
 }
 
 impl Calls {
@@ -116,15 +119,18 @@ impl Calls {
             totals: Vec::new(),
             started: 0,
             took: Vec::new(),
+            searches_took: Vec::new(),
         }
     }
 
     /// Milliseconds in which a share of the submitted tasks was answered; 0 without any.
     pub(crate) fn task_ms(&self, share: f64) -> f64 {
-        let mut took = self.took.clone();
-        took.sort_unstable();
-        let at = (took.len() as f64 * share) as usize;
-        took.get(at.min(took.len().saturating_sub(1))).map_or(0.0, |us| *us as f64 / 1e3)
+        quantile_ms(&self.took, share)
+    }
+
+    /// The same of searches.
+    pub(crate) fn search_ms(&self, share: f64) -> f64 {
+        quantile_ms(&self.searches_took, share)
     }
 
     /// A node began a task: it is that of the call that is being handed over, if one is.
@@ -215,9 +221,11 @@ impl World {
             let after = Micros(self.calls.rng.below(STOP_WITHIN.0));
             self.queue.after(after, Happening::Stop { call });
         }
-        self.calls.asking = Some(call);
-        self.input(node, Input::Command { call, command });
-        self.calls.asking = None;
+        if self.floods.is_some() {
+            let command = Box::new(command);
+            return self.wait_in_line(node, Waiting::Command { call, command });
+        }
+        self.hand_over_command(node, call, command);
     }
 
     /// A caller does not want an answer any more: it cancels the task or goes away.
@@ -290,6 +298,9 @@ impl World {
         self.note(9, node, id);
         if let (What::Action { action: Action::Submit { .. }, .. }, Ok(_)) = (&call.what, &answer) {
             self.calls.took.push(now - call.at);
+        }
+        if let (What::Action { action: Action::Search { .. }, .. }, Ok(_)) = (&call.what, &answer) {
+            self.calls.searches_took.push(now - call.at);
         }
         match call.what {
             What::Action { .. } if matches!(&answer, Err(Refusal::Failed(text)) if text == CANCELLED) =>
@@ -443,4 +454,11 @@ impl World {
             }
         }
     }
+}
+
+fn quantile_ms(took: &[u64], share: f64) -> f64 {
+    let mut took = took.to_vec();
+    took.sort_unstable();
+    let at = (took.len() as f64 * share) as usize;
+    took.get(at.min(took.len().saturating_sub(1))).map_or(0.0, |us| *us as f64 / 1e3)
 }

@@ -9,6 +9,7 @@ use super::{Happening, World, calls::Probe};
 use crate::{
     cheat::ACT_EVERY,
     copying,
+    flood::Quiet,
     outcome::{Attacked, Counted, Outcome},
     queue::Instant,
     scenario::{Attack, Setup},
@@ -29,7 +30,7 @@ const PAYMENTS_PERCENT: u64 = 95;
 
 impl World {
     /// Runs the scenario to its end.
-    pub(crate) fn run(mut self) -> Outcome {
+    pub(crate) fn run(mut self) -> (Outcome, Quiet) {
         let began = WallClock::now();
         let start = match self.scenario.setup {
             Setup::Ready => self.set_up_ready(),
@@ -67,14 +68,24 @@ impl World {
             cheats.begin(start, work.within);
             self.queue.at(start, Happening::Cheat);
         }
+        if let Some(floods) = &mut self.floods
+            && floods.begin(start, work.within)
+        {
+            self.queue.at(start, Happening::Flood);
+        }
         let work_over = start + work.within.0 + work.within.0 / 4;
         let over = faults_over.max(work_over);
+        let mut quiet = Quiet::default();
         while self.queue.now() < over && !self.is_caught() {
             self.run_until((self.queue.now() + 5_000_000).min(over));
             self.change_witnesses();
             self.progress(&began);
         }
         self.besiege(&began);
+        if let Some(floods) = &self.floods {
+            let seconds = (over - start) as f64 / 1e6;
+            quiet.frames_per_s = floods.usual as f64 / self.nodes.len() as f64 / seconds;
+        }
         if !self.is_caught() {
             self.rest(&began);
             if let Some(Attack::Replay(count)) = self.scenario.attack {
@@ -88,7 +99,7 @@ impl World {
             }
             self.checks.at_the_end(&self.scenario, &self.roles, &self.nodes, self.queue.now());
         }
-        let mut outcome = Outcome::of(&self, began.elapsed());
+        let mut outcome = Outcome::of(&mut self, began.elapsed());
         let now = self.queue.now();
         if let Some(cheats) = &mut self.cheats {
             let (came, mut found) = cheats.verdict(&self.nodes);
@@ -99,12 +110,9 @@ impl World {
             outcome.attack = Some(Attacked::DoubleSpend(came));
             outcome.violations = self.checks.violations().to_vec();
         }
-        let copied = self.copiers.as_ref().map(|copiers| copiers.verdict());
-        let lies = self.sybils.as_ref().map_or(0, Sybils::lies_accepted);
-        let besieged = self.siege.as_ref().map(|siege| siege.verdict(lies));
-        let copied = copied.or(besieged).or_else(|| self.sybil_verdict());
-        let counted = copied.or(self.recorder.as_ref().map(|recorder| recorder.verdict()));
-        if let Some((came, found)) = counted {
+        quiet.task_p99_ms = self.calls.task_ms(0.99);
+        quiet.search_p99_ms = self.calls.search_ms(0.99);
+        if let Some((came, found)) = self.counted(&quiet) {
             found.into_iter().for_each(|text| self.checks.violation(now, "attack", text));
             outcome.attack = Some(Attacked::Counted(came));
             outcome.violations = self.checks.violations().to_vec();
@@ -123,12 +131,27 @@ impl World {
             }
             outcome.violations = self.checks.violations().to_vec();
         }
-        outcome
+        (outcome, quiet)
+    }
+
+    /// What an attack came to of which figures are counted, and what must not have happened.
+    fn counted(&self, calls: &Quiet) -> Option<(Counted, Vec<String>)> {
+        let copied = self.copiers.as_ref().map(|copiers| copiers.verdict());
+        let lies = self.sybils.as_ref().map_or(0, Sybils::lies_accepted);
+        let besieged = self.siege.as_ref().map(|siege| siege.verdict(lies));
+        let flooded = self.floods.as_ref().map(|floods| {
+            floods.verdict(&self.checks.bans, (calls.task_p99_ms, calls.search_p99_ms))
+        });
+        copied
+            .or(besieged)
+            .or_else(|| self.sybil_verdict())
+            .or(self.recorder.as_ref().map(|recorder| recorder.verdict()))
+            .or(flooded)
     }
 
     /// A mutant that is caught need not run on, nor a control: what it broke may never come to rest.
     fn is_caught(&self) -> bool {
-        let control = self.options.no_defence && self.cheats.is_some();
+        let control = self.options.no_defence && (self.cheats.is_some() || self.floods.is_some());
         (self.options.mutant.is_some() || control) && !self.checks.violations().is_empty()
     }
 

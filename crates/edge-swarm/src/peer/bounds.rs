@@ -30,6 +30,7 @@ impl Peer {
         self.coherence.hold(&mut add);
         self.staking.hold(&mut add);
         self.checkpoints.hold(&mut add);
+        self.standing.hold(&mut add);
         self.shards.hold(&mut add);
         if let Some(bank) = &self.bank {
             bank.hold(&mut add);
@@ -42,7 +43,8 @@ impl Peer {
             + self.searches.len()
             + self.content.fetches()
             + self.faults.open()
-            + 2 * self.shards.len();
+            + 2 * self.shards.len()
+            + self.standing.bans();
         add("timers", self.timers.len(), 64 + 4 * timed);
         held
     }

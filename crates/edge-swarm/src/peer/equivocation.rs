@@ -49,6 +49,11 @@ impl Equivocations {
         add("senders of bad proofs", self.bad.len(), MEMBERS_MAX + 1);
     }
 
+    /// Accounts that are frozen.
+    pub(crate) fn frozen(&self) -> impl Iterator<Item = &NodeId> {
+        self.frozen.iter()
+    }
+
     /// Whether what a sender shows is looked into.
     fn listens_to(&mut self, sender: Option<NodeId>, now: Timestamp) -> bool {
         if now.since(self.since) >= BAD_FOR {

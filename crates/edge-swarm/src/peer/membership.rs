@@ -49,6 +49,8 @@ const HEARD: &[u8] = b"heard";
 const HEARD_EVERY: u64 = 64;
 /// Up to this many members everybody greets everybody.
 const FULL_MESH_MAX: usize = 16;
+/// In a larger pool neighbours are chosen this long after a member was heard of.
+const CHOOSE_AFTER: Micros = Micros::from_millis(500);
 /// Results that must have been checked before a member counts as proven.
 pub(crate) const PROVEN_RESULTS: u64 = 10;
 
@@ -110,6 +112,8 @@ pub(crate) struct Members {
     pub(super) branches: Branches,
     /// The sum of [`Acquaintance`] without this node.
     sum: u64,
+    /// Whether neighbours are chosen anew in a moment.
+    choosing: bool,
     /// Connected members that have not answered a greeting.
     ungreeted: BTreeSet<NodeId>,
     /// Connected nodes that are not members, and since when.
@@ -427,7 +431,7 @@ impl Peer {
         let fresh = self.insert_member(record, true);
         if fresh {
             self.event(Event::MemberKnown { node });
-            self.keep_neighbours();
+            self.choose_neighbours();
         }
         true
     }
@@ -451,14 +455,28 @@ impl Peer {
             && signed.open(&mut self.verifier, &self.pool).is_ok()
     }
 
+    /// Has neighbours chosen: at once where everybody is one, in a moment where choosing takes long
+    /// and many may come at a time.
+    fn choose_neighbours(&mut self) {
+        if self.members.all.len() <= FULL_MESH_MAX {
+            self.keep_neighbours();
+        } else if !std::mem::replace(&mut self.members.choosing, true) {
+            self.after(CHOOSE_AFTER, Timer::Neighbours);
+        }
+    }
+
+    pub(super) fn on_neighbours_timer(&mut self) {
+        self.members.choosing = false;
+        self.keep_neighbours();
+    }
+
     /// Asks the transport for connections: to everybody in a small pool, to the witnesses and a
     /// stable sample of the rest in a large one.
     pub(super) fn keep_neighbours(&mut self) {
         let mut keep: Vec<NodeId> = self.members.all.keys().copied().collect();
         if keep.len() > FULL_MESH_MAX {
             let me = self.me;
-            let distance = |n: &NodeId| Digest::of_value("neighbour", &(me, n)).prefix_u64();
-            keep.sort_by_key(distance);
+            keep.sort_by_cached_key(|node| distance(&me, node));
             // Nearness can be had by making up identities: of each branch one before any second.
             let turns = self.turns(&keep, std::iter::empty());
             keep.sort_by_cached_key(|n| turns.get(n).map(|(turn, _)| *turn));
@@ -471,7 +489,8 @@ impl Peer {
         }
         for node in keep {
             let Some(member) = self.members.get(&node) else { continue };
-            if !member.addresses.is_empty() && !matches!(member.link, Link::Up) {
+            let banned = self.standing.is_banned(&node, self.now);
+            if !banned && !member.addresses.is_empty() && !matches!(member.link, Link::Up) {
                 let addresses = member.addresses.clone();
                 self.output(Output::Keep { node, addresses });
             }
@@ -495,6 +514,7 @@ impl Peer {
             }
             self.members.strangers.insert(node, self.now);
         }
+        self.expect_greeting(&node);
         self.greet(node);
     }
 
@@ -514,6 +534,7 @@ impl Peer {
         if !matches!(member.link, Link::Up) {
             member.link = Link::Up;
             self.event(Event::MemberConnected { node: *node });
+            self.output(Output::Admit { node: *node });
         }
         true
     }
@@ -624,8 +645,10 @@ impl Peer {
 
     /// Sends gossip to one node, as if it had heard it.
     pub(super) fn publish_to(&mut self, to: NodeId, gossip: &Gossip) {
-        let frame = crate::message::encode_gossip(gossip);
-        self.output(Output::Send { to, frame });
+        if !self.standing.is_banned(&to, self.now) {
+            let frame = crate::message::encode_gossip(gossip);
+            self.output(Output::Send { to, frame });
+        }
     }
 
     fn admit(
@@ -916,6 +939,13 @@ impl Peer {
         self.answer(call, Ok(Answer::Ticket(ticket.to_string())));
     }
 
+    /// Tickets that somebody may still come with, and what is promised to who does.
+    pub(super) fn open_tickets(&self) -> (usize, Credits) {
+        let open = || self.members.invites.values().filter(|invite| invite.is_open(self.now));
+        let promised = Credits::sum(open().map(|invite| invite.credits));
+        (open().count(), promised.unwrap_or(Credits::ZERO))
+    }
+
     /// Makes room: tickets that were used or are too old are not needed any more, but as long as
     /// there is room they let a refusal say which of the two it was.
     fn forget_spent_invites(&mut self) {
@@ -938,23 +968,28 @@ impl Peer {
 
     pub(super) fn peer_views(&self) -> Vec<PeerView> {
         let set = self.bank.as_ref().map(|b| b.ledger.witness_set());
-        self.members
-            .iter()
-            .map(|(node, member)| PeerView {
-                node: *node,
-                connected: matches!(member.link, Link::Up),
-                addresses: member.addresses.clone(),
-                same_owner: self.members.is_trusted(node),
-                witness: set.is_some_and(|s| s.contains(node)),
-                checked: member.checked(),
-                reliability: member.reliability(self.now),
-                faults: member.faults,
-                inviter: self.members.branches.inviter(node),
-                stake: self.stake_of(node),
-                load: member.advert.as_ref().map_or(0, |a| a.load),
-                agent: member.advert.as_ref().map_or(String::new(), |a| a.agent.clone()),
-            })
-            .collect()
+        let view = |node: &NodeId, member: Option<&Member>| PeerView {
+            node: *node,
+            connected: member.is_some_and(|m| matches!(m.link, Link::Up)),
+            addresses: member.map_or(Vec::new(), |m| m.addresses.clone()),
+            same_owner: self.members.is_trusted(node),
+            witness: set.is_some_and(|s| s.contains(node)),
+            checked: member.map_or(0, Member::checked),
+            reliability: member.map_or(0.0, |m| m.reliability(self.now)),
+            faults: member.map_or(0, |m| m.faults),
+            inviter: self.members.branches.inviter(node),
+            stake: self.stake_of(node),
+            load: member.and_then(|m| m.advert.as_ref()).map_or(0, |a| a.load),
+            agent: member
+                .and_then(|m| m.advert.as_ref())
+                .map_or(String::new(), |a| a.agent.clone()),
+            banned: self.standing.banned_for(node, self.now),
+            limited: self.standing.limited(node),
+        };
+        let banned = self.standing.banned(self.now).map(|(node, _, _)| node);
+        let strangers = banned.filter(|node| !self.members.is_member(node));
+        let members = self.members.iter().map(|(node, member)| view(node, Some(member)));
+        members.chain(strangers.map(|node| view(&node, None))).collect()
     }
 
     /// Members that say they can take a task with this pin, or any work, not named by a fault and thought reachable.
@@ -971,6 +1006,11 @@ impl Peer {
             .map(|(node, _)| *node)
             .collect()
     }
+}
+
+/// How far a member is from being a neighbour of another: a hash of both.
+fn distance(me: &NodeId, node: &NodeId) -> u64 {
+    Digest::of_value("neighbour", &(me, node)).prefix_u64()
 }
 
 fn acquaintance_hash(node: &NodeId) -> u64 {

@@ -9,7 +9,7 @@ use super::{
     Counters, Peer, Timer, answers::Answers, bank::Bank, checkpoint::Checkpoints, claims::Promises,
     coherence::Coherence, collections::Shards, content::Content, decode_stored,
     equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
-    replica::copies_in, search::Searches, stake::Staking, task::Tasks,
+    replica::copies_in, search::Searches, stake::Staking, standing::Standing, task::Tasks,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -136,11 +136,13 @@ impl Peer {
             coherence: Coherence::default(),
             staking: Staking::default(),
             checkpoints: Checkpoints::default(),
+            standing: Standing::default(),
             may_vote: true,
             draining: None,
             counters: Counters::default(),
         };
         peer.persist(Table::Pool, b"life", &life);
+        peer.restore_bans(&stored);
         if let Some(bytes) = stored.get(Table::Pool, b"genesis") {
             let genesis: Genesis =
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "pool" })?;

@@ -4,7 +4,7 @@ use edge_base::Micros;
 
 use super::{Peer, Timer, collections::NOT_A_MEMBER};
 use crate::{
-    command::{Answer, BalanceView, Command, Refusal, StatusView},
+    command::{Answer, BalanceView, BannedView, Command, Refusal, SecurityView, StatusView},
     io::CallId,
 };
 
@@ -64,6 +64,12 @@ impl Peer {
                 let views = self.peer_views();
                 self.answer(call, Ok(Answer::Peers(views)));
             }
+            Command::Security => {
+                let answer = Answer::Security(Box::new(self.security()));
+                self.answer(call, Ok(answer));
+            }
+            Command::Ban { node, lasts } => self.ban_by_hand(call, node, lasts),
+            Command::Unban { node } => self.unban_by_hand(call, node),
             Command::Invite { owner, credits } => self.invite(call, owner, credits),
             Command::Balance { account } => {
                 let answer = self.balance_view(account).map(Answer::Balance);
@@ -90,6 +96,40 @@ impl Peer {
             Command::Unstake { amount } => self.unstake(call, amount),
             Command::Settle => self.settle_now(call),
             Command::Drain => self.drain(call),
+        }
+    }
+
+    fn security(&self) -> SecurityView {
+        let set = self.bank.as_ref().map(|bank| bank.ledger.witness_set());
+        let banned = self.standing.banned(self.now).map(|(node, left, last)| {
+            let reason = last.text().to_owned();
+            BannedView { node, left, reason }
+        });
+        let (open_tickets, promised) = self.open_tickets();
+        let counters = self.counters;
+        SecurityView {
+            limits: self.settings.limits,
+            open_tickets,
+            promised,
+            malformed: counters.inputs_malformed,
+            limited: counters.inputs_limited,
+            refused: counters.inputs_refused,
+            bad_signatures: counters.signatures_refused,
+            gossip_rejected: counters.gossip_rejected,
+            gossip_ignored: counters.gossip_ignored,
+            results_rejected: counters.results_rejected,
+            faults: counters.faults_verified,
+            accusations_refuted: counters.faults_refuted,
+            equivocations: self.equivocations.frozen().count(),
+            bans: counters.bans,
+            banned: banned.collect(),
+            named: self.faults.named().count(),
+            slashed: self.bank.as_ref().map_or(0, |bank| bank.ledger.slashed().count()),
+            own_executions: counters.own_executions,
+            witness: set.is_some_and(|set| set.contains(&self.me)),
+            may_vote: self.may_vote,
+            witnesses_reachable: self.witnesses_reachable(),
+            quorum: set.map_or(0, |set| set.quorum()),
         }
     }
 

@@ -15,6 +15,7 @@ use edge_base::{
 use edge_ledger::{Genesis, Network};
 use edge_swarm::{
     Answer, Command, Event, Guarded, Input, Output, Peer, Refusal, Settings, Stored, Table, Ticket,
+    Validation,
     command::{Change, Priority, TaskRequest},
     message::{Gossip, Message, decode_gossip, decode_message},
 };
@@ -52,6 +53,10 @@ pub(crate) struct Node {
     pub(crate) reads: fn(Vec<u8>) -> Option<Vec<u8>>,
     /// What every task of another costs, in units.
     pub(crate) cost: u64,
+    /// Whom its transport refuses.
+    pub(crate) banned: BTreeSet<NodeId>,
+    /// What it said of gossip.
+    pub(crate) judged: Vec<Validation>,
 }
 
 impl Node {
@@ -169,6 +174,7 @@ pub(crate) enum Parcel {
 }
 
 pub(crate) struct Net {
+    pub(crate) genesis: Genesis,
     pub(crate) nodes: Vec<Node>,
     pub(crate) now: Timestamp,
     pub(crate) mail: VecDeque<Parcel>,
@@ -192,6 +198,8 @@ pub(crate) struct Net {
     pub(crate) loss: Option<(edge_base::Rng, u64)>,
     /// A witness whose votes get lost from now on.
     pub(crate) withholds: Option<usize>,
+    /// Whether senders have budgets, for nodes that start from now on.
+    pub(crate) limits: bool,
     /// Whether what is delivered is remembered.
     pub(crate) records: bool,
     /// What nodes were sent, told and asked by others.
@@ -206,6 +214,7 @@ impl Net {
         let genesis = Genesis::new(Network::Test, key.node_id(), grant, "test", [0; 32]).unwrap();
         let (now, mail) = (Timestamp(1), VecDeque::new());
         let mut net = Net {
+            genesis: genesis.clone(),
             nodes: vec![],
             now,
             mail,
@@ -220,6 +229,7 @@ impl Net {
             cut: BTreeSet::new(),
             loss: None,
             withholds: None,
+            limits: true,
             records: false,
             delivered: vec![],
         };
@@ -250,6 +260,8 @@ impl Net {
             lazy: false,
             reads: Some,
             cost: 0,
+            banned: BTreeSet::new(),
+            judged: vec![],
         };
         self.nodes.push(node);
         let index = self.nodes.len() - 1;
@@ -267,6 +279,7 @@ impl Net {
             unstake_delay: self.unstake_delay,
             checkpoint_every: self.checkpoint_every,
             coherence: self.coherence,
+            limits: self.limits,
             ..Settings::default()
         };
         let node = &mut self.nodes[index];
@@ -311,6 +324,13 @@ impl Net {
         self.mail.push_back(Parcel::Input(index, input));
     }
 
+    /// Gossip that another node passes on.
+    pub(crate) fn publish_to(&mut self, to: usize, gossip: &edge_swarm::message::Gossip) {
+        let from = self.id(usize::from(to == 0));
+        let bytes = edge_swarm::message::encode_gossip(gossip);
+        self.input(to, Input::Published { from, number: 0, bytes });
+    }
+
     fn arrives(&mut self, from: usize, to: usize) -> bool {
         let cut = self.cut.contains(&(from.min(to), from.max(to)));
         let lost = self.loss.as_mut().is_some_and(|(rng, ppm)| rng.below(1_000_000) < *ppm);
@@ -351,6 +371,7 @@ impl Net {
                     return;
                 }
                 if let Some(to) = self.index_of(&to)
+                    && !self.nodes[to].banned.contains(&from)
                     && self.arrives(index, to)
                 {
                     self.input(to, Input::Frame { from, bytes: frame });
@@ -361,9 +382,11 @@ impl Net {
                     if other != index
                         && self.nodes[other].peer.is_some()
                         && self.deaf != Some(other)
+                        && !self.nodes[other].banned.contains(&from)
                         && self.arrives(index, other)
                     {
-                        self.input(other, Input::Published { bytes: frame.clone() });
+                        let (number, bytes) = (0, frame.clone());
+                        self.input(other, Input::Published { from, number, bytes });
                     }
                 }
             }
@@ -388,7 +411,15 @@ impl Net {
                 self.nodes[index].sent_away += 1;
                 self.input(index, Input::Disconnected { node });
             }
-            Output::CancelWork { .. } | Output::Keep { .. } | Output::Ban { .. } => {}
+            Output::Ban { node } => {
+                self.nodes[index].banned.insert(node);
+                self.input(index, Input::Disconnected { node });
+            }
+            Output::Unban { node } => {
+                self.nodes[index].banned.remove(&node);
+            }
+            Output::Judged { validation, .. } => self.nodes[index].judged.push(validation),
+            Output::CancelWork { .. } | Output::Keep { .. } | Output::Admit { .. } => {}
         }
     }
 
@@ -397,7 +428,7 @@ impl Net {
         for _ in 0..200_000 {
             let Some(Parcel::Input(index, input)) = self.mail.pop_front() else { return };
             let now = self.now;
-            if let (true, Input::Frame { bytes, .. } | Input::Published { bytes }) =
+            if let (true, Input::Frame { bytes, .. } | Input::Published { bytes, .. }) =
                 (self.records, &input)
             {
                 self.delivered.push((index, bytes.clone()));

@@ -62,6 +62,7 @@ impl Driver {
             return;
         };
         let (address, _) = split_peer(endpoint.get_remote_address().clone());
+        let first = !self.is_connected(&node);
         self.peer_entry(node).connections.push(Connection {
             id: connection,
             address,
@@ -69,6 +70,9 @@ impl Driver {
             ping_failures: 0,
             error: "the node closed the connection at once",
         });
+        if first {
+            self.set_admitted(node, false);
+        }
         self.remind(Instant::now() + VERIFY_TIMEOUT, Timer::Verify(peer, connection));
         self.refresh_stats(&node);
     }
@@ -90,6 +94,7 @@ impl Driver {
         if known.connections.is_empty() {
             let announced = std::mem::take(&mut known.announced);
             let verified = std::mem::take(&mut known.verified);
+            known.admitted = false;
             known.pinged = false;
             let now = Instant::now();
             if announced {
@@ -375,6 +380,12 @@ impl Driver {
         let banned = &mut self.swarm.behaviour_mut().banned;
         if banned.blocked_peers().len() < BANNED_MAX {
             banned.block_peer(peer);
+        }
+    }
+
+    pub(super) fn unban(&mut self, node: NodeId) {
+        if let Some(peer) = peer_id(&node) {
+            self.swarm.behaviour_mut().banned.unblock_peer(peer);
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use edge_transport::{NodeId, Transport, TransportConfig, TransportEvent, TransportHandle};
+use edge_transport::{
+    NodeId, Transport, TransportConfig, TransportEvent, TransportHandle, Validation,
+};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 
@@ -78,6 +80,18 @@ impl Node {
         .await
     }
 
+    /// The next published frame, which is passed on as it says.
+    pub(crate) async fn published(&mut self, validation: Validation) -> Vec<u8> {
+        let (number, frame) = self
+            .until("published frame", |event| match event {
+                TransportEvent::Published { number, frame, .. } => Some((number, frame)),
+                _ => None,
+            })
+            .await;
+        self.handle.judge(number, validation);
+        frame
+    }
+
     pub(crate) async fn message(&mut self, other: NodeId) -> Vec<u8> {
         self.until("message", |event| match event {
             TransportEvent::Message { from, frame } => {
@@ -95,4 +109,6 @@ pub(crate) async fn connect(one: &mut Node, two: &mut Node) {
     one.handle.keep(two.id(), two.addresses().await).unwrap();
     one.connected(two.id()).await;
     two.connected(one.id()).await;
+    one.handle.admit(two.id()).unwrap();
+    two.handle.admit(one.id()).unwrap();
 }
