@@ -61,6 +61,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/ledger/verify", get(ledger::verify))
         .route("/api/v1/ledger/checkpoint", get(ledger::checkpoint))
         .route("/api/v1/ledger/proof", get(ledger::proof))
+        .route("/api/v1/ledger/parameters", get(ledger::parameters).post(ledger::want_parameter))
         .route("/api/v1/ledger/handover", post(ledger::handover))
         .route("/api/v1/ledger/stake", post(ledger::stake))
         .route("/api/v1/ledger/unstake", post(ledger::unstake))

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     block::{PriceList, WITHDRAWALS_MAX},
     bounded,
+    parameter::FeeRate,
 };
 
 /// Open escrows, or payments not taken yet, that one account's state may list when it is decoded.
@@ -47,6 +48,8 @@ pub struct OpenEscrow {
     pub prices: PriceList,
     /// The first epoch in which nobody begins work for it any more.
     pub expires_epoch: u64,
+    /// What is burned of what it pays.
+    pub fee: FeeRate,
 }
 
 /// Everything that certificates say of an account at some moment: enough to go on from there without

@@ -5,7 +5,7 @@ use edge_base::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::bounded;
+use crate::{bounded, parameter::FeeRate};
 
 /// Certificates one block may credit.
 pub const CREDITS_MAX: usize = 256;
@@ -15,8 +15,6 @@ pub const PAYMENTS_MAX: usize = 1024;
 pub const PRICES_MAX: usize = 16;
 /// Withdrawals of one account that have not ended.
 pub const WITHDRAWALS_MAX: usize = 64;
-/// The part of every settled payment that is burned, in millionths: .003.
-pub const FEE_PPM: u64 = 3_000;
 
 /// What one worker gets from a settlement.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -113,7 +111,8 @@ pub enum BlockKind {
         /// Ascending by worker, each once.
         #[serde(deserialize_with = "bounded::vec::<_, _, PAYMENTS_MAX>")]
         payments: Vec<Payment>,
-        /// [`fee`] of the sum of the payments.
+        /// [`FeeRate::fee`] of the sum of the payments, at the rate of the epoch that the Escrow block
+        /// names.
         fee: Credits,
     },
     /// Ends an escrow without paying anybody: the whole budget returns to the owner.
@@ -143,8 +142,12 @@ pub enum BlockKind {
 
 impl BlockKind {
     /// A settlement of these payments, sorted, payments to one worker joined, payments of nothing
-    /// left out, with its fee.
-    pub fn settle(escrow: EscrowId, mut payments: Vec<Payment>) -> Result<BlockKind, CreditsError> {
+    /// left out, with its fee at the escrow's rate.
+    pub fn settle(
+        escrow: EscrowId,
+        mut payments: Vec<Payment>,
+        rate: FeeRate,
+    ) -> Result<BlockKind, CreditsError> {
         payments.retain(|payment| payment.amount > Credits::ZERO);
         payments.sort_unstable_by_key(|payment| payment.worker);
         let mut joined: Vec<Payment> = Vec::with_capacity(payments.len());
@@ -158,7 +161,7 @@ impl BlockKind {
             }
         }
         let total = Credits::sum(joined.iter().map(|payment| payment.amount))?;
-        Ok(BlockKind::Settle { escrow, payments: joined, fee: fee(total)? })
+        Ok(BlockKind::Settle { escrow, payments: joined, fee: rate.fee(total)? })
     }
 
     /// What leaves the spendable balance: the amount of a Send or a Stake, the budget of an Escrow.
@@ -209,22 +212,6 @@ impl BlockKind {
             | BlockKind::Release { .. } => None,
         }
     }
-}
-
-/// The fee burned when `total` is settled: [`FEE_PPM`] millionths, rounded up, so that splitting
-/// a settlement never pays less.
-pub fn fee(total: Credits) -> Result<Credits, CreditsError> {
-    let micro = (u128::from(total.micro()) * u128::from(FEE_PPM)).div_ceil(1_000_000);
-    u64::try_from(micro).map(Credits::from_micro).map_err(|_| CreditsError::Overflow)
-}
-
-/// The most that a budget can pay to workers, its fee included in the budget.
-pub fn payable(budget: Credits) -> Credits {
-    // Largest m with m + ceil(m f) <= budget: as budget - m is whole, that is m (1 + f) <= budget.
-    let micro = u128::from(budget.micro()) * 1_000_000 / u128::from(1_000_000 + FEE_PPM);
-    Credits::from_micro(
-        u64::try_from(micro).expect("invariant: a part of a budget fits like the budget"),
-    )
 }
 
 /// One entry of an account's chain, signed by the account's owner.

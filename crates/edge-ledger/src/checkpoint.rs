@@ -20,6 +20,8 @@ use crate::{
     bounded,
     error::LedgerError,
     mint::CpuHours,
+    parameter::Parameters,
+    resolution::Resolutions,
     vote::VoteError,
     witness::{WITNESSES_MAX, WitnessSet, WitnessSetError},
 };
@@ -65,6 +67,10 @@ pub struct Checkpoint {
     pub burned: Credits,
     /// Certified CPU-hours, by which may be minted. Nothing certifies any yet.
     pub hours: CpuHours,
+    /// The parameters that hold from now on.
+    pub parameters: Parameters,
+    /// The digest of what it resolves beside blocks.
+    pub resolutions: Digest,
     /// The set that witnesses from now on.
     pub set: WitnessSet,
     /// Places at which sets before may have certified a block beyond the accounts' heads, ascending by
@@ -138,6 +144,8 @@ pub struct Decided {
     /// The last seq of every account that has more blocks than in the checkpoint before, ascending.
     #[serde(deserialize_with = "bounded::vec::<_, _, CUT_MAX>")]
     pub cut: Vec<(NodeId, u64)>,
+    /// What is resolved beside blocks.
+    pub resolutions: Resolutions,
 }
 
 /// The founder's word that the witness set shall change: the last one that this node knows of until
@@ -209,6 +217,8 @@ pub struct Plan {
     pub cut: Vec<(NodeId, u64)>,
     /// Why and how the set changes, if it does.
     pub change: Option<Change>,
+    /// What is resolved beside blocks; nothing where the set changes.
+    pub resolutions: Resolutions,
 }
 
 /// What a change of the set rests on.

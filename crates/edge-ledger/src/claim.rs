@@ -14,7 +14,7 @@ use edge_base::{Credits, EscrowId, NodeId, Signed, Verifier};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    block::{BlockKind, PAYMENTS_MAX, payable},
+    block::{BlockKind, PAYMENTS_MAX},
     bounded,
     error::{ClaimError, LedgerError},
     ledger::{EscrowState, EscrowView, Ledger},
@@ -120,7 +120,7 @@ impl OverdraftProof {
         }
         // A sum that does not fit is beyond any budget.
         let sum = Credits::sum(self.vouchers.iter().map(|voucher| voucher.body.cumulative));
-        if sum.is_ok_and(|sum| sum <= payable(view.budget)) {
+        if sum.is_ok_and(|sum| sum <= view.payable()) {
             return Err(ClaimError::NoOverdraft);
         }
         self.vouchers.iter().try_for_each(|voucher| is_the_owners(voucher, &view, ledger, verifier))
@@ -179,7 +179,7 @@ impl ClaimBook {
         }
         let worth = |voucher: &Signed<Voucher>| {
             let view = ledger.escrow(&voucher.body.escrow);
-            let most = view.map_or(0, |view| u128::from(payable(view.budget).micro()));
+            let most = view.map_or(0, |view| u128::from(view.payable().micro()));
             let (claimed, all) =
                 (u128::from(voucher.body.cumulative.micro()), sums[&voucher.body.escrow]);
             if all <= most { claimed } else { claimed * most / all }
@@ -213,7 +213,7 @@ impl ClaimBook {
     /// The proof that the owner of an escrow vouched for more than it can pay, if the claims that stand
     /// here show it: the fewest of them that do.
     pub fn overdraft(&self, escrow: &EscrowId, ledger: &Ledger) -> Option<OverdraftProof> {
-        let most = u128::from(payable(ledger.escrow(escrow)?.budget).micro());
+        let most = u128::from(ledger.escrow(escrow)?.payable().micro());
         let mut vouchers: Vec<Signed<Voucher>> = self.of_escrow(*escrow).cloned().collect();
         vouchers.sort_by_key(|voucher| std::cmp::Reverse(voucher.body.cumulative));
         let mut sum = 0;
@@ -253,7 +253,7 @@ impl ClaimBook {
     /// Whether the claims let this block pass: it ends no escrow, or it pays every claim on the one
     /// it ends. Claims that exceed the budget together are paid when the claimants get all that
     /// the budget can pay.
-    pub fn admits(&self, kind: &BlockKind, budget: Credits) -> Result<(), LedgerError> {
+    pub fn admits(&self, kind: &BlockKind, payable: Credits) -> Result<(), LedgerError> {
         let Some(escrow) = kind.ends() else { return Ok(()) };
         let (mut unpaid, mut to_claimants) = (None, Credits::ZERO);
         for (worker, owed) in self.claims(&escrow) {
@@ -264,7 +264,7 @@ impl ClaimBook {
             }
         }
         match unpaid {
-            Some(refusal) if to_claimants < payable(budget) => Err(refusal),
+            Some(refusal) if to_claimants < payable => Err(refusal),
             _ => Ok(()),
         }
     }

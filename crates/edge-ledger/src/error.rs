@@ -237,6 +237,9 @@ pub enum LedgerError {
     /// A change of the witness set that may not happen so: its proposer's fault.
     #[error("not a change of the present witness set: {0}")]
     NotAChange(&'static str),
+    /// A change of a parameter that may not happen so: the fault of whoever proposed it.
+    #[error("not a change of a parameter: {0}")]
+    NotAnAmendment(&'static str),
     /// A checkpoint that is not what this ledger comes to.
     #[error("not a checkpoint of this ledger: {0}")]
     NotACheckpoint(&'static str),

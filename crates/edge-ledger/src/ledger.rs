@@ -19,6 +19,7 @@ use crate::{
     equivocation::EquivocationProof,
     error::LedgerError,
     genesis::{Genesis, GenesisError},
+    parameter::{FeeRate, Parameters},
     vote::Certificate,
     witness::{HANDOVER_HEADS_MAX, Handover, WitnessSet},
 };
@@ -63,6 +64,15 @@ pub struct EscrowView<'a> {
     pub expires_epoch: u64,
     /// How it stands.
     pub state: EscrowState,
+    /// What is burned of what it pays.
+    pub fee: FeeRate,
+}
+
+impl EscrowView<'_> {
+    /// The most that it can pay to workers.
+    pub fn payable(&self) -> Credits {
+        self.fee.payable(self.budget)
+    }
 }
 
 /// An account.
@@ -194,6 +204,7 @@ struct Escrow {
     state: EscrowState,
     prices: PriceList,
     expires_epoch: u64,
+    fee: FeeRate,
 }
 
 /// The ledger of one pool. Two ledgers that hold the same certificates and the same marks on slashed
@@ -207,6 +218,8 @@ pub struct Ledger {
     handover: Option<Arc<Signed<Handover>>>,
     /// The last checkpoint.
     base: Option<Arc<Base>>,
+    /// As the last checkpoint left them.
+    parameters: Parameters,
     /// Every set that is known, by version.
     sets: BTreeMap<u64, Arc<WitnessSet>>,
     /// Last seq and head that the sets before the present one certified, where there is one.
@@ -250,6 +263,7 @@ impl Ledger {
             epoch: 0,
             handover: None,
             base: None,
+            parameters: Parameters::default(),
             floor: BTreeMap::new(),
             carried: BTreeMap::new(),
             accounts: BTreeMap::from([(genesis.founder, founder)]),
@@ -283,6 +297,11 @@ impl Ledger {
     /// The current epoch: it begins with 0 and advances with every handover.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The parameters of the current epoch.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     /// The handover that ended the founder's set, if there was one.
@@ -332,8 +351,8 @@ impl Ledger {
     /// An escrow, open or ended.
     pub fn escrow(&self, id: &EscrowId) -> Option<EscrowView<'_>> {
         let escrow = self.escrows.get(id)?;
-        let Escrow { owner, budget, state, ref prices, expires_epoch } = *escrow;
-        Some(EscrowView { owner, budget, prices, expires_epoch, state })
+        let Escrow { owner, budget, state, ref prices, expires_epoch, fee } = *escrow;
+        Some(EscrowView { owner, budget, prices, expires_epoch, state, fee })
     }
 
     /// The open escrows of an account, ascending by id.
@@ -400,7 +419,7 @@ impl Ledger {
             return Err(LedgerError::MissingPredecessor { account: body.account, seq: body.seq });
         }
         match body.kind.ends().and_then(|escrow| self.escrow(&escrow)) {
-            Some(escrow) => claims.admits(&body.kind, escrow.budget),
+            Some(escrow) => claims.admits(&body.kind, escrow.payable()),
             None => Ok(()),
         }
     }

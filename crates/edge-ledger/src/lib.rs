@@ -75,6 +75,8 @@ mod error;
 mod genesis;
 mod ledger;
 mod mint;
+mod parameter;
+mod resolution;
 pub mod statement;
 mod vote;
 mod vote_log;
@@ -88,8 +90,8 @@ pub use agreement::{
     ROUNDS_KEPT_MAX, Statement, Step, culprits,
 };
 pub use block::{
-    Block, BlockKind, CREDITS_MAX, FEE_PPM, PAYMENTS_MAX, PRICES_MAX, Payment, PriceList,
-    SignedBlock, WITHDRAWALS_MAX, block_hash, fee, payable,
+    Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, PRICES_MAX, Payment, PriceList, SignedBlock,
+    WITHDRAWALS_MAX, block_hash,
 };
 pub use checkpoint::{
     CARRIED_MAX, CUT_MAX, Carried, Change, ChangeOrder, Checkpoint, Closing, Decided, Plan, Sealed,
@@ -108,6 +110,10 @@ pub use ledger::{
     Refused, Totals,
 };
 pub use mint::CpuHours;
+pub use parameter::{
+    Amendment, FEES_MAX, FeeRate, Parameter, ParameterVote, Parameters, Rule, Unit,
+};
+pub use resolution::Resolutions;
 pub use statement::{
     Assignment, Commit, Execution, ExecutionError, FaultProof, Reveal, Voucher, commit_hash,
     task_id,

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use edge_base::{Credits, Digest, Signed};
 use edge_ledger::{
-    Block, BlockKind, Certificate, Payment, SignedBlock, VoteBody, VoteCollector, block_hash,
+    Block, BlockKind, Certificate, FeeRate, Payment, SignedBlock, VoteBody, VoteCollector,
+    block_hash,
 };
 use edge_swarm::message::{
     Gossip, Message, decode_gossip, decode_message, encode_gossip, encode_message,
@@ -128,7 +129,9 @@ impl Rogue {
             let mut payments = payments.clone();
             payments.push(Payment { worker: liar, amount: Credits::from_micro(BRIBE), tasks: 1 });
             payments.sort_by_key(|payment| payment.worker);
-            let Ok(kind) = BlockKind::settle(*escrow, payments) else { return frame };
+            let Ok(kind) = BlockKind::settle(*escrow, payments, FeeRate::DEFAULT) else {
+                return frame;
+            };
             let BlockKind::Settle { fee: new_fee, .. } = &kind else { return frame };
             let less = BRIBE + new_fee.micro().saturating_sub(fee.micro());
             let balance = block.body.balance_after.micro().saturating_sub(less);

@@ -6,9 +6,9 @@ use edge_base::{
 };
 use edge_fuzz::{Reached, Target};
 use edge_ledger::{
-    Ballot, Block, BlockKind, Carried, Change, ChangeOrder, Checkpoint, Closing, CpuHours, Decided,
-    EquivocationProof, Genesis, Handover, Network, Phase, Plan, Proposal, Proposed, Sealed,
-    Statement,
+    Amendment, Ballot, Block, BlockKind, Carried, Change, ChangeOrder, Checkpoint, Closing,
+    CpuHours, Decided, EquivocationProof, Genesis, Handover, Network, Parameter, ParameterVote,
+    Parameters, Phase, Plan, Proposal, Proposed, Resolutions, Sealed, Statement,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use edge_swarm::{
@@ -139,6 +139,8 @@ fn checkpoint() -> Checkpoint {
         supply: Credits::from_micro(9),
         burned: Credits::from_micro(1),
         hours: CpuHours::default(),
+        parameters: Parameters::default(),
+        resolutions: Digest([4; 32]),
         set: edge_ledger::WitnessSet { version: 3, members: vec![node()] },
         carried: vec![Carried { account, seq: 4, blocks }],
     }
@@ -147,7 +149,17 @@ fn checkpoint() -> Checkpoint {
 fn decided() -> Decided {
     let votes = vec![(node(), ballot().signature)];
     let sealed = Sealed { checkpoint: checkpoint(), round: 1, votes };
-    Decided { sealed, cut: vec![(node(), 4)] }
+    Decided { sealed, cut: vec![(node(), 4)], resolutions: resolutions() }
+}
+
+fn parameter_vote() -> Signed<ParameterVote> {
+    signed(ParameterVote { version: 2, parameter: Parameter::FeeRate, value: 4_000, since: 0 })
+}
+
+fn resolutions() -> Resolutions {
+    let votes = vec![(node(), parameter_vote().signature)];
+    let amendments = vec![Amendment { parameter: Parameter::FeeRate, value: 4_000, votes }];
+    Resolutions { amendments }
 }
 
 fn order() -> Signed<ChangeOrder> {
@@ -161,7 +173,8 @@ fn closing() -> Signed<Closing> {
 
 fn plan() -> Plan {
     let change = Change { order: order(), closings: vec![closing()] };
-    Plan { checkpoint: checkpoint(), cut: vec![(node(), 4)], change: Some(change) }
+    let (checkpoint, cut, resolutions) = (checkpoint(), vec![(node(), 4)], resolutions());
+    Plan { checkpoint, cut, change: Some(change), resolutions }
 }
 
 fn report(evidence: Evidence) -> FaultReport {
@@ -276,6 +289,7 @@ fn gossip() -> Vec<Gossip> {
         Gossip::Equivocation(Box::new(equivocation())),
         Gossip::Checkpoint(Box::new(decided())),
         Gossip::Change(Box::new(order())),
+        Gossip::Parameter(Box::new(parameter_vote())),
         Gossip::Contest(Box::new(edge_swarm::contest::Contest {
             spec: spec(),
             index: 1,

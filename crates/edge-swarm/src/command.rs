@@ -165,6 +165,15 @@ pub enum Command {
         /// Whose; this node's if absent.
         account: Option<NodeId>,
     },
+    /// The parameters of the pool's economy.
+    Parameters,
+    /// As a witness, want a parameter to become something.
+    WantParameter {
+        /// Its name.
+        name: String,
+        /// What it should be, in its unit.
+        value: u64,
+    },
     /// Hand the founder's witness duty to a set of four or more.
     Handover {
         /// The other members of the new set.
@@ -234,6 +243,8 @@ pub enum Answer {
     Proof(Box<AccountProofView>),
     /// To `Security`.
     Security(Box<SecurityView>),
+    /// To `Parameters` and `WantParameter`.
+    Parameters(Vec<ParameterView>),
     /// To commands that only succeed.
     Done,
 }
@@ -641,6 +652,29 @@ pub struct CheckpointView {
     pub blocks_since: u64,
     /// Whether the witness set is about to change.
     pub change_under_way: bool,
+}
+
+/// A parameter of the pool's economy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ParameterView {
+    /// Its name.
+    pub name: String,
+    /// What it counts.
+    pub unit: String,
+    /// What it is.
+    pub value: u64,
+    /// The epoch since which it is so.
+    pub since: u64,
+    /// The least it can be.
+    pub min: u64,
+    /// The most it can be.
+    pub max: u64,
+    /// The most by which it changes in an epoch.
+    pub step: u64,
+    /// What it is in a new pool.
+    pub default: u64,
+    /// Which witnesses want it to become what, ascending by value.
+    pub wanted: Vec<(u64, Vec<NodeId>)>,
 }
 
 /// An account in the last checkpoint.

@@ -118,7 +118,7 @@ const DIRECT: [Rule; 39] = [
 ];
 
 /// Gossip by number.
-const GOSSIP: [Rule; 13] = [
+const GOSSIP: [Rule; 14] = [
     rule("Advert", Class::Gossip, 80, BULK),
     // Each is learnt once, and a list of all comes at a greeting.
     rule("Member", Class::Gossip, 15, BULK),
@@ -134,6 +134,7 @@ const GOSSIP: [Rule; 13] = [
     rule("Checkpoint", Class::Gossip, 2_000, LISTED),
     rule("Change", Class::Gossip, 100, LISTED),
     rule("Contest", Class::Gossip, 100, SIGNED),
+    rule("Parameter", Class::Gossip, 150, BULK),
 ];
 
 /// What is not in these tables: as dear as a frame full of signatures.

@@ -287,9 +287,6 @@ pub struct Guarded {
     pub nodes: Vec<NodeId>,
 }
 
-/// How long stake is on its way back unless [`Settings::unstake_delay`] says otherwise: a day.
-pub const UNSTAKE_DELAY: edge_base::Micros = edge_base::Micros::from_secs(24 * 3_600);
-
 /// How long an owner can put right that it signed two heads unless [`Settings::coherence`] says
 /// otherwise: a day.
 pub const REPAIR_WITHIN: edge_base::Micros = edge_base::Micros::from_secs(24 * 3_600);
@@ -324,9 +321,9 @@ pub struct Settings {
     pub limits: bool,
     /// How long a result may take before its worker counts as late.
     pub execution_timeout: edge_base::Micros,
-    /// How long stake is on its way back: a witness votes for a Release no earlier than this after
-    /// it took the certificate of the Unstake.
-    pub unstake_delay: edge_base::Micros,
+    /// For tests and measurements only: how long stake is on its way back, whatever the pool's
+    /// parameter says.
+    pub unstake_delay: Option<edge_base::Micros>,
     /// Witnesses make a checkpoint after so many certified blocks ...
     pub checkpoint_blocks: u64,
     /// ... or after this long, if there is any.
@@ -360,7 +357,7 @@ impl Default for Settings {
             notices_isolation: true,
             limits: true,
             execution_timeout: edge_base::Micros::from_secs(10),
-            unstake_delay: UNSTAKE_DELAY,
+            unstake_delay: None,
             checkpoint_blocks: 1_000,
             checkpoint_every: edge_base::Micros::from_secs(600),
             coherence: Some(edge_coherence::Deadlines::from_repair(REPAIR_WITHIN)),

@@ -60,8 +60,8 @@ mod ticket;
 pub use command::{Answer, Command, Refusal};
 pub use event::Event;
 pub use io::{
-    CallId, Guarded, Input, LoadId, Output, REPAIR_WITHIN, Settings, Table, UNSTAKE_DELAY, Urgency,
-    Validation, WorkId, Write,
+    CallId, Guarded, Input, LoadId, Output, REPAIR_WITHIN, Settings, Table, Urgency, Validation,
+    WorkId, Write,
 };
 pub use peer::{
     Counters, FaultRecord, Holding, Peer, Row, StartError, Stored, TaskRecord, WorkerRecord, Wrong,

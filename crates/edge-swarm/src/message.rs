@@ -9,7 +9,7 @@ use edge_base::{
 use edge_coherence::Ballot;
 use edge_ledger::{
     Certificate, ChangeOrder, Closing, Decided, EquivocationProof, Genesis, Handover,
-    OverdraftProof, Plan, Sealed, SignedBlock, Statement, VoteBody,
+    OverdraftProof, ParameterVote, Plan, Sealed, SignedBlock, Statement, VoteBody,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use serde::{Deserialize, Serialize};
@@ -547,6 +547,8 @@ pub enum Gossip {
     Change(Box<Signed<ChangeOrder>>),
     /// An owner said two things about one position of a shard.
     Contest(Box<Contest>),
+    /// A witness wants a parameter to become something.
+    Parameter(Box<Signed<ParameterVote>>),
 }
 
 /// Encodes a direct message.
@@ -586,7 +588,8 @@ pub fn decode_gossip(bytes: &[u8]) -> Result<Gossip, DecodeError> {
         | Gossip::Ending(_)
         | Gossip::Overdraft(_)
         | Gossip::Checkpoint(_)
-        | Gossip::Change(_) => true,
+        | Gossip::Change(_)
+        | Gossip::Parameter(_) => true,
     };
     if fine { Ok(gossip) } else { Err(DecodeError::Malformed) }
 }

@@ -35,6 +35,7 @@ mod gossip;
 mod isolation;
 mod job;
 mod membership;
+mod parameters;
 mod possession;
 mod replica;
 mod search;
@@ -94,6 +95,7 @@ pub struct Peer {
     pub(crate) staking: stake::Staking,
     pub(crate) checkpoints: checkpoint::Checkpoints,
     pub(crate) standing: standing::Standing,
+    pub(crate) wishes: parameters::Wishes,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
     pub(crate) counters: Counters,

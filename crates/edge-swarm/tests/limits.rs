@@ -10,8 +10,8 @@ use edge_base::{
 };
 use edge_ledger::{
     Ballot, Block, BlockKind, Certificate, ChangeOrder, Checkpoint, Closing, CpuHours, Decided,
-    EquivocationProof, FaultProof, Handover, OverdraftProof, Phase, Plan, Sealed, Statement,
-    VoteBody, WitnessSet,
+    EquivocationProof, FaultProof, Handover, OverdraftProof, Parameter, ParameterVote, Parameters,
+    Phase, Plan, Resolutions, Sealed, Statement, VoteBody, WitnessSet,
     statement::{Assignment, Commit, Reveal, Voucher, commit_hash, task_id},
 };
 use edge_swarm::{
@@ -166,6 +166,8 @@ impl Flooder {
             supply: Credits::ZERO,
             burned: Credits::ZERO,
             hours: CpuHours::default(),
+            parameters: Parameters::default(),
+            resolutions: Resolutions::default().digest(),
             set: WitnessSet::new(1, vec![self.id()]).unwrap(),
             carried: vec![],
         }
@@ -173,7 +175,7 @@ impl Flooder {
 
     fn decided(&self, n: u64) -> Decided {
         let sealed = Sealed { checkpoint: self.checkpoint(n), round: 0, votes: vec![] };
-        Decided { sealed, cut: vec![] }
+        Decided { sealed, cut: vec![], resolutions: Resolutions::default() }
     }
 
     fn certificate(&self, n: u64) -> Certificate {
@@ -188,7 +190,8 @@ impl Flooder {
         let commit = self.seal(Commit { task, worker: me, hash: digest });
         let reveal = self.seal(Reveal { task, worker: me, nonce: [0; 16], digest });
         let voucher = self.voucher(n, to);
-        let plan = Plan { checkpoint: self.checkpoint(n), cut: vec![], change: None };
+        let (checkpoint, resolutions) = (self.checkpoint(n), Resolutions::default());
+        let plan = Plan { checkpoint, cut: vec![], change: None, resolutions };
         let ballot = Ballot {
             version: 2,
             epoch: n,
@@ -303,7 +306,7 @@ impl Flooder {
                 let order = ChangeOrder { version: n, members: vec![self.id()] };
                 Gossip::Change(Box::new(self.seal(order)))
             }
-            _ => {
+            12 => {
                 let (one, mut other) = (self.head(n), self.head(n));
                 other.body.root = Digest::of(b"another");
                 let pairs = vec![HeadPair::new(one, self.seal(other.body))];
@@ -316,12 +319,17 @@ impl Flooder {
                 };
                 Gossip::Contest(Box::new(contest))
             }
+            _ => {
+                let (parameter, since) = (Parameter::FeeRate, 0);
+                let vote = ParameterVote { version: n, parameter, value: 4_000, since };
+                Gossip::Parameter(Box::new(self.seal(vote)))
+            }
         }
     }
 
     /// One of each.
     fn gossip(&self, n: u64) -> Vec<Gossip> {
-        (0..13).map(|which| self.gossip_of(which, n)).collect()
+        (0..14).map(|which| self.gossip_of(which, n)).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use edge_base::{Credits, Digest, EscrowId, Micros, NodeId, SecretKey, Signed, TaskKind};
 use edge_ledger::{
-    BlockKind, Certificate, Payment, PriceList, SignedBlock, block_hash,
+    BlockKind, Certificate, FeeRate, Payment, PriceList, SignedBlock, block_hash,
     statement::{Assignment, Voucher, task_id},
 };
 use edge_swarm::{
@@ -104,7 +104,8 @@ fn vouch(net: &mut Net, pool: &Digest, escrow: EscrowId, worker: usize, cumulati
 
 fn pay(net: &Net, escrow: EscrowId, worker: usize, amount: u64) -> BlockKind {
     let worker = net.id(worker);
-    BlockKind::settle(escrow, vec![Payment { worker, amount: micro(amount), tasks: 1 }]).unwrap()
+    let payment = Payment { worker, amount: micro(amount), tasks: 1 };
+    BlockKind::settle(escrow, vec![payment], FeeRate::DEFAULT).unwrap()
 }
 
 fn named_at(net: &mut Net, index: usize) -> Vec<NodeId> {

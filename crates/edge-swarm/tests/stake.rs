@@ -7,7 +7,7 @@ mod net;
 use edge_base::{Credits, Digest, Micros, Signed, Verifier};
 use edge_ledger::{Block, BlockKind, Certificate, EquivocationProof, SignedBlock, VoteCollector};
 use edge_swarm::{
-    Answer, Command, Event, Input, Refusal, Table, UNSTAKE_DELAY,
+    Answer, Command, Event, Input, Refusal, Table,
     command::BalanceView,
     message::{
         Gossip, MayWithdraw, Message, Withdrawal, decode_message, encode_gossip, encode_message,
@@ -17,6 +17,8 @@ use edge_swarm::{
 use net::Net;
 
 const HOUR: Micros = Micros::from_secs(3_600);
+/// The parameter's first value.
+const UNSTAKE_DELAY: Micros = Micros::from_secs(86_400);
 
 fn whole(n: u64) -> Credits {
     Credits::from_whole(n).unwrap()
@@ -24,10 +26,10 @@ fn whole(n: u64) -> Credits {
 
 /// A founder and three others, all four of them witnesses, and a worker with credits of its own.
 fn pool() -> (Net, usize) {
-    pool_with(UNSTAKE_DELAY)
+    pool_with(None)
 }
 
-fn pool_with(delay: Micros) -> (Net, usize) {
+fn pool_with(delay: Option<Micros>) -> (Net, usize) {
     let mut net = Net::new();
     net.unstake_delay = delay;
     net.kill(0);
@@ -98,7 +100,7 @@ fn stake_comes_back_by_itself_a_day_later_and_not_before() {
 /// The control: with no delay the same steps end at once.
 #[test]
 fn without_a_delay_stake_comes_back_at_once() {
-    let (mut net, worker) = pool_with(Micros(0));
+    let (mut net, worker) = pool_with(Some(Micros(0)));
     stake(&mut net, worker, 60);
     assert!(matches!(unstake(&mut net, worker, 50), Ok(Answer::Done)));
     net.run(Micros::from_secs(5));

@@ -1,8 +1,11 @@
-//! The ledger: balances, blocks, the check of everything, checkpoints, the handover, stake.
+//! The ledger: balances, blocks, the check of everything, checkpoints, parameters, the handover, stake.
 
 use axum::extract::{Query, State};
 use edge_base::{Credits, NodeId};
-use edge_swarm::{Answer, Command, command::BlockView};
+use edge_swarm::{
+    Answer, Command,
+    command::{BlockView, ParameterView},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Body, Outcome, done, node_id, tagged, unexpected};
@@ -62,6 +65,41 @@ pub(crate) async fn checkpoint(State(app): State<App>) -> Outcome {
 pub(crate) async fn proof(State(app): State<App>, Query(query): Query<Account>) -> Outcome {
     match app.node.call(Command::Proof { account: query.id()? }).await? {
         Answer::Proof(view) => tagged("edge-net.proof/1", view),
+        other => Err(unexpected(other)),
+    }
+}
+
+#[derive(Serialize)]
+struct Parameters {
+    parameters: Vec<ParameterView>,
+}
+
+/// `GET /api/v1/ledger/parameters`.
+pub(crate) async fn parameters(State(app): State<App>) -> Outcome {
+    match app.node.call(Command::Parameters).await? {
+        Answer::Parameters(parameters) => {
+            tagged("edge-net.parameters/1", Parameters { parameters })
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    name: String,
+    value: u64,
+}
+
+/// `POST /api/v1/ledger/parameters`.
+pub(crate) async fn want_parameter(State(app): State<App>, Body(body): Body<Wanted>) -> Outcome {
+    let next = "`edge-net ledger parameter` lists names, ranges and steps; `edge-net ledger verify` \
+                shows the witnesses";
+    let command = Command::WantParameter { name: body.name, value: body.value };
+    match app.node.call(command).await.map_err(Failure::advised(next))? {
+        Answer::Parameters(parameters) => {
+            tagged("edge-net.parameters/1", Parameters { parameters })
+        }
         other => Err(unexpected(other)),
     }
 }

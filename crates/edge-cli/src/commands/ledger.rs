@@ -1,4 +1,4 @@
-//! `ledger`: balance, history, verify, checkpoint, proof, handover, stake, unstake.
+//! `ledger`: balance, history, verify, checkpoint, proof, parameter, handover, stake, unstake.
 
 use edge_base::PiIdentity;
 use serde_json::{Value, json};
@@ -78,6 +78,16 @@ pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
             let answer = client.get(&format!("/api/v1/ledger/proof{query}"))?;
             context.show(&answer, show_proof);
         }
+        Ledger::Parameter { name, value } => {
+            let answer = match (name, value) {
+                (Some(name), Some(value)) => {
+                    let body = json!({ "name": name, "value": value });
+                    client.post("/api/v1/ledger/parameters", &body)?
+                }
+                _ => client.get("/api/v1/ledger/parameters")?,
+            };
+            context.show(&answer, show_parameters);
+        }
         Ledger::Handover { witnesses } => {
             let witnesses = witnesses
                 .iter()
@@ -133,6 +143,30 @@ fn show_checkpoint(output: &Output, answer: &Value) {
     if answer["change_under_way"] == true {
         output.line("  the witness set is about to change: nothing is certified until it has");
     }
+}
+
+fn show_parameters(output: &Output, answer: &Value) {
+    let row = |parameter: &Value| {
+        let wanted: Vec<String> = list(parameter, "wanted")
+            .iter()
+            .map(|wanted| {
+                let voters = wanted[1].as_array().map_or(0, Vec::len);
+                format!("{} ({voters})", wanted[0])
+            })
+            .collect();
+        let range = format!("{}..{}", text(parameter, "min"), text(parameter, "max"));
+        vec![
+            text(parameter, "name"),
+            text(parameter, "value"),
+            text(parameter, "unit"),
+            range,
+            text(parameter, "step"),
+            text(parameter, "since"),
+            wanted.join(", "),
+        ]
+    };
+    let rows: Vec<Vec<String>> = list(answer, "parameters").iter().map(row).collect();
+    output.table(&["NAME", "VALUE", "UNIT", "RANGE", "STEP", "SINCE", "WANTED (WITNESSES)"], &rows);
 }
 
 fn show_proof(output: &Output, answer: &Value) {

@@ -245,7 +245,9 @@ mod tests {
     use std::sync::Arc;
 
     use edge_base::{Credits, SecretKey};
-    use edge_ledger::{ClaimBook, Ledger, Network, Payment, PriceList, VoteCollector, VoteLog};
+    use edge_ledger::{
+        ClaimBook, FeeRate, Ledger, Network, Payment, PriceList, VoteCollector, VoteLog,
+    };
 
     use super::*;
 
@@ -297,7 +299,8 @@ mod tests {
         out.push(pool.certify(&worker, BlockKind::Open));
         let opened = pool.certify(&founder, escrow());
         let payment = Payment { worker: worker.node_id(), amount: amount(334), tasks: 2 };
-        let settle = BlockKind::settle(EscrowId(opened.id()), vec![payment]).unwrap();
+        let settle =
+            BlockKind::settle(EscrowId(opened.id()), vec![payment], FeeRate::DEFAULT).unwrap();
         out.push(opened);
         out.push(pool.certify(&founder, settle));
         let opened = pool.certify(&founder, escrow());

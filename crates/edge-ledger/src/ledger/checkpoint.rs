@@ -19,6 +19,8 @@ use crate::{
     },
     error::LedgerError,
     mint::CpuHours,
+    parameter::{Amendment, Parameters},
+    resolution::Resolutions,
     vote::Certificate,
     vote_log::VoteLog,
     witness::WitnessSet,
@@ -83,18 +85,25 @@ impl Ledger {
 
     /// What the next checkpoint would be with every block that is here, or, for want of room, with as
     /// many as fit. With a change the set changes, and then all have to fit.
+    ///
+    /// Resolutions that do not hold are left out; a change of the set resolves nothing else.
     pub fn plan(
         &self,
         change: Option<Change>,
+        mut resolutions: Resolutions,
         verifier: &mut Verifier,
     ) -> Result<Plan, LedgerError> {
+        if change.is_some() {
+            resolutions = Resolutions::default();
+        }
+        resolutions.amendments.retain(|a| self.check_amendment(a, verifier).is_ok());
         let candidate = self.at_cut(None)?;
         let moved = |(account, found): (&NodeId, &super::Account)| {
             (found.seq() > self.base_seq(account)).then_some((*account, found.seq()))
         };
         let cut = candidate.accounts.iter().filter_map(moved).collect();
-        let checkpoint = self.checkpoint_at(&candidate, change.as_ref(), verifier)?.0;
-        Ok(Plan { checkpoint, cut, change })
+        let checkpoint = self.checkpoint_at(&candidate, change.as_ref(), &resolutions, verifier)?;
+        Ok(Plan { checkpoint, cut, change, resolutions })
     }
 
     /// Whether a plan is what this ledger computes itself from the plan's cut: what a witness finds
@@ -102,7 +111,12 @@ impl Ledger {
     pub fn check_plan(&self, plan: &Plan, verifier: &mut Verifier) -> Result<(), LedgerError> {
         self.check_cut(&plan.cut)?;
         let candidate = self.at_cut(Some(&plan.cut))?;
-        let own = self.checkpoint_at(&candidate, plan.change.as_ref(), verifier)?.0;
+        let Plan { change, resolutions, .. } = plan;
+        self.check_resolutions(resolutions, verifier)?;
+        if change.is_some() && !resolutions.is_empty() {
+            return Err(LedgerError::NotACheckpoint("a change of the set resolves nothing else"));
+        }
+        let own = self.checkpoint_at(&candidate, change.as_ref(), resolutions, verifier)?;
         if own == plan.checkpoint {
             Ok(())
         } else {
@@ -142,6 +156,10 @@ impl Ledger {
         let candidate = self.at_cut(Some(&decided.cut))?;
         let states: Vec<AccountState> = candidate.states().collect();
         let base = Base::of(decided, states)?;
+        let checkpoint = &base.decided.sealed.checkpoint;
+        if checkpoint.parameters != self.amended(&base.decided.resolutions) {
+            return Err(LedgerError::NotACheckpoint("its parameters do not follow"));
+        }
         self.check_carried(&base)?;
         self.install(base);
         Ok(Applied::New)
@@ -284,6 +302,38 @@ impl Ledger {
         Ok(None)
     }
 
+    /// Whether a change of a parameter holds now.
+    pub fn check_amendment(
+        &self,
+        amendment: &Amendment,
+        verifier: &mut Verifier,
+    ) -> Result<(), LedgerError> {
+        amendment.check(&self.parameters, &self.set, &self.pool, verifier)
+    }
+
+    /// What a witness checks of resolutions.
+    fn check_resolutions(
+        &self,
+        resolutions: &Resolutions,
+        verifier: &mut Verifier,
+    ) -> Result<(), LedgerError> {
+        let Resolutions { amendments } = resolutions;
+        let parameters = amendments.iter().map(|amendment| amendment.parameter);
+        if !crate::bounded::strictly_ascending(parameters) {
+            return Err(LedgerError::Order("changes of parameters"));
+        }
+        amendments.iter().try_for_each(|amendment| self.check_amendment(amendment, verifier))
+    }
+
+    /// The parameters after resolutions that were checked.
+    fn amended(&self, resolutions: &Resolutions) -> Parameters {
+        let mut parameters = self.parameters.clone();
+        for Amendment { parameter, value, .. } in &resolutions.amendments {
+            parameters.set(*parameter, *value, self.epoch + 1);
+        }
+        parameters
+    }
+
     fn check_cut(&self, cut: &[(NodeId, u64)]) -> Result<(), LedgerError> {
         let (what, count, limit) = ("accounts of a cut", cut.len(), CUT_MAX);
         if count > limit {
@@ -323,6 +373,7 @@ impl Ledger {
             ledger.begin_from(base.states.iter().cloned(), burned)?;
         }
         ledger.epoch = self.epoch;
+        ledger.parameters = self.parameters.clone();
         Ok(ledger)
     }
 
@@ -359,13 +410,14 @@ impl Ledger {
         Ok(candidate)
     }
 
-    /// The checkpoint of a candidate, and the next set.
+    /// The checkpoint of a candidate.
     fn checkpoint_at(
         &self,
         candidate: &Ledger,
         change: Option<&Change>,
+        resolutions: &Resolutions,
         verifier: &mut Verifier,
-    ) -> Result<(Checkpoint, WitnessSet), LedgerError> {
+    ) -> Result<Checkpoint, LedgerError> {
         let states: Vec<AccountState> = candidate.states().collect();
         let accounts = tree_of(&states)?.root();
         if self.set.members.len() == 1 {
@@ -393,10 +445,12 @@ impl Ledger {
             supply: candidate.totals.granted,
             burned: candidate.totals.burned,
             hours,
-            set: set.clone(),
+            parameters: self.amended(resolutions),
+            resolutions: resolutions.digest(),
+            set,
             carried,
         };
-        Ok((checkpoint, set))
+        Ok(checkpoint)
     }
 
     /// What was voted for after the heads of a candidate, and what is still carried from before.
@@ -456,6 +510,7 @@ impl Ledger {
     fn install(&mut self, base: Base) {
         let checkpoint = &base.decided.sealed.checkpoint;
         self.epoch = checkpoint.epoch;
+        self.parameters = checkpoint.parameters.clone();
         if checkpoint.set.version != self.set.version {
             self.set = Arc::new(checkpoint.set.clone());
             self.sets.insert(self.set.version, self.set.clone());
@@ -530,7 +585,8 @@ impl Base {
         let tree = tree_of(&states)?;
         let fits = tree.root() == checkpoint.accounts
             && digest_of(&states) == checkpoint.snapshot
-            && states.len() as u64 == checkpoint.count;
+            && states.len() as u64 == checkpoint.count
+            && decided.resolutions.digest() == checkpoint.resolutions;
         if !fits {
             return Err(LedgerError::NotACheckpoint("the accounts come to something else"));
         }

@@ -17,8 +17,8 @@ impl Ledger {
         let found = self.accounts.get(account)?;
         let escrows = self.open_escrows(account).filter_map(|id| {
             let escrow = self.escrows.get(&id)?;
-            let (budget, expires_epoch) = (escrow.budget, escrow.expires_epoch);
-            Some(OpenEscrow { id, budget, prices: escrow.prices.clone(), expires_epoch })
+            let Escrow { budget, expires_epoch, fee, .. } = *escrow;
+            Some(OpenEscrow { id, budget, prices: escrow.prices.clone(), expires_epoch, fee })
         });
         Some(AccountState {
             account: *account,
@@ -86,9 +86,9 @@ impl Ledger {
             totals.uncredited = totals.uncredited.plus(summary.incoming)?;
             totals.staked = totals.staked.plus(state.staked)?.plus(summary.leaving)?;
             let owner = state.account;
-            for OpenEscrow { id, budget, prices, expires_epoch } in state.escrows {
-                let escrow =
-                    Escrow { owner, budget, state: EscrowState::Open, prices, expires_epoch };
+            for OpenEscrow { id, budget, prices, expires_epoch, fee } in state.escrows {
+                let state = EscrowState::Open;
+                let escrow = Escrow { owner, budget, state, prices, expires_epoch, fee };
                 self.open.insert((owner, id));
                 self.escrows.insert(id, escrow);
             }

@@ -6,9 +6,10 @@ use edge_base::{Credits, Digest, EscrowId, NodeId};
 
 use super::{Account, Escrow, EscrowState, Ledger};
 use crate::{
-    block::{Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, WITHDRAWALS_MAX, fee},
+    block::{Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, WITHDRAWALS_MAX},
     bounded,
     error::LedgerError,
+    parameter::FeeRate,
     vote::Certificate,
 };
 
@@ -149,7 +150,7 @@ impl Ledger {
                 if prices.is_canonical() { Ok(Change::Nothing) } else { Err(LedgerError::Prices) }
             }
             BlockKind::Settle { escrow, payments, fee: stated } => {
-                let budget = self.open_budget(&block.account, escrow)?;
+                let (budget, rate) = self.open_budget(&block.account, escrow)?;
                 bound("payments", payments.len(), PAYMENTS_MAX)?;
                 if !bounded::strictly_ascending(payments.iter().map(|payment| payment.worker)) {
                     return Err(LedgerError::Order("payments"));
@@ -161,7 +162,7 @@ impl Ledger {
                     return Err(LedgerError::Empty("a payment of nothing"));
                 }
                 let paid = Credits::sum(payments.iter().map(|payment| payment.amount))?;
-                let (stated, computed) = (*stated, fee(paid)?);
+                let (stated, computed) = (*stated, rate.fee(paid)?);
                 if stated != computed {
                     return Err(LedgerError::Fee { stated, computed });
                 }
@@ -172,7 +173,7 @@ impl Ledger {
                 Ok(Change::Ends(Ended { escrow, budget, burned: computed, returned, state }))
             }
             BlockKind::Refund { escrow } => {
-                let budget = self.open_budget(&block.account, escrow)?;
+                let (budget, _) = self.open_budget(&block.account, escrow)?;
                 let (escrow, state) = (*escrow, EscrowState::Refunded);
                 let burned = Credits::ZERO;
                 Ok(Change::Ends(Ended { escrow, budget, burned, returned: budget, state }))
@@ -216,14 +217,18 @@ impl Ledger {
         }
     }
 
-    /// The budget of an open escrow of this account.
-    fn open_budget(&self, account: &NodeId, id: &EscrowId) -> Result<Credits, LedgerError> {
+    /// The budget of an open escrow of this account, and its fee.
+    fn open_budget(
+        &self,
+        account: &NodeId,
+        id: &EscrowId,
+    ) -> Result<(Credits, FeeRate), LedgerError> {
         let escrow = self.escrows.get(id).ok_or(LedgerError::NoEscrow(*id))?;
         if escrow.owner != *account {
             return Err(LedgerError::NotYourEscrow(*id));
         }
         match escrow.state {
-            EscrowState::Open => Ok(escrow.budget),
+            EscrowState::Open => Ok((escrow.budget, escrow.fee)),
             EscrowState::Settled | EscrowState::Refunded => Err(LedgerError::EscrowEnded(*id)),
         }
     }
@@ -276,7 +281,8 @@ impl Ledger {
                 let (owner, state) = (block.account, EscrowState::Open);
                 self.open.insert((owner, EscrowId(id)));
                 let (budget, prices, expires_epoch) = (*budget, prices.clone(), *expires_epoch);
-                let opened = Escrow { owner, budget, state, prices, expires_epoch };
+                let fee = self.parameters.fee_in(block.epoch);
+                let opened = Escrow { owner, budget, state, prices, expires_epoch, fee };
                 self.escrows.insert(EscrowId(id), opened);
             }
             BlockKind::Send { to, amount, .. } => self.add_incoming(*to, id, *amount),

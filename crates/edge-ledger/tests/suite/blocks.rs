@@ -3,8 +3,8 @@
 
 use edge_base::{Credits, Digest, EscrowId, NodeId, TaskKind};
 use edge_ledger::{
-    Applied, Block, BlockKind, CREDITS_MAX, ClaimBook, EscrowState, LedgerError, PAYMENTS_MAX,
-    Payment, PriceList, fee,
+    Applied, Block, BlockKind, CREDITS_MAX, ClaimBook, EscrowState, FeeRate, LedgerError,
+    PAYMENTS_MAX, Payment, PriceList,
 };
 
 use crate::world::*;
@@ -91,7 +91,7 @@ fn an_escrow_sets_aside_pays_burns_and_returns() {
 
     world.act(0, settle(job, vec![pay(2, 100_000), pay(1, 200_000), pay(2, 1)])).unwrap();
     assert_eq!(world.ledger.escrow(&job).unwrap().state, EscrowState::Settled);
-    let burned = fee(micro(300_001)).unwrap();
+    let burned = FeeRate::DEFAULT.fee(micro(300_001)).unwrap();
     assert_eq!(burned, micro(901));
     let view = world.ledger.account(&id(0));
     assert_eq!((view.escrowed, view.balance), (micro(0), micro(GRANT.micro() - 300_001 - 901)));
@@ -258,7 +258,7 @@ fn settle_joins_payments_to_one_worker_and_drops_empty_ones() {
     assert_eq!(payments[..], [Payment { tasks: 2, ..pay(2, 11) }]);
     assert_eq!(*fee, micro(1));
     assert_eq!((kind.pays(&id(2)), kind.pays(&id(1))), (Some(micro(11)), None));
-    assert!(BlockKind::settle(job, vec![pay(1, u64::MAX), pay(2, 1)]).is_err());
+    assert!(BlockKind::settle(job, vec![pay(1, u64::MAX), pay(2, 1)], FeeRate::DEFAULT).is_err());
 }
 
 #[test]

@@ -5,15 +5,15 @@ use std::{collections::BTreeSet, sync::Arc};
 use edge_base::{Credits, Digest, NodeId, SecretKey, Signed, Verifier};
 use edge_ledger::{
     AccountState, Applied, Ballot, Certificate, Change, ChangeOrder, ClaimBook, Closing, CpuHours,
-    Decided, EquivocationProof, Ledger, LedgerError, Phase, Plan, Refusal, Sealed, VoteError,
-    VoteLog, WitnessSetError, block_hash,
+    Decided, EquivocationProof, Ledger, LedgerError, Phase, Plan, Refusal, Resolutions, Sealed,
+    VoteError, VoteLog, WitnessSetError, block_hash,
 };
 use proptest::prelude::*;
 
 use crate::world::*;
 
 /// Precommits of a quorum for a plan, whoever judges it.
-fn seal(world: &World, plan: &Plan) -> Decided {
+pub(crate) fn seal(world: &World, plan: &Plan) -> Decided {
     let checkpoint = plan.checkpoint.clone();
     let body = Ballot {
         version: checkpoint.version,
@@ -31,11 +31,15 @@ fn seal(world: &World, plan: &Plan) -> Decided {
         .map(|ballot| (ballot.signer, ballot.signature))
         .collect();
     votes.sort_unstable_by_key(|(voter, _)| *voter);
-    Decided { sealed: Sealed { checkpoint, round: 3, votes }, cut: plan.cut.clone() }
+    Decided {
+        sealed: Sealed { checkpoint, round: 3, votes },
+        cut: plan.cut.clone(),
+        resolutions: plan.resolutions.clone(),
+    }
 }
 
 fn checkpoint(world: &mut World) -> Decided {
-    let plan = world.ledger.plan(None, &mut world.verifier).unwrap();
+    let plan = world.ledger.plan(None, Resolutions::default(), &mut world.verifier).unwrap();
     world.ledger.check_plan(&plan, &mut world.verifier).unwrap();
     let decided = seal(world, &plan);
     let applied = world.ledger.apply_checkpoint(decided.clone(), &mut world.verifier);
@@ -76,7 +80,10 @@ fn change(world: &mut World, next: (Vec<SecretKey>, Vec<NodeId>)) -> Decided {
     let (keys, ids) = next;
     let order = order(world, ids, 0);
     let closings = close(world, 0);
-    let plan = world.ledger.plan(Some(Change { order, closings }), &mut world.verifier).unwrap();
+    let plan = world
+        .ledger
+        .plan(Some(Change { order, closings }), Resolutions::default(), &mut world.verifier)
+        .unwrap();
     world.ledger.check_plan(&plan, &mut world.verifier).unwrap();
     let decided = seal(world, &plan);
     world.ledger.apply_checkpoint(decided.clone(), &mut world.verifier).unwrap();
@@ -158,7 +165,7 @@ fn plans_and_decisions_that_are_none() {
     world.act(1, send(6, 40)).unwrap();
     world.act(6, send(5, 3)).unwrap();
     let mut verifier = world.verifier.clone();
-    let good = world.ledger.plan(None, &mut verifier).unwrap();
+    let good = world.ledger.plan(None, Resolutions::default(), &mut verifier).unwrap();
     let places: Vec<(NodeId, u64)> = good.cut.clone();
     let at = |owner| places.iter().position(|(account, _)| *account == id(owner)).unwrap();
     let (payer, receiver) = (at(1), at(6));
@@ -199,7 +206,7 @@ fn plans_and_decisions_that_are_none() {
 fn decisions_need_a_quorum_of_the_right_set() {
     let mut world = seven();
     let mut verifier = world.verifier.clone();
-    let plan = world.ledger.plan(None, &mut verifier).unwrap();
+    let plan = world.ledger.plan(None, Resolutions::default(), &mut verifier).unwrap();
     let good = seal(&world, &plan);
     let refused = |edit: &dyn Fn(&mut Decided)| {
         let mut decided = good.clone();
@@ -237,7 +244,7 @@ fn decisions_need_a_quorum_of_the_right_set() {
 fn a_single_witness_has_no_checkpoints() {
     let mut world = World::alone();
     world.act(0, send(1, 5)).unwrap();
-    let refused = world.ledger.plan(None, &mut world.verifier);
+    let refused = world.ledger.plan(None, Resolutions::default(), &mut world.verifier);
     assert!(matches!(refused, Err(LedgerError::NotACheckpoint(_))));
 }
 
@@ -343,7 +350,10 @@ fn two_blocks_at_a_carried_place_stand_still_unless_one_was_certified() {
     // The closings of those who saw both: the last five.
     let order = order(&world, next.1, 0);
     let closings = close(&mut world, 2);
-    let plan = world.ledger.plan(Some(Change { order, closings }), &mut world.verifier).unwrap();
+    let plan = world
+        .ledger
+        .plan(Some(Change { order, closings }), Resolutions::default(), &mut world.verifier)
+        .unwrap();
     let decided = seal(&world, &plan);
     world.ledger.apply_checkpoint(decided, &mut world.verifier).unwrap();
     world.witnesses = next.0;
@@ -375,7 +385,10 @@ fn with_a_quorum_of_liars_a_certified_block_is_lost_and_noticed() {
         let witness = world.witnesses.iter().find(|w| w.node_id() == closing.signer).unwrap();
         *closing = Signed::seal(body, witness, &world.pool());
     }
-    let plan = world.ledger.plan(Some(Change { order, closings }), &mut world.verifier).unwrap();
+    let plan = world
+        .ledger
+        .plan(Some(Change { order, closings }), Resolutions::default(), &mut world.verifier)
+        .unwrap();
     let decided = seal(&world, &plan);
     world.ledger.apply_checkpoint(decided.clone(), &mut world.verifier).unwrap();
     assert!(matches!(world.apply(&certificate), Err(LedgerError::WrongVersion { .. })));
@@ -392,7 +405,9 @@ fn changes_that_are_none() {
     let closings = close(&mut world, 0);
     let next = members(2, 7).1;
     let good = Change { order: order(&world, next.clone(), 0), closings };
-    let attempt = |change: Change| world.ledger.plan(Some(change), &mut world.verifier.clone());
+    let attempt = |change: Change| {
+        world.ledger.plan(Some(change), Resolutions::default(), &mut world.verifier.clone())
+    };
     assert!(attempt(good.clone()).is_ok());
     let ordered =
         |members: Vec<NodeId>, by| Change { order: order(&world, members, by), ..good.clone() };

@@ -3,8 +3,8 @@
 use edge_base::{Credits, Digest, EscrowId, Rng, Signed, TaskKind};
 use edge_ledger::{
     Assignment, BlockKind, CLAIMS_PER_ESCROW_MAX, ClaimBook, ClaimError, Commit, Execution,
-    ExecutionError, LedgerError, OverdraftProof, Refusal, Reveal, STANDING_CLAIMS_MAX, Voucher,
-    commit_hash, payable, task_id,
+    ExecutionError, FeeRate, LedgerError, OverdraftProof, Refusal, Reveal, STANDING_CLAIMS_MAX,
+    Voucher, commit_hash, task_id,
 };
 
 use crate::world::*;
@@ -194,7 +194,7 @@ fn the_bound_is_held_against_those_who_set_little_aside() {
 #[test]
 fn who_vouches_beyond_the_budget_signs_the_proof_of_it() {
     let mut job = Job::open();
-    let most = payable(micro(BUDGET)).micro();
+    let most = FeeRate::DEFAULT.payable(micro(BUDGET)).micro();
     let (half, rest) = (most / 2, most - most / 2);
     job.raise(&job.voucher(2, half)).unwrap();
     job.raise(&job.voucher(3, rest)).unwrap();
@@ -243,7 +243,7 @@ fn claims_beyond_the_budget_get_all_that_it_can_pay() {
     let escrow = job.escrow;
     job.raise(&job.voucher(2, 80_000)).unwrap();
     job.raise(&job.voucher(3, u64::MAX)).unwrap();
-    let most = payable(micro(BUDGET)).micro();
+    let most = FeeRate::DEFAULT.payable(micro(BUDGET)).micro();
     assert_eq!(job.would_vote(settle(escrow, vec![pay(2, 40_000), pay(3, most - 40_000)])), Ok(()));
     for short in [
         vec![pay(2, 40_000), pay(3, most - 40_001)],

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use edge_base::{Credits, Digest, EscrowId, Rng, Signed};
-use edge_ledger::{Applied, Block, BlockKind, EscrowState, LedgerError, fee, payable};
+use edge_ledger::{Applied, Block, BlockKind, EscrowState, FeeRate, LedgerError};
 use proptest::prelude::*;
 
 use crate::world::*;
@@ -78,7 +78,7 @@ fn step(world: &mut World, escrows: &mut Vec<EscrowId>, op: Op) {
         Op::Escrow(owner, n) => (owner, escrow(n)),
         Op::Settle(owner, which, payments) => {
             let payments = payments.into_iter().map(|(worker, n)| pay(worker, n)).collect();
-            match BlockKind::settle(some_escrow(escrows, which), payments) {
+            match BlockKind::settle(some_escrow(escrows, which), payments, FeeRate::DEFAULT) {
                 Ok(kind) => (owner, kind),
                 Err(_) => return,
             }
@@ -206,8 +206,8 @@ proptest! {
     #[test]
     fn a_fee_is_rounded_up_and_splitting_never_pays_less(a in any::<u32>(), b in any::<u32>()) {
         let (a, b) = (micro(a.into()), micro(b.into()));
-        let whole = fee(a.plus(b).unwrap()).unwrap();
-        let split = fee(a).unwrap().plus(fee(b).unwrap()).unwrap();
+        let whole = FeeRate::DEFAULT.fee(a.plus(b).unwrap()).unwrap();
+        let split = FeeRate::DEFAULT.fee(a).unwrap().plus(FeeRate::DEFAULT.fee(b).unwrap()).unwrap();
         prop_assert!(split >= whole);
         prop_assert_eq!(whole.micro(), ((a.micro() + b.micro()) * 3).div_ceil(1_000));
     }
@@ -215,8 +215,8 @@ proptest! {
     #[test]
     fn payable_is_the_most_a_budget_can_pay(budget in prop_oneof![0..10_000u64, any::<u64>()]) {
         let budget = micro(budget);
-        let cost = |paid: Credits| fee(paid).and_then(|fee| paid.plus(fee));
-        let most = payable(budget);
+        let cost = |paid: Credits| FeeRate::DEFAULT.fee(paid).and_then(|fee| paid.plus(fee));
+        let most = FeeRate::DEFAULT.payable(budget);
         prop_assert!(cost(most).unwrap() <= budget);
         let more = most.plus(Credits::SMALLEST).and_then(cost);
         prop_assert!(more.is_err() || more.unwrap() > budget);
@@ -277,14 +277,16 @@ fn edges_of_u64_neither_wrap_nor_panic() {
     assert_eq!(world.balance(1), u64::MAX);
     let all = world.escrow(1, u64::MAX);
     world.check_totals();
-    let most = payable(micro(u64::MAX)).micro();
+    let most = FeeRate::DEFAULT.payable(micro(u64::MAX)).micro();
     for too_much in [most + 1, u64::MAX - 1] {
-        let refused = BlockKind::settle(all, vec![pay(2, too_much)]);
+        let refused = BlockKind::settle(all, vec![pay(2, too_much)], FeeRate::DEFAULT);
         assert!(refused.is_err() || world.act(1, refused.unwrap()).is_err(), "{too_much}");
     }
     for half in [1 << 63, u64::MAX] {
         // Two halves that wrap around to nothing, and to less than one of them.
-        assert!(BlockKind::settle(all, vec![pay(2, half), pay(3, half)]).is_err());
+        assert!(
+            BlockKind::settle(all, vec![pay(2, half), pay(3, half)], FeeRate::DEFAULT).is_err()
+        );
         let mut payments = vec![pay(2, half), pay(3, half)];
         payments.sort_unstable_by_key(|payment| payment.worker);
         let wrapped = BlockKind::Settle { escrow: all, payments, fee: Credits::ZERO };
@@ -293,7 +295,7 @@ fn edges_of_u64_neither_wrap_nor_panic() {
     world.act(1, settle(all, vec![pay(2, most)])).unwrap();
     world.check_totals();
     assert_eq!(world.ledger.account(&id(2)).incoming, micro(most));
-    assert_eq!(world.ledger.totals().burned, fee(micro(most)).unwrap());
+    assert_eq!(world.ledger.totals().burned, FeeRate::DEFAULT.fee(micro(most)).unwrap());
 }
 
 #[test]

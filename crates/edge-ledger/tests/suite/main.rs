@@ -17,6 +17,7 @@ mod golden;
 mod handover;
 mod merge;
 mod mint;
+mod parameter;
 mod quorum;
 mod stake;
 mod vote_log;

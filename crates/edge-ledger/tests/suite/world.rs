@@ -7,9 +7,9 @@ use std::{
 
 use edge_base::{Credits, Digest, EscrowId, NodeId, SecretKey, Signed, TaskKind, Verifier};
 use edge_ledger::{
-    Applied, Block, BlockKind, Certificate, ClaimBook, Genesis, Ledger, LedgerError, Network,
-    Payment, PriceList, Refusal, SignedBlock, Vote, VoteBody, VoteCollector, VoteLog, WitnessSet,
-    block_hash,
+    Applied, Block, BlockKind, Certificate, ClaimBook, FeeRate, Genesis, Ledger, LedgerError,
+    Network, Payment, PriceList, Refusal, SignedBlock, Vote, VoteBody, VoteCollector, VoteLog,
+    WitnessSet, block_hash,
 };
 
 pub(crate) const GRANT: Credits = Credits::from_micro(1_000_000_000_000);
@@ -198,7 +198,7 @@ pub(crate) fn pay(worker: u64, amount: u64) -> Payment {
 }
 
 pub(crate) fn settle(escrow: EscrowId, payments: Vec<Payment>) -> BlockKind {
-    BlockKind::settle(escrow, payments).unwrap()
+    BlockKind::settle(escrow, payments, FeeRate::DEFAULT).unwrap()
 }
 
 /// Sums computed from certificates alone, in i128, by code that shares nothing with the ledger's:

@@ -31,6 +31,7 @@ impl Peer {
         self.staking.hold(&mut add);
         self.checkpoints.hold(&mut add);
         self.standing.hold(&mut add);
+        self.wishes.hold(&mut add);
         self.shards.hold(&mut add);
         if let Some(bank) = &self.bank {
             bank.hold(&mut add);

@@ -119,6 +119,7 @@ impl Peer {
     /// Everything about checkpoints that is not an answer to somebody.
     pub(super) fn step_checkpoints(&mut self) {
         self.retry_early();
+        self.step_wishes();
         if !self.witnesses_checkpoints() {
             self.checkpoints.agreement = None;
             return;
@@ -149,6 +150,9 @@ impl Peer {
         let Some(bank) = &self.bank else { return false };
         let faulty = bank.ledger.witness_set().faulty_max();
         if self.checkpoints.order.is_some() || self.checkpoints.begun.len() > faulty {
+            return true;
+        }
+        if !self.amendments().is_empty() {
             return true;
         }
         let place = (bank.ledger.witness_set().version, bank.ledger.epoch() + 1);
@@ -280,6 +284,7 @@ impl Peer {
     // Plans.
 
     fn propose_checkpoint(&mut self) {
+        let resolutions = self.resolutions();
         let Some(bank) = &self.bank else { return };
         let change = match &self.checkpoints.order {
             None => None,
@@ -288,7 +293,7 @@ impl Peer {
                 None => return,
             },
         };
-        let Ok(plan) = bank.ledger.plan(change, &mut self.verifier) else { return };
+        let Ok(plan) = bank.ledger.plan(change, resolutions, &mut self.verifier) else { return };
         if codec::encode(&plan).len() > PLAN_BYTES_MAX {
             return self.note("a checkpoint's plan is larger than a frame: it waits");
         }
@@ -392,7 +397,8 @@ impl Peer {
         };
         let Decision { round, votes, .. } = decision;
         let sealed = Sealed { checkpoint: plan.checkpoint, round, votes };
-        self.take_checkpoint(Decided { sealed, cut: plan.cut }, None);
+        let Plan { cut, resolutions, .. } = plan;
+        self.take_checkpoint(Decided { sealed, cut, resolutions }, None);
     }
 
     pub(super) fn on_checkpoint(&mut self, from: Option<NodeId>, decided: Decided) {

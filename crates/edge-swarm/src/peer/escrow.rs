@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edge_base::{Credits, Digest, EscrowId, Micros, NodeId, Signed, TaskKind, Timestamp};
 use edge_ledger::{
-    BlockKind, EscrowState, PAYMENTS_MAX, Payment, PriceList, payable, statement::Voucher,
+    BlockKind, EscrowState, FeeRate, PAYMENTS_MAX, Payment, PriceList, statement::Voucher,
 };
 
 use super::{Peer, Stored, Timer, decode_stored, task::TaskRecord};
@@ -123,7 +123,7 @@ impl Peer {
         let have = self.own_balance();
         let wish = price.times(BUDGET_EXECUTIONS).unwrap_or(have).max(BUDGET);
         let budget = wish.min(have);
-        if payable(budget) < price {
+        if bank.ledger.parameters().fee_in(bank.ledger.epoch()).payable(budget) < price {
             let returning = !self.escrow.closing.is_empty() || !self.escrow.settling.is_empty();
             self.step_settlements();
             return if returning { Funds::Wait } else { Funds::Short };
@@ -192,7 +192,7 @@ impl Peer {
         let backed = self.bank.as_ref().and_then(|bank| {
             let view = bank.ledger.escrow(&body.escrow)?;
             let fine = view.owner == from && view.state == EscrowState::Open;
-            fine.then(|| payable(view.budget))
+            fine.then(|| view.payable())
         });
         let Some(most) = backed else { return self.ask_frontier(from) };
         if body.cumulative > most || voucher.open(&mut self.verifier, &self.pool).is_err() {
@@ -270,7 +270,7 @@ impl Peer {
             let kind = if payments.is_empty() {
                 BlockKind::Refund { escrow }
             } else {
-                match BlockKind::settle(escrow, payments) {
+                match BlockKind::settle(escrow, payments, self.fee_of(&escrow)) {
                     Ok(kind) => kind,
                     Err(_) => continue,
                 }
@@ -282,6 +282,13 @@ impl Peer {
                 self.answer(call, Ok(Answer::Done));
             }
         }
+    }
+
+    /// The fee of an escrow: the present one where it is not in the ledger yet.
+    fn fee_of(&self, escrow: &EscrowId) -> FeeRate {
+        let Some(bank) = &self.bank else { return FeeRate::DEFAULT };
+        let (ledger, epoch) = (&bank.ledger, bank.ledger.epoch());
+        ledger.escrow(escrow).map_or(ledger.parameters().fee_in(epoch), |view| view.fee)
     }
 
     /// Whether a task or search may still pay from this escrow.
@@ -305,7 +312,7 @@ impl Peer {
             }
             let open = Open {
                 escrow: EscrowId(hash),
-                payable: payable(*budget),
+                payable: self.fee_of(&EscrowId(hash)).payable(*budget),
                 drawn: Credits::ZERO,
                 last: self.now,
             };

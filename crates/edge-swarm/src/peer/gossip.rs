@@ -144,6 +144,7 @@ impl Peer {
             Gossip::Checkpoint(decided) => self.on_checkpoint(from, *decided),
             Gossip::Change(order) => self.on_change_order(*order),
             Gossip::Contest(contest) => self.on_contest(from, *contest),
+            Gossip::Parameter(vote) => self.on_parameter_vote(*vote),
         }
     }
 }
@@ -166,6 +167,7 @@ fn author_of(gossip: &Gossip) -> Option<NodeId> {
         Gossip::Checkpoint(_) => return None,
         Gossip::Change(signed) => signed.signer,
         Gossip::Contest(contest) => contest.owner(),
+        Gossip::Parameter(signed) => signed.signer,
     })
 }
 
@@ -178,7 +180,8 @@ fn signatures(gossip: &Gossip) -> u64 {
         | Gossip::Collection(_)
         | Gossip::Head(_)
         | Gossip::Ending(_)
-        | Gossip::Change(_) => 1,
+        | Gossip::Change(_)
+        | Gossip::Parameter(_) => 1,
         Gossip::Certificate(certificate) => 1 + certificate.votes.len() as u64,
         Gossip::Fault(report) => match report.evidence {
             Evidence::Payload | Evidence::History { .. } => 3,

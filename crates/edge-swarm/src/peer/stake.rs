@@ -4,7 +4,7 @@
 //! witnesses refuse would hold up every later block of its account. The owner therefore asks first
 //! ([`Message::AskWithdraw`]) and signs only what a quorum would vote for now.
 //!
-//! A witness votes for a Release when [`Settings::unstake_delay`](crate::Settings::unstake_delay)
+//! A witness votes for a Release when the parameter [`UnstakeDelay`](edge_ledger::Parameter)
 //! passed on its own clock since it took the certificate of the Unstake. Its clock begins anew when
 //! it restarts: the delay is never shorter than set.
 
@@ -146,7 +146,7 @@ impl Peer {
     /// What is left of a delay here; `None` for a withdrawal that is not in this ledger.
     fn left_of(&self, unstake: &Digest) -> Option<Micros> {
         let taken = self.staking.taken.get(unstake)?;
-        Some((*taken + self.settings.unstake_delay).since(self.now))
+        Some((*taken + self.unstake_delay()).since(self.now))
     }
 
     /// What this witness says of a step of an account's withdrawal; nothing if it does not vote.
@@ -160,9 +160,7 @@ impl Peer {
         }
         let left = match step {
             Withdrawal::Begin => Micros(0),
-            Withdrawal::End(unstake) => {
-                self.left_of(&unstake).unwrap_or(self.settings.unstake_delay)
-            }
+            Withdrawal::End(unstake) => self.left_of(&unstake).unwrap_or(self.unstake_delay()),
         };
         Some(if left == Micros(0) { MayWithdraw::Now } else { MayWithdraw::In(left) })
     }

@@ -9,7 +9,8 @@ use super::{
     Counters, Peer, Timer, answers::Answers, bank::Bank, checkpoint::Checkpoints, claims::Promises,
     coherence::Coherence, collections::Shards, content::Content, decode_stored,
     equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
-    replica::copies_in, search::Searches, stake::Staking, standing::Standing, task::Tasks,
+    parameters::Wishes, replica::copies_in, search::Searches, stake::Staking, standing::Standing,
+    task::Tasks,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -137,6 +138,7 @@ impl Peer {
             staking: Staking::default(),
             checkpoints: Checkpoints::default(),
             standing: Standing::default(),
+            wishes: Wishes::default(),
             may_vote: true,
             draining: None,
             counters: Counters::default(),
@@ -149,6 +151,7 @@ impl Peer {
             peer.bank = Some(Bank::restore(genesis, &stored, &mut peer.verifier)?);
         }
         peer.checkpoints = Checkpoints::restore(&stored, now);
+        peer.wishes = Wishes::restore(&stored);
         peer.restore_members(&stored)?;
         peer.restore_faults(&stored);
         peer.restore_equivocations();

@@ -91,6 +91,11 @@ impl Peer {
                 let answer = self.proof_view(account).map(|v| Answer::Proof(Box::new(v)));
                 self.answer(call, answer);
             }
+            Command::Parameters => {
+                let answer = self.parameter_views().map(Answer::Parameters);
+                self.answer(call, answer);
+            }
+            Command::WantParameter { name, value } => self.want_parameter(call, &name, value),
             Command::Handover { witnesses } => self.hand_over(call, witnesses),
             Command::Stake { amount } => self.stake(call, amount),
             Command::Unstake { amount } => self.unstake(call, amount),

@@ -188,7 +188,7 @@ pub(crate) struct Net {
     /// Proofs of two blocks at one place get lost from now on.
     pub(crate) lose_proofs: bool,
     /// How long stake is on its way back, for nodes that start from now on.
-    pub(crate) unstake_delay: Micros,
+    pub(crate) unstake_delay: Option<Micros>,
     pub(crate) checkpoint_every: Micros,
     /// How long contradictions of an owner wait, for nodes that start from now on.
     pub(crate) coherence: Option<edge_coherence::Deadlines>,
@@ -223,7 +223,7 @@ impl Net {
             deaf: None,
             frozen: None,
             lose_proofs: false,
-            unstake_delay: edge_swarm::UNSTAKE_DELAY,
+            unstake_delay: None,
             checkpoint_every: Settings::default().checkpoint_every,
             coherence: Settings::default().coherence,
             cut: BTreeSet::new(),
