@@ -16,7 +16,7 @@ use std::{
 };
 
 use edge_base::Credits;
-use edge_swarm::accept::Assumption;
+use edge_swarm::{accept::Assumption, tuner::Policy};
 
 pub use value::{Bytes, Percent};
 
@@ -157,6 +157,8 @@ pub struct Config {
     pub exposure: Credits,
     /// What is assumed about workers of other owners.
     pub trust: Assumption,
+    /// What tunes audits and budgets.
+    pub tuner: Policy,
     /// Log filter.
     pub log: String,
     /// Log file, or standard error.
@@ -165,7 +167,7 @@ pub struct Config {
 }
 
 /// Every key, in the order of `default.toml`.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 19] = [
     "data_dir",
     "port",
     "bind",
@@ -182,6 +184,7 @@ pub const KEYS: [&str; 18] = [
     "works",
     "exposure",
     "trust",
+    "tuner",
     "log",
     "log_file",
 ];
@@ -337,6 +340,7 @@ impl Config {
             works: reader.flag("works")?,
             exposure: reader.parsed("exposure")?,
             trust: reader.parsed("trust")?,
+            tuner: reader.parsed("tuner")?,
             log: reader.text("log")?,
             log_file: Some(reader.text("log_file")?).filter(|s| !s.is_empty()).map(PathBuf::from),
             origins: raw

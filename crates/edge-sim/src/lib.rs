@@ -50,6 +50,8 @@ mod twofaced;
 mod workload;
 mod world;
 
+use edge_swarm::tuner::Policy;
+
 pub use checks::Violation;
 pub use copying::Copying;
 pub use frames::{Busiest, FrameCost};
@@ -88,6 +90,11 @@ pub fn replay_command(outcome: &Outcome, options: &Options, peers: Option<usize>
     }
     if options.no_signatures {
         command.push_str(" --no-signatures");
+    }
+    match options.tuner {
+        Policy::Off => {}
+        Policy::Exp3 => command.push_str(" --tuner exp3"),
+        Policy::QLearning => command.push_str(" --tuner q-learning"),
     }
     if let Some(mutant) = options.mutant {
         command.push_str(&format!(" --mutant {mutant}"));

@@ -52,6 +52,9 @@ enum Command {
         /// Measure what handling each kind of frame takes, every signature computed.
         #[arg(long)]
         frames: bool,
+        /// What tunes audits and budgets: off, exp3 or q-learning.
+        #[arg(long, default_value = "off")]
+        tuner: edge_swarm::tuner::Policy,
         /// Print every input and output of every peer to standard error.
         #[arg(long)]
         trace: bool,
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
             mutant,
             no_defence,
             frames,
+            tuner,
             trace,
         } => {
             let Some(mut found) = Scenario::named(&scenario) else {
@@ -94,8 +98,15 @@ fn main() -> ExitCode {
                 }
                 found = found.with_peers(peers);
             }
-            let options =
-                Options { no_signatures, trace, mutant, no_defence, frames, progress: !json };
+            let options = Options {
+                no_signatures,
+                trace,
+                mutant,
+                no_defence,
+                frames,
+                tuner,
+                progress: !json,
+            };
             let mut broken = false;
             let mut attacks = Vec::new();
             for seed in seed..seed.saturating_add(seeds) {

@@ -555,6 +555,12 @@ impl Scenario {
                 faults: Faults { lies: &[Lie::Patient], ..COLLUDING.faults },
                 ..COLLUDING
             },
+            Scenario {
+                name: "unattacked",
+                about: "as colluding-answers, but nobody lies: what checking costs then",
+                faults: NO_FAULTS,
+                ..COLLUDING
+            },
             DOUBLE_SPEND,
             Scenario {
                 name: "attack/byzantine",

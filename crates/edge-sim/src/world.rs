@@ -9,7 +9,7 @@ use std::{
 use edge_base::{Credits, Digest, Micros, NodeId, Rng, SecretKey, Verifier};
 use edge_swarm::{
     Answer, CallId, Command, Event as PeerEvent, Input, LoadId, Output, Peer, Refusal, Settings,
-    Ticket, Urgency, WorkId, accept::Assumption, frame::FrameKind,
+    Ticket, Urgency, WorkId, accept::Assumption, frame::FrameKind, tuner::Policy,
 };
 use edge_tasks::{Liar, Lie, pins, shard_pin};
 
@@ -65,6 +65,8 @@ pub struct Options {
     pub no_defence: bool,
     /// Measure what handling each kind of frame takes, every signature computed.
     pub frames: bool,
+    /// What tunes audits and budgets.
+    pub tuner: Policy,
     /// Print progress.
     pub progress: bool,
 }
@@ -390,6 +392,7 @@ impl World {
                 works: !idle.contains(&(number as u32)),
                 agent: format!("sim-{number}"),
                 assumption,
+                tuner: options.tuner,
                 weighs_outcomes: !options.no_defence,
                 weighs_branches: !options.no_defence,
                 notices_isolation: !options.no_defence,

@@ -86,15 +86,22 @@ impl Assumption {
     ///   cost `c` is taken for the price `p`, `s` is at stake, and an audit by one of the faulty finds nothing;
     /// - what finds a worker that was honest until it was believed. Lying always, it has `1 / q` results
     ///   accepted before it is found, of at least `checked`; a share `f` of workers does so, and
-    ///   `f / (q checked)` is to be at most [`PATIENCE`] times the tolerated error;
+    ///   `f / (q checked)` is to be at most [`PATIENCE`] times the tolerated error; so many `times` that,
+    ///   where it is tuned;
     /// - [`AUDIT_MIN`].
-    pub fn audit_share(&self, checked: u64, price: Credits, stake: Credits) -> Option<f64> {
+    pub fn audit_share(
+        &self,
+        checked: u64,
+        price: Credits,
+        stake: Credits,
+        times: f64,
+    ) -> Option<f64> {
         if self.faulty == 0.0 {
             return Some(0.0);
         }
         let (price, stake) = (price.micro() as f64, stake.micro() as f64);
         let share = price / ((1.0 - self.faulty) * (price + stake));
-        let patient = self.faulty / (PATIENCE * self.error * checked as f64);
+        let patient = times * self.faulty / (PATIENCE * self.error * checked as f64);
         (share < 1.0).then(|| share.max(patient).clamp(AUDIT_MIN, 1.0))
     }
 
@@ -143,19 +150,19 @@ mod tests {
         let credits = Credits::from_micro;
         let sure = Assumption { faulty: 1e-9, error: 1e-3 };
         let long = 1_000_000;
-        let share = sure.audit_share(long, credits(100), credits(1_000)).unwrap();
+        let share = sure.audit_share(long, credits(100), credits(1_000), 1.0).unwrap();
         assert!((share - 1.0 / 11.0).abs() < 1e-6, "{share}");
         let open = Assumption::OPEN;
-        let share = open.audit_share(long, credits(100), credits(1_000)).unwrap();
+        let share = open.audit_share(long, credits(100), credits(1_000), 1.0).unwrap();
         assert!((share - 1.0 / 8.8).abs() < 1e-6, "{share}");
         // A liar that saves the price of one answer loses more, in the mean, when it is found.
         assert!(share * 0.8 * (100.0 + 1_000.0) >= 100.0 - 1e-9);
-        assert_eq!(open.audit_share(long, credits(100), credits(0)), None);
-        assert_eq!(open.audit_share(long, credits(0), credits(0)), None);
-        assert_eq!(open.audit_share(long, credits(1), credits(u64::MAX)), Some(AUDIT_MIN));
-        assert_eq!(Assumption::NOBODY.audit_share(0, credits(100), credits(0)), Some(0.0));
+        assert_eq!(open.audit_share(long, credits(100), credits(0), 1.0), None);
+        assert_eq!(open.audit_share(long, credits(0), credits(0), 1.0), None);
+        assert_eq!(open.audit_share(long, credits(1), credits(u64::MAX), 1.0), Some(AUDIT_MIN));
+        assert_eq!(Assumption::NOBODY.audit_share(0, credits(100), credits(0), 1.0), Some(0.0));
         // Just believed: every other answer, and fewer the longer it goes well.
-        let rich = |checked| open.audit_share(checked, credits(1), credits(u64::MAX)).unwrap();
+        let rich = |checked| open.audit_share(checked, credits(1), credits(u64::MAX), 1.0).unwrap();
         assert!((rich(100) - 0.5).abs() < 1e-9 && (rich(500) - 0.1).abs() < 1e-9);
         assert!(Assumption::NOBODY.proven(0));
         assert!(open.proven(92) && !open.proven(91));

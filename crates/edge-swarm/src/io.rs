@@ -319,6 +319,8 @@ pub struct Settings {
     pub notices_isolation: bool,
     /// Whether senders have budgets and are banned. Off only for measurements.
     pub limits: bool,
+    /// What tunes the share of audits and the budgets.
+    pub tuner: crate::tuner::Policy,
     /// How long a result may take before its worker counts as late.
     pub execution_timeout: edge_base::Micros,
     /// For tests and measurements only: how long stake is on its way back, whatever the pool's
@@ -356,6 +358,7 @@ impl Default for Settings {
             weighs_branches: true,
             notices_isolation: true,
             limits: true,
+            tuner: crate::tuner::Policy::Off,
             execution_timeout: edge_base::Micros::from_secs(10),
             unstake_delay: None,
             checkpoint_blocks: 1_000,

@@ -56,6 +56,7 @@ pub mod message;
 mod peer;
 pub mod reputation;
 mod ticket;
+pub mod tuner;
 
 pub use command::{Answer, Command, Refusal};
 pub use event::Event;

@@ -30,6 +30,7 @@ mod collections;
 mod content;
 mod equivocation;
 mod escrow;
+mod fair;
 mod faults;
 mod gossip;
 mod isolation;
@@ -44,6 +45,7 @@ mod standing;
 mod start;
 mod task;
 mod tombstones;
+mod tuning;
 mod view;
 
 pub use bounds::Holding;
@@ -96,6 +98,7 @@ pub struct Peer {
     pub(crate) checkpoints: checkpoint::Checkpoints,
     pub(crate) standing: standing::Standing,
     pub(crate) wishes: parameters::Wishes,
+    pub(crate) tuning: tuning::Tuning,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
     pub(crate) counters: Counters,
@@ -192,6 +195,7 @@ pub(crate) enum Timer {
     Judge(Digest),
     Unban(NodeId),
     Neighbours,
+    Tune,
     Drain,
     Agree { epoch: u64, round: u32, step: edge_ledger::Step },
 }
@@ -278,6 +282,7 @@ impl Peer {
                 Timer::Judge(fault) => self.recheck(fault),
                 Timer::Unban(node) => self.on_unban_timer(node),
                 Timer::Neighbours => self.on_neighbours_timer(),
+                Timer::Tune => self.on_tune_timer(),
                 Timer::Drain => self.on_drain_timer(),
                 Timer::Agree { epoch, round, step } => self.on_agree_timer(epoch, round, step),
             }

@@ -412,6 +412,52 @@ fn a_flood_of_each_kind_of_message_is_banned() {
     }
 }
 
+/// Two members that want every place of a table, and budgets that would stop them much earlier switched
+/// off: each gets a third, and whoever comes then still finds room.
+#[test]
+fn nobody_fills_a_table_alone() {
+    let mut net = Net::new();
+    net.limits = false;
+    net.start(0);
+    for _ in 0..3 {
+        net.join(false);
+    }
+    let pool = pool_of(&mut net);
+    let count = |net: &Net, what: &str| {
+        let held = net.nodes[0].peer.as_ref().unwrap().held();
+        held.into_iter()
+            .find(|held| held.what == what)
+            .map(|held| (held.count, held.limit))
+            .unwrap()
+    };
+    let show = |net: &mut Net, from: NodeId, message: &Message| {
+        net.input(0, Input::Frame { from, bytes: encode_message(message) });
+    };
+    for greedy in [2, 3] {
+        let from = Flooder { key: key(greedy), pool };
+        let id = from.id();
+        for n in 0..4_200 {
+            let specs = vec![from.spec(n)];
+            show(&mut net, id, &Message::Collections { specs, heads: vec![] });
+            let ask = Message::Replicate { spec: from.spec(0), index: n as u32, head: None };
+            show(&mut net, id, &ask);
+            if n % 100 == 0 {
+                net.settle();
+            }
+        }
+        net.settle();
+        let taken = if greedy == 2 { 2_048 } else { 3_072 };
+        assert_eq!(count(&net, "collections"), (taken, 4_096));
+        assert_eq!(count(&net, "copies"), (taken, 4_096));
+    }
+    let last = Flooder { key: key(4), pool };
+    let id = last.id();
+    show(&mut net, id, &Message::Replicate { spec: last.spec(7), index: 0, head: None });
+    net.settle();
+    assert_eq!(count(&net, "collections").0, 3_073);
+    assert_eq!(count(&net, "copies").0, 3_073);
+}
+
 /// The control: without budgets nobody is dropped or banned, and all of it is worked on.
 #[test]
 fn without_limits_every_frame_of_a_flood_is_worked_on() {

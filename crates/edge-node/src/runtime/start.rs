@@ -231,6 +231,7 @@ impl Parts {
             works: config.works,
             exposure_max: config.exposure,
             assumption: config.trust,
+            tuner: config.tuner,
             agent: concat!("edge-net/", env!("CARGO_PKG_VERSION")).to_owned(),
             life_min: SystemTime::now()
                 .duration_since(UNIX_EPOCH)

@@ -21,6 +21,7 @@ use super::{
     checkpoint::{Checkpoints, stored_base},
     decode_stored,
     equivocation::FROZEN,
+    fair::has_room,
     membership::Link,
 };
 use crate::{
@@ -374,9 +375,10 @@ impl Peer {
             Ok(()) => {}
             Err(error) if error.is_retryable() => {
                 if let Some(bank) = &mut self.bank {
-                    bank.waiting.push_back(certificate);
-                    if bank.waiting.len() > WAITING_MAX {
-                        bank.waiting.pop_front();
+                    let waiting = &mut bank.waiting;
+                    let of_owner = || waiting.iter().filter(|c| c.block.signer == signer).count();
+                    if has_room(waiting.len(), WAITING_MAX, of_owner) {
+                        waiting.push_back(certificate);
                     }
                 }
                 self.ask_frontier(from.unwrap_or(signer));

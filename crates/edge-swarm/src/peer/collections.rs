@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     LoadPurpose, Peer, StartError, Stored, Timer, decode_stored,
+    fair::has_room,
     membership::Link,
     possession::Shown,
     replica::{Replica, log_key},
@@ -37,6 +38,8 @@ use crate::{
 
 /// Collections known, at most; further ones are not learnt.
 const COLLECTIONS_MAX: usize = 4_096;
+/// Shards known, at most: a thousand of 12,000 rows hold twelve million.
+const PLACES_MAX: usize = 65_536;
 /// Batches of one shard that wait for acceptance; further changes are refused.
 const INFLIGHT_MAX: usize = 128;
 /// Heads remembered for each shard, so that answers at recent positions can be checked.
@@ -156,6 +159,7 @@ impl Shards {
     /// What grows here, with its bounds.
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
         add("collections", self.collections.len(), COLLECTIONS_MAX);
+        add("shards", self.places.len(), PLACES_MAX);
         self.dropped.hold(add);
         add("copies", self.replicas.len(), super::replica::REPLICAS_MAX);
         add("calls that wait for logs", self.waiting.len(), WAITING_MAX);
@@ -239,6 +243,23 @@ impl Shards {
         shard.heads.split_off(&seq).into_values().collect()
     }
 
+    /// Whether there is room for a collection of an owner.
+    fn has_room(&self, owner: &NodeId) -> bool {
+        let known = &self.collections;
+        let of_owner = || known.values().filter(|c| c.spec.signer == *owner).count();
+        has_room(known.len(), COLLECTIONS_MAX, of_owner)
+    }
+
+    /// Whether there is room for a shard of an owner, as it is known by a head.
+    fn has_place(&self, owner: &NodeId) -> bool {
+        let collections = &self.collections;
+        let of_owner = || {
+            let theirs = collections.values().filter(|c| c.spec.signer == *owner);
+            theirs.map(|c| c.shards.len()).sum()
+        };
+        has_room(self.places.len(), PLACES_MAX, of_owner)
+    }
+
     fn insert_shard(&mut self, collection: CollectionId, index: u32) -> Option<&mut Shard> {
         let shards = &mut self.collections.get_mut(&collection)?.shards;
         self.places.insert(shard_id(&collection, index), (collection, index));
@@ -298,8 +319,12 @@ impl Peer {
         if self.bank.is_none() || !self.is_admitted() {
             return self.answer(call, Err(Refusal::Refused(NOT_A_MEMBER.into())));
         }
-        if self.shards.collections.len() >= COLLECTIONS_MAX {
-            let text = format!("this node knows {COLLECTIONS_MAX} collections, the most it can");
+        if !self.shards.has_room(&self.me) {
+            let text = format!(
+                "this node knows {} collections of at most {COLLECTIONS_MAX}, and no owner may have \
+                 more than are free: remove some of yours",
+                self.shards.collections.len()
+            );
             return self.answer(call, Err(Refusal::Refused(text)));
         }
         let body = CollectionSpec { name, nonce: self.rng.next_u64(), layout, dropped: false };
@@ -344,7 +369,7 @@ impl Peer {
         // The end of a collection is its owner's last word about it, and may come before the others.
         let news = match spec.body.dropped {
             true => known || self.shards.dropped.has_room(&owner),
-            false => !known && self.shards.collections.len() < COLLECTIONS_MAX,
+            false => !known && self.shards.has_room(&owner),
         };
         if !news
             || self.shards.dropped.contains(&id)
@@ -475,6 +500,9 @@ impl Peer {
         let shard = shard_id(&body.collection, body.index);
         let owner = self.shards.owner_of(&body.collection);
         if owner != Some(head.signer) || body.index > 1 << 20 {
+            return;
+        }
+        if self.shards.shard(&shard).is_none() && !self.shards.has_place(&head.signer) {
             return;
         }
         if self.contradicts_known(&shard, &head) {

@@ -9,7 +9,7 @@ use std::{
 
 use edge_base::{Digest, Micros, NodeId, TaskId};
 
-use super::{Peer, Timer};
+use super::{Peer, Timer, fair::has_room};
 use crate::message::{CHUNK_BYTES, CONTENT_BYTES_MAX, Message};
 
 /// Content kept in memory, in bytes; the oldest goes first.
@@ -148,7 +148,9 @@ impl Peer {
             fetch.waiters.push(waiting);
             return true;
         }
-        if source == self.me || self.content.fetches.len() >= FETCHES_MAX {
+        let fetches = &self.content.fetches;
+        let of_source = || fetches.values().filter(|fetch| fetch.source == source).count();
+        if source == self.me || !has_room(fetches.len(), FETCHES_MAX, of_source) {
             return false;
         }
         let waiters = vec![waiting];

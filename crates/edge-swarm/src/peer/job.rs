@@ -15,6 +15,7 @@ use super::{
     Alarm, Peer, Purpose, Stored, Timer,
     content::{Audience, Waiter, content_digest},
     decode_stored,
+    fair::has_room,
 };
 use crate::{
     command::Priority,
@@ -242,7 +243,9 @@ impl Peer {
         if let Some(reason) = self.unwilling(&from, body.kind, &body.pins, body.price) {
             return self.send(from, &decline(reason));
         }
-        if self.jobs.all.len() >= JOBS_MAX || self.faults.names(&from) {
+        let jobs = &self.jobs.all;
+        let of_requester = || jobs.values().filter(|job| job.assignment.signer == from).count();
+        if !has_room(jobs.len(), JOBS_MAX, of_requester) || self.faults.names(&from) {
             return self.send(from, &decline(DeclineReason::Busy));
         }
         let (digest, bytes) = (body.payload, body.payload_bytes);

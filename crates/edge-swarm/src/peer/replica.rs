@@ -12,7 +12,7 @@ use edge_base::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{LoadPurpose, Peer, Purpose, StartError, Stored, Timer, decode_stored};
+use super::{LoadPurpose, Peer, Purpose, StartError, Stored, Timer, decode_stored, fair::has_room};
 use crate::{
     io::{Table, Urgency},
     message::{CollectionSpec, DeclineReason, Message, ShardHead, shard_id},
@@ -187,7 +187,9 @@ impl Peer {
         if self.shards.replicas.contains_key(&shard) {
             return true;
         }
-        if self.shards.replicas.len() >= REPLICAS_MAX {
+        let replicas = &self.shards.replicas;
+        let of_owner = || replicas.values().filter(|replica| replica.owner == owner).count();
+        if !has_room(replicas.len(), REPLICAS_MAX, of_owner) {
             return false;
         }
         self.shards.replicas.insert(shard, Replica::new(owner, collection, index));

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use edge_base::{Micros, NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Peer, Stored, Timer, decode_stored};
+use super::{Peer, Stored, Timer, decode_stored, tuning::Round};
 use crate::{
     command::{Answer, Refusal},
     event::Event,
@@ -40,10 +40,10 @@ const BAN_MAX: Micros = Micros::from_secs(24 * 3_600);
 const FORGIVEN_AFTER: Micros = Micros::from_secs(24 * 3_600);
 /// What a signature takes.
 const SIGNATURE_NS: u64 = 60_000;
-/// Nodes that are no members share a budget so many times that of one.
-const STRANGERS_SHARE: u64 = 4;
-/// Nodes of this node's owner get so many times what others get.
-const OWN_SHARE: u64 = 8;
+/// Nodes that are no members share a budget of so many percent of that of one.
+const STRANGERS_PERCENT: u64 = 400;
+/// Nodes of this node's owner get so many percent of what others get.
+const OWN_PERCENT: u64 = 800;
 
 /// Work of a sender: `share` thousandths of one core in the long run, `burst_ms` at once.
 #[derive(Clone, Copy)]
@@ -53,8 +53,8 @@ struct Budget {
 }
 
 impl Budget {
-    const fn times(self, times: u64) -> Budget {
-        Budget { share: self.share * times, burst_ms: self.burst_ms * times }
+    const fn percent(self, percent: u64) -> Budget {
+        Budget { share: self.share * percent / 100, burst_ms: self.burst_ms * percent / 100 }
     }
 
     /// What may be asked for beyond it before that is a wrong.
@@ -181,33 +181,35 @@ struct Sender {
     points_at: Timestamp,
     /// Frames over its budgets.
     limited: u64,
+    round: Round,
     touched: u64,
 }
 
 impl Sender {
-    fn new(now: Timestamp, times: u64) -> Sender {
+    fn new(now: Timestamp, percent: u64) -> Sender {
         Sender {
-            classes: Class::ALL.map(|class| Account::full(budget_of(class).times(times), now)),
-            all: Account::full(ALL.times(times), now),
+            classes: Class::ALL.map(|class| Account::full(budget_of(class).percent(percent), now)),
+            all: Account::full(ALL.percent(percent), now),
             author: Account::full(AUTHOR, now),
             asked: Bucket::full(ASKED, now),
             points: 0,
             points_at: now,
             limited: 0,
+            round: Round::default(),
             touched: 0,
         }
     }
 
-    /// Charges the budgets of a class and of all messages; `times` as much as for one stranger.
-    fn take(&mut self, class: Class, cost_ns: u64, now: Timestamp, times: u64) -> Charge {
-        let all = ALL.times(times);
+    /// Charges the budgets of a class and of all messages; `percent` of them.
+    fn take(&mut self, class: Class, cost_ns: u64, now: Timestamp, percent: u64) -> Charge {
+        let all = ALL.percent(percent);
         let Some(account) = self.classes.get_mut(class as usize) else { return Charge::FarOver };
         let own = class != Class::Gossip;
         // Both or neither: what one refuses must not empty the other.
         if own && !self.all.has(all, cost_ns, now) {
             return self.all.refuse(all, cost_ns, now);
         }
-        let charge = account.take(budget_of(class).times(times), cost_ns, now);
+        let charge = account.take(budget_of(class).percent(percent), cost_ns, now);
         if own && charge == Charge::Within {
             self.all.budget.tokens_ns -= cost_ns;
         }
@@ -305,13 +307,22 @@ struct Ban {
 }
 
 /// What is known of senders.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Standing {
     senders: BTreeMap<NodeId, Sender>,
     /// All that are no members.
     strangers: Option<Sender>,
     bans: BTreeMap<NodeId, Ban>,
     counter: u64,
+    /// Percent of their budgets that senders have.
+    pub(crate) percent: u64,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        let (senders, bans) = (BTreeMap::new(), BTreeMap::new());
+        Standing { senders, strangers: None, bans, counter: 0, percent: 100 }
+    }
 }
 
 impl Standing {
@@ -358,7 +369,7 @@ impl Standing {
         }
         self.counter += 1;
         let touched = self.counter;
-        let sender = self.senders.entry(*node).or_insert_with(|| Sender::new(now, 1));
+        let sender = self.senders.entry(*node).or_insert_with(|| Sender::new(now, 100));
         sender.touched = touched;
         sender
     }
@@ -372,19 +383,40 @@ impl Standing {
         cost_ns: u64,
         now: Timestamp,
     ) -> Charge {
-        let times = if relation == Relation::Own { OWN_SHARE } else { 1 };
-        let mut charge = self.sender(node, now).take(class, cost_ns, now, times);
+        let percent = self.percent * if relation == Relation::Own { OWN_PERCENT / 100 } else { 1 };
+        let mut charge = self.sender(node, now).take(class, cost_ns, now, percent);
         if charge == Charge::Within && relation == Relation::Stranger {
-            let strangers = self.strangers.get_or_insert_with(|| Sender::new(now, STRANGERS_SHARE));
-            if strangers.take(class, cost_ns, now, STRANGERS_SHARE) != Charge::Within {
+            let strangers =
+                self.strangers.get_or_insert_with(|| Sender::new(now, STRANGERS_PERCENT));
+            if strangers.take(class, cost_ns, now, STRANGERS_PERCENT) != Charge::Within {
                 // Others' doing, as likely as its own.
                 charge = Charge::Over;
             }
         }
-        if charge != Charge::Within {
-            self.sender(node, now).limited += 1;
+        let sender = self.sender(node, now);
+        sender.round.frames += 1;
+        if charge == Charge::Within {
+            sender.round.wasted_ns += cost_ns;
+        } else {
+            sender.limited += 1;
+            sender.round.denied += 1;
         }
         charge
+    }
+
+    /// What all senders did since the last call.
+    pub(crate) fn take_round(&mut self, now: Timestamp) -> Round {
+        let mut all = Round::default();
+        for sender in self.senders.values_mut() {
+            let round = std::mem::take(&mut sender.round);
+            if sender.add_points(0, now) > 0 {
+                all.wasted_ns += round.wasted_ns;
+            } else {
+                all.frames += round.frames;
+                all.denied += round.denied;
+            }
+        }
+        all
     }
 }
 
@@ -619,9 +651,9 @@ mod tests {
 
     #[test]
     fn a_refusal_empties_nothing() {
-        let mut sender = Sender::new(Timestamp(0), 1);
+        let mut sender = Sender::new(Timestamp(0), 100);
         // More than there is for greetings, less than there is in all.
-        let mut take = |class, ms: u64| sender.take(class, ms * 1_000_000, Timestamp(0), 1);
+        let mut take = |class, ms: u64| sender.take(class, ms * 1_000_000, Timestamp(0), 100);
         assert_eq!(take(Class::Greeting, 61), Charge::Over);
         assert_eq!(take(Class::Tasks, 60), Charge::Within);
         assert_eq!(take(Class::Ledger, 40), Charge::Over, "all of it is bounded");
@@ -633,13 +665,13 @@ mod tests {
     #[test]
     fn who_asks_for_a_little_too_much_is_slowed_down_only() {
         for (percent, points) in [(50, false), (180, false), (300, true)] {
-            let mut sender = Sender::new(Timestamp(0), 1);
+            let mut sender = Sender::new(Timestamp(0), 100);
             let share = budget_of(Class::Tasks).share;
             let (mut within, mut far) = (0, 0);
             for ms in 0..20_000 {
                 // In a millisecond, in nanoseconds: so many hundredths of the share.
                 let cost = share * 1_000 * percent / 100;
-                match sender.take(Class::Tasks, cost, Timestamp(ms * 1_000), 1) {
+                match sender.take(Class::Tasks, cost, Timestamp(ms * 1_000), 100) {
                     Charge::Within => within += 1,
                     Charge::Over => {}
                     Charge::FarOver => far += 1,
@@ -663,7 +695,7 @@ mod tests {
 
     #[test]
     fn points_leak_away() {
-        let mut sender = Sender::new(Timestamp(0), 1);
+        let mut sender = Sender::new(Timestamp(0), 100);
         assert_eq!(sender.add_points(500, Timestamp(0)), 500);
         assert_eq!(sender.add_points(0, Timestamp(10 * SECOND)), 300);
         // Often or seldom: the same leaks.

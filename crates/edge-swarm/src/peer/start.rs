@@ -10,7 +10,7 @@ use super::{
     coherence::Coherence, collections::Shards, content::Content, decode_stored,
     equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
     parameters::Wishes, replica::copies_in, search::Searches, stake::Staking, standing::Standing,
-    task::Tasks,
+    task::Tasks, tuning::Tuning,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -102,6 +102,7 @@ impl Peer {
         let ticket = stored.get(Table::Pool, b"ticket").and_then(decode_stored::<Ticket>);
         let lives = stored.get(Table::Pool, b"life").and_then(decode_stored::<u64>).unwrap_or(0);
         let life = lives.saturating_add(1).max(settings.life_min);
+        let tuner = settings.tuner;
         let mut peer = Peer {
             me: key.node_id(),
             key,
@@ -139,12 +140,14 @@ impl Peer {
             checkpoints: Checkpoints::default(),
             standing: Standing::default(),
             wishes: Wishes::default(),
+            tuning: Tuning::new(tuner),
             may_vote: true,
             draining: None,
             counters: Counters::default(),
         };
         peer.persist(Table::Pool, b"life", &life);
         peer.restore_bans(&stored);
+        peer.start_tuning();
         if let Some(bytes) = stored.get(Table::Pool, b"genesis") {
             let genesis: Genesis =
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "pool" })?;

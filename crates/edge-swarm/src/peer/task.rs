@@ -159,6 +159,13 @@ enum Own {
     Failed(String),
 }
 
+/// Whether a single answer is audited, and of what share of such.
+#[derive(Clone, Copy, Debug)]
+struct Draw {
+    audited: bool,
+    share: f64,
+}
+
 /// An own task.
 #[derive(Debug)]
 pub(crate) struct Task {
@@ -180,7 +187,7 @@ pub(crate) struct Task {
     pub(crate) parts: BTreeMap<NodeId, Part>,
     own: Own,
     own_reason: Option<String>,
-    audit: Option<bool>,
+    audit: Option<Draw>,
     pub(crate) decided: Option<Decision>,
     /// Decided so long ago that nothing that comes for it counts any more.
     pub(crate) closed: bool,
@@ -750,7 +757,8 @@ impl Peer {
         if !assumption.proven(checked) {
             return None;
         }
-        assumption.audit_share(checked, task.price, self.stake_of(worker))
+        let stake = self.stake_of(worker);
+        assumption.audit_share(checked, task.price, stake, self.tuning.audits())
     }
 
     /// One result is enough, unless the draw made after its commit says that it is audited.
@@ -765,7 +773,7 @@ impl Peer {
         let share_ppm = (share * 1e6) as u64;
         let draw = self.rng.chance(share_ppm, 1_000_000);
         let Some(task) = self.tasks.all.get_mut(&id) else { return false };
-        let audited = *task.audit.get_or_insert(draw);
+        let audited = task.audit.get_or_insert(Draw { audited: draw, share }).audited;
         if audited && results < 2 {
             task.want = task.want.max(2);
             let active = task.parts.values().any(|p| p.stage.is_active());
@@ -941,7 +949,7 @@ impl Peer {
             .filter(|(_, p)| p.stage.is_active() || p.stage == Stage::Revealed)
             .map(|(node, _)| node);
         task.fixed.is_none()
-            && task.audit != Some(true)
+            && !task.audit.is_some_and(|draw| draw.audited)
             && placed.chain(next).any(|node| self.audit_share(node, task).is_some())
     }
 
@@ -1086,7 +1094,7 @@ impl Peer {
             posterior_ppm,
             audit_ppm,
         };
-        let (kind, origin) = (task.kind, task.origin);
+        let (kind, origin, draw) = (task.kind, task.origin, task.audit);
         task.decided = Some(Decision {
             status: TaskStatus::Verified,
             digest: Some(digest),
@@ -1107,6 +1115,9 @@ impl Peer {
         }
         for node in check.disagreed.clone() {
             self.accuse(id, node);
+        }
+        if let Some(draw) = draw {
+            self.tune_audits(draw.audited, draw.share, !check.disagreed.is_empty());
         }
         self.tell_over(id);
         self.store_task(id);
