@@ -368,9 +368,11 @@ fn memory() {
     line("memory_10k_accounts", "with one certificate each", bytes as f64 / 1e6, "MB", None);
     let states: Vec<_> = ledger.states().collect();
     let genesis = ledger.genesis().clone();
+    let grant = genesis.grant;
     drop(ledger);
     let before = HELD.load(Ordering::Relaxed);
-    let pruned = Ledger::from_states(genesis, states.iter().cloned(), Credits::ZERO).unwrap();
+    let pruned =
+        Ledger::from_states(genesis, states.iter().cloned(), grant, Credits::ZERO).unwrap();
     let bytes = HELD.load(Ordering::Relaxed) - before;
     assert!(pruned.accounts().count() > ACCOUNTS);
     line("memory_10k_accounts", "begun from a checkpoint's states", bytes as f64 / 1e6, "MB", None);

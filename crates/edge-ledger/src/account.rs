@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     block::{PriceList, WITHDRAWALS_MAX},
     bounded,
+    offence::OffenceKind,
     parameter::FeeRate,
 };
 
@@ -66,8 +67,13 @@ pub struct AccountState {
     pub epoch: u64,
     /// What its next block can spend without taking credits.
     pub balance: Credits,
-    /// At stake and not leaving.
+    /// At stake and not leaving, as its blocks say: without regard to the penalty.
     pub staked: Credits,
+    /// What offences cost it so far: of what is at stake and leaving, as much as that is burned.
+    pub penalty: Credits,
+    /// The offences that were charged, ascending.
+    #[serde(deserialize_with = "bounded::vec::<_, _, { OffenceKind::ALL.len() }>")]
+    pub offences: Vec<OffenceKind>,
     /// Withdrawals that have not ended, ascending by the hash of their Unstake.
     #[serde(deserialize_with = "bounded::vec::<_, _, WITHDRAWALS_MAX>")]
     pub leaving: Vec<(Digest, Credits)>,
@@ -94,18 +100,20 @@ pub struct AccountSummary {
     pub incoming: Credits,
     /// Set aside in its open escrows.
     pub escrowed: Credits,
-    /// At stake and not leaving.
+    /// At stake and not leaving, as its blocks say: without regard to the penalty.
     pub staked: Credits,
+    /// What offences cost it so far.
+    pub penalty: Credits,
     /// In withdrawals that have not ended.
     pub leaving: Credits,
-    /// Hash of the lists of withdrawals, escrows and payments.
+    /// Hash of the lists of offences, withdrawals, escrows and payments.
     pub holdings: Digest,
 }
 
 impl AccountState {
     /// The state without its lists. Sums that overflow are the fault of whoever made the state.
     pub fn summary(&self) -> Result<AccountSummary, CreditsError> {
-        let lists = (&self.leaving, &self.escrows, &self.incoming);
+        let lists = (&self.offences, &self.leaving, &self.escrows, &self.incoming);
         Ok(AccountSummary {
             seq: self.seq,
             head: self.head,
@@ -114,6 +122,7 @@ impl AccountState {
             incoming: Credits::sum(self.incoming.iter().map(|(_, amount)| *amount))?,
             escrowed: Credits::sum(self.escrows.iter().map(|escrow| escrow.budget))?,
             staked: self.staked,
+            penalty: self.penalty,
             leaving: Credits::sum(self.leaving.iter().map(|(_, amount)| *amount))?,
             holdings: Digest::of_value("ledger/holdings/1", &lists),
         })
@@ -121,7 +130,8 @@ impl AccountState {
 
     /// Whether the lists ascend without repetition and hold prices as they have to be.
     pub(crate) fn is_canonical(&self) -> bool {
-        bounded::strictly_ascending(self.leaving.iter().map(|(unstake, _)| unstake))
+        bounded::strictly_ascending(&self.offences)
+            && bounded::strictly_ascending(self.leaving.iter().map(|(unstake, _)| unstake))
             && bounded::strictly_ascending(self.escrows.iter().map(|escrow| escrow.id))
             && bounded::strictly_ascending(self.incoming.iter().map(|(payment, _)| payment))
             && self.escrows.iter().all(|escrow| escrow.prices.is_canonical())
@@ -129,6 +139,11 @@ impl AccountState {
 }
 
 impl AccountSummary {
+    /// What is burned of stake and withdrawals.
+    pub fn forfeited(&self) -> Credits {
+        self.penalty.min(self.staked.plus(self.leaving).unwrap_or(self.penalty))
+    }
+
     /// The hash that stands in the account's leaf.
     pub fn hash(&self) -> Digest {
         Digest::of_value("ledger/account/1", self)

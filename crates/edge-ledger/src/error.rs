@@ -112,10 +112,16 @@ pub enum LedgerError {
     /// The account has two signed blocks at one seq; nothing of it is voted for any more.
     #[error("the account {0} is frozen: its owner signed two blocks at one seq")]
     Frozen(NodeId),
-    /// The account's owner was caught lying or signing two blocks at one seq: what it staked stays
-    /// where it is, for ever.
+    /// The account's owner was caught: what it staked stays where it is until a checkpoint has charged
+    /// the offence.
     #[error("the stake of {0} is slashed: its owner was caught")]
     Slashed(NodeId),
+    /// More is released than the account's penalty leaves. Once as much is staked on top, it is not.
+    #[error("the penalty of {0} leaves less than this withdrawal")]
+    Forfeited(NodeId),
+    /// An offence of this account that this ledger has not heard of. Retryable.
+    #[error("nothing is known here of an offence of {0}")]
+    MissingEvidence(NodeId),
     /// More is taken back than is staked.
     #[error("{asked} rUv are taken back and {staked} are staked")]
     NotStaked {
@@ -278,6 +284,7 @@ impl LedgerError {
                 | LedgerError::MissingHandover { .. }
                 | LedgerError::MissingCheckpoint { .. }
                 | LedgerError::EpochAhead { .. }
+                | LedgerError::MissingEvidence(_)
                 | LedgerError::ClaimStands { .. }
                 | LedgerError::ClaimsMayCome { .. }
                 | LedgerError::Leaving { .. }

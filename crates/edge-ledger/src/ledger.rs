@@ -1,6 +1,7 @@
 //! The state: certificates merged by union, balances a pure fold over them.
 
 mod checkpoint;
+mod resolve;
 mod states;
 mod sync;
 mod transition;
@@ -19,6 +20,7 @@ use crate::{
     equivocation::EquivocationProof,
     error::LedgerError,
     genesis::{Genesis, GenesisError},
+    offence::{Offence, OffenceKind},
     parameter::{FeeRate, Parameters},
     vote::Certificate,
     witness::{HANDOVER_HEADS_MAX, Handover, WitnessSet},
@@ -84,25 +86,27 @@ pub struct AccountView {
     pub incoming: Credits,
     /// Set aside in its open escrows.
     pub escrowed: Credits,
-    /// At stake and not leaving.
+    /// At stake and not leaving, without what its penalty took.
     pub staked: Credits,
-    /// In withdrawals that have not ended.
+    /// In withdrawals that have not ended, without what its penalty took.
     pub leaving: Credits,
+    /// What offences cost it so far.
+    pub penalty: Credits,
     /// The seq of its last certified block; 0 before the first.
     pub seq: u64,
     /// The hash of that block; the pool's hash before the first.
     pub head: Digest,
     /// Whether its owner was caught with two blocks at one seq.
     pub frozen: bool,
-    /// Whether what it has staked, and what is leaving, is lost for ever: it is frozen, or a
-    /// proven fault names its owner ([`Ledger::slash`]).
+    /// Whether its owner was caught at something that no checkpoint has charged yet
+    /// ([`Ledger::slash`]): until one has, nothing of its stake comes back.
     pub slashed: bool,
 }
 
 /// Where every credit of the pool is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
-    /// The genesis grant.
+    /// The genesis grant, and what was minted since.
     pub granted: Credits,
     /// Sum of spendable balances.
     pub balances: Credits,
@@ -110,16 +114,23 @@ pub struct Totals {
     pub escrowed: Credits,
     /// Certified payments that their receivers have not taken yet.
     pub uncredited: Credits,
-    /// Fees of all settlements.
+    /// Fees of all settlements, and what penalties took.
     pub burned: Credits,
-    /// At stake or leaving.
+    /// At stake or leaving, without what penalties took.
     pub staked: Credits,
-    /// The part of `staked` that belongs to slashed accounts. It depends on the marks this ledger
-    /// has heard of, not on certificates alone.
+    /// The part of `staked` that belongs to accounts with an offence that is not charged yet. It
+    /// depends on the marks this ledger has heard of, not on certificates alone.
     pub slashed: Credits,
+    /// The part of `burned` that was stake.
+    pub forfeited: Credits,
 }
 
 impl Totals {
+    /// Stake that offences have cost, or will cost as far as anybody can tell.
+    pub fn lost(&self) -> Credits {
+        self.slashed.plus(self.forfeited).unwrap_or(self.slashed)
+    }
+
     /// Whether nothing was made from nothing and nothing is lost.
     pub fn conserved(&self) -> bool {
         let parts = [self.balances, self.escrowed, self.uncredited, self.burned, self.staked];
@@ -155,6 +166,8 @@ struct Account {
     balance: Credits,
     escrowed: Credits,
     staked: Credits,
+    penalty: Credits,
+    offences: BTreeSet<OffenceKind>,
     /// Withdrawals that have not ended, by the hash of their Unstake.
     leaving: BTreeMap<Digest, Credits>,
     leaving_sum: Credits,
@@ -173,12 +186,32 @@ impl Account {
             balance: Credits::ZERO,
             escrowed: Credits::ZERO,
             staked: Credits::ZERO,
+            penalty: Credits::ZERO,
+            offences: BTreeSet::new(),
             leaving: BTreeMap::new(),
             leaving_sum: Credits::ZERO,
             incoming: BTreeMap::new(),
             incoming_sum: Credits::ZERO,
             frozen: None,
         }
+    }
+
+    /// At stake or leaving, as blocks say.
+    fn bonded(&self) -> Credits {
+        self.staked.plus(self.leaving_sum).unwrap_or(Credits::from_micro(u64::MAX))
+    }
+
+    /// What the penalty takes of that.
+    fn forfeited(&self) -> Credits {
+        self.penalty.min(self.bonded())
+    }
+
+    /// Stake and withdrawals without that: the penalty takes stake first.
+    fn left(&self) -> (Credits, Credits) {
+        let of_stake = self.penalty.min(self.staked);
+        let rest = self.penalty.minus(of_stake).unwrap_or_default().min(self.leaving_sum);
+        let left = |whole: Credits, taken| whole.minus(taken).unwrap_or_default();
+        (left(self.staked, of_stake), left(self.leaving_sum, rest))
     }
 
     fn seq(&self) -> u64 {
@@ -231,8 +264,10 @@ pub struct Ledger {
     escrows: BTreeMap<EscrowId, Escrow>,
     /// The open ones, by owner.
     open: BTreeSet<(NodeId, EscrowId)>,
-    /// Marks that only grow in number, on accounts here or not.
-    slashed: BTreeSet<NodeId>,
+    /// What owners were caught at, whether it is charged or not: marks only grow in number, on
+    /// accounts here or not.
+    marks: BTreeSet<Offence>,
+    /// As blocks say, without regard to penalties: `staked` with, `burned` without `forfeited`.
     totals: Totals,
     conflicts: Vec<Conflict>,
     /// Digest of the heads of the accounts that share a first byte.
@@ -254,6 +289,7 @@ impl Ledger {
             burned: Credits::ZERO,
             staked: Credits::ZERO,
             slashed: Credits::ZERO,
+            forfeited: Credits::ZERO,
         };
         let set = Arc::new(genesis.witness_set());
         Ok(Ledger {
@@ -271,7 +307,7 @@ impl Ledger {
             certificates: BTreeMap::new(),
             escrows: BTreeMap::new(),
             open: BTreeSet::new(),
-            slashed: BTreeSet::new(),
+            marks: BTreeSet::new(),
             totals,
             conflicts: Vec::new(),
             buckets: Box::new([const { OnceLock::new() }; 256]),
@@ -311,14 +347,15 @@ impl Ledger {
 
     /// An account; one that nobody heard of is empty.
     pub fn account(&self, account: &NodeId) -> AccountView {
-        let slashed = self.slashed.contains(account);
+        let slashed = self.is_marked(account);
         match self.accounts.get(account) {
             Some(found) => AccountView {
                 balance: found.balance,
                 incoming: found.incoming_sum,
                 escrowed: found.escrowed,
-                staked: found.staked,
-                leaving: found.leaving_sum,
+                staked: found.left().0,
+                leaving: found.left().1,
+                penalty: found.penalty,
                 seq: found.seq(),
                 head: found.head,
                 frozen: found.frozen.is_some(),
@@ -330,6 +367,7 @@ impl Ledger {
                 escrowed: Credits::ZERO,
                 staked: Credits::ZERO,
                 leaving: Credits::ZERO,
+                penalty: Credits::ZERO,
                 seq: 0,
                 head: self.pool,
                 frozen: false,
@@ -372,10 +410,14 @@ impl Ledger {
 
     /// Where every credit is.
     pub fn totals(&self) -> Totals {
-        let marked = self.slashed.iter().filter_map(|account| self.accounts.get(account));
-        let slashed = Credits::sum(marked.flat_map(|found| [found.staked, found.leaving_sum]))
-            .expect("invariant: every sum of certified amounts is at most the grant");
-        Totals { slashed, ..self.totals }
+        let fits = "invariant: every sum of certified amounts is at most the supply";
+        let marked = self.slashed().filter_map(|account| self.accounts.get(&account));
+        let slashed = marked.flat_map(|found| <[Credits; 2]>::from(found.left()));
+        let slashed = Credits::sum(slashed).expect(fits);
+        let Totals { staked, burned, forfeited, .. } = self.totals;
+        let staked = staked.minus(forfeited).expect("invariant: a part of it");
+        let burned = burned.plus(forfeited).expect(fits);
+        Totals { slashed, staked, burned, ..self.totals }
     }
 
     /// Conflicting certificates seen so far: empty unless more than f witnesses are faulty.
@@ -476,7 +518,7 @@ impl Ledger {
         match self.accounts.get_mut(&account) {
             Some(found) => {
                 found.frozen = Some(Arc::new(proof));
-                self.slashed.insert(account);
+                self.slash(Offence { account, kind: OffenceKind::Equivocation });
                 Ok(Applied::New)
             }
             // An account without credits has nothing to freeze, and anybody can make a thousand.
@@ -484,17 +526,39 @@ impl Ledger {
         }
     }
 
-    /// Marks the account of a node that a proven fault names: what it has staked is lost, all of it
-    /// for any offence, whatever is certified before or after. Only for a caller who executed the
-    /// task again or checked a proof. The mark is no movement, so the order in which ledgers hear
-    /// of marks and certificates does not matter.
-    pub fn slash(&mut self, node: NodeId) -> Applied {
-        if self.slashed.insert(node) { Applied::New } else { Applied::Known }
+    /// Marks the account of an owner who was caught: nothing of its stake comes back until a checkpoint
+    /// has charged the offence. Only for a caller who executed the task again or checked a proof. The
+    /// mark is no movement, so the order in which ledgers hear of marks and certificates does not
+    /// matter.
+    pub fn slash(&mut self, offence: Offence) -> Applied {
+        if self.marks.insert(offence) { Applied::New } else { Applied::Known }
     }
 
-    /// The nodes whose stake is lost, ascending.
+    /// Offences that this ledger has heard of and no checkpoint has charged, ascending.
+    pub fn uncharged(&self) -> impl Iterator<Item = Offence> + '_ {
+        self.marks.iter().filter(|offence| !self.is_charged(offence)).copied()
+    }
+
+    /// The nodes with such an offence, ascending.
     pub fn slashed(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.slashed.iter().copied()
+        let mut last = None;
+        self.uncharged().map(|offence| offence.account).filter(move |account| {
+            let first = last != Some(*account);
+            last = Some(*account);
+            first
+        })
+    }
+
+    fn is_charged(&self, offence: &Offence) -> bool {
+        let found = self.accounts.get(&offence.account);
+        found.is_some_and(|found| found.offences.contains(&offence.kind))
+    }
+
+    fn is_marked(&self, account: &NodeId) -> bool {
+        let of_it = |kind| Offence { account: *account, kind };
+        let (first, last) = (OffenceKind::ALL[0], OffenceKind::ALL[OffenceKind::ALL.len() - 1]);
+        let mut marks = self.marks.range(of_it(first)..=of_it(last));
+        marks.any(|offence| !self.is_charged(offence))
     }
 
     /// Whether the marks on an account let a block of this kind pass.
@@ -506,10 +570,25 @@ impl Ledger {
         if self.accounts.get(account).is_some_and(|found| found.frozen.is_some()) {
             return Err(LedgerError::Frozen(*account));
         }
-        if kind.withdraws() && self.slashed.contains(account) {
+        if kind.withdraws() && self.is_marked(account) {
             return Err(LedgerError::Slashed(*account));
         }
-        Ok(())
+        match (kind, self.accounts.get(account)) {
+            (BlockKind::Release { unstake }, Some(_)) if self.holds_back(account, unstake) => {
+                Err(LedgerError::Forfeited(*account))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a withdrawal would leave less at stake than the account's penalty: no witness votes for
+    /// its end until as much is staked on top.
+    pub fn holds_back(&self, account: &NodeId, unstake: &Digest) -> bool {
+        self.accounts.get(account).is_some_and(|found| {
+            let amount = found.leaving.get(unstake).copied().unwrap_or_default();
+            let left = found.bonded().minus(amount).unwrap_or_default();
+            found.penalty > Credits::ZERO && left < found.penalty
+        })
     }
 
     /// The proof for which an account is frozen.
@@ -571,7 +650,7 @@ impl Ledger {
         if found.frozen.is_none() {
             let proof = EquivocationProof::new(kept.block.clone(), refused.block.clone());
             found.frozen = Some(Arc::new(proof));
-            self.slashed.insert(account);
+            self.marks.insert(Offence { account, kind: OffenceKind::Equivocation });
         }
         let known = self.conflicts.iter().any(|conflict| conflict.refused.id() == refused.id());
         if known || self.conflicts.len() == CONFLICTS_MAX {

@@ -14,8 +14,8 @@
 //! 2003.11506; Astro, arXiv 2004.13184): the owner orders them, witnesses only refuse a second block at one
 //! seq. Jobs are paid from an escrow: signed cumulative [`Voucher`]s say what is owed, one Settle
 //! ends the escrow, and a worker that was forgotten raises a claim ([`ClaimBook`]). An owner stakes credits that
-//! answer for its work; [`Ledger::slash`] marks an account that was caught, and no witness votes for
-//! taking a marked stake back.
+//! answer for its work; [`Ledger::slash`] marks an account that was caught, no witness votes for
+//! taking a marked stake back, and the next checkpoint burns a part of it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -49,8 +49,8 @@
 //! ```
 //!
 //! Invariants (each a test in `tests/suite`, all of them at once in `adversary`)
-//! - Σ balances + Σ open escrows + Σ uncredited payments + Σ stake = grant − Σ burned fees, after
-//!   every step; stake that is leaving counts until its Release.
+//! - Σ balances + Σ open escrows + Σ uncredited payments + Σ stake = grant − Σ burned, after every
+//!   step: fees are burned, and stake up to the penalties; stake that is leaving counts until its Release.
 //! - A balance is never negative; a payment is credited at most once; an escrow and a withdrawal end
 //!   at most once.
 //! - Fewer than n/3 faulty witnesses: at most one certificate per (account, seq).
@@ -75,6 +75,7 @@ mod error;
 mod genesis;
 mod ledger;
 mod mint;
+mod offence;
 mod parameter;
 mod resolution;
 pub mod statement;
@@ -110,6 +111,7 @@ pub use ledger::{
     Refused, Totals,
 };
 pub use mint::CpuHours;
+pub use offence::{OFFENCES_MAX, Offence, OffenceKind};
 pub use parameter::{
     Amendment, FEES_MAX, FeeRate, Parameter, ParameterVote, Parameters, Rule, Unit,
 };

@@ -28,6 +28,16 @@ pub enum Parameter {
     FeeRate,
     /// How long stake is on its way back.
     UnstakeDelay,
+    /// What two blocks at one seq cost, of the stake.
+    SlashEquivocation,
+    /// What a wrong result costs.
+    SlashFault,
+    /// What vouchers beyond an escrow cost.
+    SlashOverdraft,
+    /// What two heads for one position of a shard cost.
+    SlashContest,
+    /// What it costs to have invited liars.
+    SlashInvitation,
 }
 
 /// What a parameter counts.
@@ -68,7 +78,15 @@ pub struct Rule {
 
 impl Parameter {
     /// Every parameter.
-    pub const ALL: [Parameter; 2] = [Parameter::FeeRate, Parameter::UnstakeDelay];
+    pub const ALL: [Parameter; 7] = [
+        Parameter::FeeRate,
+        Parameter::UnstakeDelay,
+        Parameter::SlashEquivocation,
+        Parameter::SlashFault,
+        Parameter::SlashOverdraft,
+        Parameter::SlashContest,
+        Parameter::SlashInvitation,
+    ];
 
     /// Its row of the table.
     pub fn rule(self) -> Rule {
@@ -84,6 +102,21 @@ impl Parameter {
             Parameter::FeeRate => rule("fee-rate", Unit::Ppm, [0, 100_000, 1_000, 3_000]),
             Parameter::UnstakeDelay => {
                 rule("unstake-delay", Unit::Seconds, [3_600, 2_592_000, 86_400, 86_400])
+            }
+            Parameter::SlashEquivocation => {
+                rule("slash-equivocation", Unit::Ppm, [500_000, 1_000_000, 100_000, 1_000_000])
+            }
+            Parameter::SlashFault => {
+                rule("slash-fault", Unit::Ppm, [100_000, 1_000_000, 100_000, 1_000_000])
+            }
+            Parameter::SlashOverdraft => {
+                rule("slash-overdraft", Unit::Ppm, [100_000, 1_000_000, 100_000, 500_000])
+            }
+            Parameter::SlashContest => {
+                rule("slash-contest", Unit::Ppm, [100_000, 1_000_000, 100_000, 500_000])
+            }
+            Parameter::SlashInvitation => {
+                rule("slash-invitation", Unit::Ppm, [100_000, 1_000_000, 100_000, 1_000_000])
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What witnesses resolve in a checkpoint beside which blocks are in it.
 //!
 //! Blocks are their owners' words and need no order between accounts. What follows from no block is
-//! resolved here, once an epoch, by the same agreement: parameters. Every witness checks
+//! resolved here, once an epoch, by the same agreement: parameters, and what offences cost. Every witness checks
 //! all of it before it prevotes; whoever takes the checkpoint later relies on the quorum, whose
 //! digest of the checkpoint covers it.
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     bounded,
+    offence::{OFFENCES_MAX, Offence},
     parameter::{Amendment, Parameter},
 };
 
@@ -19,6 +20,9 @@ pub struct Resolutions {
     /// Changes of parameters, ascending, each once.
     #[serde(deserialize_with = "bounded::vec::<_, _, { Parameter::ALL.len() }>")]
     pub amendments: Vec<Amendment>,
+    /// Offences that are charged at the rates before those changes, ascending, each once.
+    #[serde(deserialize_with = "bounded::vec::<_, _, OFFENCES_MAX>")]
+    pub offences: Vec<Offence>,
 }
 
 impl Resolutions {

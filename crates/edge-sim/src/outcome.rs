@@ -386,7 +386,7 @@ impl Outcome {
                         .totals
                         .iter()
                         .find(|(node, _, _)| *node == 0)
-                        .map_or(0.0, |(_, totals, _)| totals.slashed.micro() as f64 / 1e6),
+                        .map_or(0.0, |(_, totals, _)| totals.lost().micro() as f64 / 1e6),
                     work: executions as f64 / done,
                     rivals: rivals::compare(
                         &world.inputs,

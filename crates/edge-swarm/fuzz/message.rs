@@ -7,8 +7,9 @@ use edge_base::{
 use edge_fuzz::{Reached, Target};
 use edge_ledger::{
     Amendment, Ballot, Block, BlockKind, Carried, Change, ChangeOrder, Checkpoint, Closing,
-    CpuHours, Decided, EquivocationProof, Genesis, Handover, Network, Parameter, ParameterVote,
-    Parameters, Phase, Plan, Proposal, Proposed, Resolutions, Sealed, Statement,
+    CpuHours, Decided, EquivocationProof, Genesis, Handover, Network, Offence, OffenceKind,
+    Parameter, ParameterVote, Parameters, Phase, Plan, Proposal, Proposed, Resolutions, Sealed,
+    Statement,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use edge_swarm::{
@@ -159,7 +160,9 @@ fn parameter_vote() -> Signed<ParameterVote> {
 fn resolutions() -> Resolutions {
     let votes = vec![(node(), parameter_vote().signature)];
     let amendments = vec![Amendment { parameter: Parameter::FeeRate, value: 4_000, votes }];
-    Resolutions { amendments }
+    let account = node();
+    let offences = vec![Offence { account, kind: OffenceKind::Fault }];
+    Resolutions { amendments, offences }
 }
 
 fn order() -> Signed<ChangeOrder> {

@@ -580,9 +580,11 @@ pub struct BalanceView {
     pub seq: u64,
     /// Two blocks at one number were seen.
     pub frozen: bool,
-    /// Its stake is lost: it is frozen or a verified fault names it; of this node itself also when
-    /// too many witnesses say so.
+    /// Nothing of its stake comes back now: its owner was caught at something that no checkpoint has
+    /// charged yet; of this node itself also when too many witnesses say so.
     pub slashed: bool,
+    /// What offences cost it so far: `staked` and `leaving` are without it.
+    pub penalty: Credits,
 }
 
 /// Stake on its way back.

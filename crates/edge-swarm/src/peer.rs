@@ -36,6 +36,7 @@ mod gossip;
 mod isolation;
 mod job;
 mod membership;
+mod offences;
 mod parameters;
 mod possession;
 mod replica;
@@ -98,6 +99,7 @@ pub struct Peer {
     pub(crate) checkpoints: checkpoint::Checkpoints,
     pub(crate) standing: standing::Standing,
     pub(crate) wishes: parameters::Wishes,
+    pub(crate) offences: offences::Offences,
     pub(crate) tuning: tuning::Tuning,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,

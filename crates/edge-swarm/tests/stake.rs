@@ -195,11 +195,8 @@ fn a_restarted_owner_gets_its_stake_back_all_the_same() {
     assert_eq!(net.balances(worker).balance, whole(90));
 }
 
-/// Stake, lie, get named: nothing comes back, neither what is staked nor what is leaving, and the
-/// marks outlive a restart of everybody.
-#[test]
-fn a_named_liar_takes_nothing_back() {
-    let (mut net, worker) = pool();
+/// A pool whose worker staked 60 of its 100, takes 10 of that back, lies and is named.
+fn named(mut net: Net, worker: usize) -> Net {
     stake(&mut net, worker, 60);
     unstake(&mut net, worker, 10).unwrap();
     net.run(Micros::from_secs(5));
@@ -208,44 +205,85 @@ fn a_named_liar_takes_nothing_back() {
     for i in 0..12 {
         net.submit(&format!("text {i}")).unwrap();
     }
-    net.run(Micros::from_secs(15));
+    net.run(Micros::from_secs(10));
+    net
+}
+
+/// Stake, lie, get named: nothing comes back, neither what is staked nor what is leaving; the next
+/// checkpoint burns it, and that outlives a restart of everybody.
+#[test]
+fn a_named_liar_takes_nothing_back_and_the_next_checkpoint_burns_it() {
+    let (net, worker) = pool();
+    let mut net = named(net, worker);
     let liar = net.id(worker);
+    for witness in 0..4 {
+        let Ok(Answer::Status(status)) = net.ask(witness, Command::Status) else { panic!() };
+        assert_eq!(status.faulty, vec![liar]);
+        let view = view_of(&mut net, witness, worker);
+        assert!(view.slashed && !view.frozen);
+        assert_eq!((view.staked, view.leaving, view.penalty), (whole(50), whole(10), whole(0)));
+        let Ok(Answer::Ledger(ledger)) = net.ask(witness, Command::VerifyLedger) else { panic!() };
+        assert_eq!((ledger.totals.staked, ledger.totals.slashed), (whole(60), whole(60)));
+    }
+    let Ok(Answer::Peers(peers)) = net.ask(0, Command::ListPeers) else { panic!() };
+    let stakes: Vec<_> = peers.iter().map(|peer| peer.stake).collect();
+    assert_eq!(stakes, vec![Credits::ZERO; 4], "slashed stake counts for nothing");
+    let refused = unstake(&mut net, worker, 50);
+    let Err(Refusal::Refused(text)) = refused else { panic!("{refused:?}") };
+    assert!(text.contains("caught"), "{text}");
+    net.run(Micros::from_secs(60));
     for restarted in [false, true] {
-        for witness in 0..4 {
+        for node in 0..5 {
             if restarted {
-                net.kill(witness);
-                net.start(witness);
+                net.kill(node);
+                net.start(node);
                 net.run(Micros::from_secs(5));
             }
-            let Ok(Answer::Status(status)) = net.ask(witness, Command::Status) else { panic!() };
-            assert_eq!(status.faulty, vec![liar]);
-            let view = view_of(&mut net, witness, worker);
-            assert!(view.slashed && !view.frozen);
-            assert_eq!((view.staked, view.leaving), (whole(50), whole(10)));
-            let Ok(Answer::Ledger(ledger)) = net.ask(witness, Command::VerifyLedger) else {
-                panic!()
-            };
+            let view = view_of(&mut net, node, worker);
+            assert_eq!((view.staked, view.leaving, view.penalty), (whole(0), whole(0), whole(60)));
+            assert!(!view.slashed, "charged: {view:?}");
+            let Ok(Answer::Ledger(ledger)) = net.ask(node, Command::VerifyLedger) else { panic!() };
             assert!(ledger.conserved);
-            assert_eq!((ledger.totals.staked, ledger.totals.slashed), (whole(60), whole(60)));
-            if witness > 0 {
-                continue;
-            }
-            let Ok(Answer::Peers(peers)) = net.ask(witness, Command::ListPeers) else { panic!() };
-            let stakes: Vec<_> = peers.iter().map(|peer| peer.stake).collect();
-            assert_eq!(stakes, vec![Credits::ZERO; 4], "slashed stake counts for nothing");
+            let totals = ledger.totals;
+            assert_eq!((totals.staked, totals.forfeited), (whole(0), whole(60)));
         }
-        let refused = unstake(&mut net, worker, 50);
-        let Err(Refusal::Refused(text)) = refused else { panic!("{refused:?}") };
-        assert!(text.contains("proven fault"), "{text}");
         net.now = net.now + UNSTAKE_DELAY + UNSTAKE_DELAY;
         net.run(Micros::from_secs(100));
         assert!(!released(&net, worker));
-        assert!(net.balances(worker).slashed, "its own node says so too");
     }
-    // It was not proposed either, so that the rest of its credits still moves.
+    // One checkpoint, and no more for the same offence.
+    let Ok(Answer::Checkpoint(checkpoint)) = net.ask(0, Command::Checkpoint) else { panic!() };
+    let ledger = net.nodes[0].peer.as_ref().unwrap().ledger().unwrap();
+    assert_eq!((checkpoint.epoch, ledger.blocks_since_checkpoint()), (2, 0), "{checkpoint:?}");
+    // Nothing was proposed that witnesses refuse, so that the rest of its credits still moves.
     assert_eq!(net.balances(worker).seq, view_of(&mut net, 0, worker).seq);
     let pending = net.nodes[worker].disk.get(&Table::OwnBlock);
     assert!(pending.is_none_or(|rows| rows.is_empty()));
+}
+
+/// At a rate of nine tenths the last tenth comes back, once as much is at stake as the penalty.
+#[test]
+fn what_an_offence_does_not_cost_comes_back() {
+    let (mut net, worker) = pool();
+    for witness in 0..3 {
+        let (name, value) = ("slash-fault".to_owned(), 900_000);
+        let wanted = net.ask(witness, Command::WantParameter { name, value });
+        assert!(matches!(wanted, Ok(Answer::Parameters(_))), "{wanted:?}");
+    }
+    net.run(Micros::from_secs(30));
+    let mut net = named(net, worker);
+    net.run(Micros::from_secs(60));
+    let view = net.balances(worker);
+    assert_eq!((view.staked, view.leaving, view.penalty), (whole(0), whole(6), whole(54)));
+    net.now = net.now + UNSTAKE_DELAY;
+    net.run(Micros::from_secs(130));
+    assert!(!released(&net, worker), "10 of 60 would leave less than the penalty");
+    stake(&mut net, worker, 4);
+    net.now = net.now + UNSTAKE_DELAY;
+    net.run(Micros::from_secs(200));
+    let view = net.balances(worker);
+    assert_eq!((view.balance, view.staked, view.leaving), (whole(46), whole(0), whole(0)));
+    (0..5).for_each(|node| net.conserved(node));
 }
 
 /// Two blocks that the owner of an account signs for its next place.

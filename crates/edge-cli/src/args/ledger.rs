@@ -79,7 +79,8 @@ Example (the ids stand in `edge-net peer ls`):
     },
     /// Put credits at stake: they answer for this node's work
     #[command(after_help = "\
-All of it is lost, for good, when a proven fault names this node or it signs two blocks at one number.
+A part of it is burned when this node is caught: all of it when a proven fault names it, or
+it signs two blocks at one number (`edge-net ledger parameter` has the rates).
 
 Examples:
   edge-net ledger stake 50

@@ -217,7 +217,13 @@ fn show_balance(output: &Output, answer: &Value) {
         output.line(output.red("  frozen: two blocks at one number were seen"));
     }
     if answer["slashed"] == true {
-        output.line(output.red("  slashed: what is staked or leaving is lost"));
+        output.line(
+            output.red("  caught: nothing of the stake comes back until a checkpoint burns a part"),
+        );
+    }
+    if answer["penalty"].as_f64().unwrap_or(0.0) > 0.0 {
+        let penalty = text(answer, "penalty");
+        output.line(output.red(&format!("  {penalty} rUv of its stake were burned for offences")));
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     },
     error::LedgerError,
     mint::CpuHours,
-    parameter::{Amendment, Parameters},
+    offence::OFFENCES_MAX,
     resolution::Resolutions,
     vote::Certificate,
     vote_log::VoteLog,
@@ -97,11 +97,14 @@ impl Ledger {
             resolutions = Resolutions::default();
         }
         resolutions.amendments.retain(|a| self.check_amendment(a, verifier).is_ok());
-        let candidate = self.at_cut(None)?;
+        let mut candidate = self.at_cut(None)?;
+        resolutions.offences.retain(|offence| self.check_offence(offence, &candidate).is_ok());
+        resolutions.offences.truncate(OFFENCES_MAX);
         let moved = |(account, found): (&NodeId, &super::Account)| {
             (found.seq() > self.base_seq(account)).then_some((*account, found.seq()))
         };
         let cut = candidate.accounts.iter().filter_map(moved).collect();
+        self.resolve(&mut candidate, &resolutions);
         let checkpoint = self.checkpoint_at(&candidate, change.as_ref(), &resolutions, verifier)?;
         Ok(Plan { checkpoint, cut, change, resolutions })
     }
@@ -110,9 +113,10 @@ impl Ledger {
     /// out before it prevotes. Retryable errors say what is missing here.
     pub fn check_plan(&self, plan: &Plan, verifier: &mut Verifier) -> Result<(), LedgerError> {
         self.check_cut(&plan.cut)?;
-        let candidate = self.at_cut(Some(&plan.cut))?;
+        let mut candidate = self.at_cut(Some(&plan.cut))?;
         let Plan { change, resolutions, .. } = plan;
-        self.check_resolutions(resolutions, verifier)?;
+        self.check_resolutions(resolutions, &candidate, verifier)?;
+        self.resolve(&mut candidate, resolutions);
         if change.is_some() && !resolutions.is_empty() {
             return Err(LedgerError::NotACheckpoint("a change of the set resolves nothing else"));
         }
@@ -153,7 +157,8 @@ impl Ledger {
             return Err(LedgerError::MissingCheckpoint { epoch: checkpoint.epoch });
         }
         self.check_cut(&decided.cut)?;
-        let candidate = self.at_cut(Some(&decided.cut))?;
+        let mut candidate = self.at_cut(Some(&decided.cut))?;
+        self.resolve(&mut candidate, &decided.resolutions);
         let states: Vec<AccountState> = candidate.states().collect();
         let base = Base::of(decided, states)?;
         let checkpoint = &base.decided.sealed.checkpoint;
@@ -178,7 +183,9 @@ impl Ledger {
         }
         let base = Base::of(decided, states)?;
         let mut fresh = self.clone();
-        fresh.begin_from(base.states.iter().cloned(), base.decided.sealed.checkpoint.burned)?;
+        let checkpoint = &base.decided.sealed.checkpoint;
+        let (supply, burned) = (checkpoint.supply, checkpoint.burned);
+        fresh.begin_from(base.states.iter().cloned(), supply, burned)?;
         for (account, found) in &self.accounts {
             if let (Some(proof), Some(there)) = (&found.frozen, fresh.accounts.get_mut(account)) {
                 there.frozen = Some(proof.clone());
@@ -302,38 +309,6 @@ impl Ledger {
         Ok(None)
     }
 
-    /// Whether a change of a parameter holds now.
-    pub fn check_amendment(
-        &self,
-        amendment: &Amendment,
-        verifier: &mut Verifier,
-    ) -> Result<(), LedgerError> {
-        amendment.check(&self.parameters, &self.set, &self.pool, verifier)
-    }
-
-    /// What a witness checks of resolutions.
-    fn check_resolutions(
-        &self,
-        resolutions: &Resolutions,
-        verifier: &mut Verifier,
-    ) -> Result<(), LedgerError> {
-        let Resolutions { amendments } = resolutions;
-        let parameters = amendments.iter().map(|amendment| amendment.parameter);
-        if !crate::bounded::strictly_ascending(parameters) {
-            return Err(LedgerError::Order("changes of parameters"));
-        }
-        amendments.iter().try_for_each(|amendment| self.check_amendment(amendment, verifier))
-    }
-
-    /// The parameters after resolutions that were checked.
-    fn amended(&self, resolutions: &Resolutions) -> Parameters {
-        let mut parameters = self.parameters.clone();
-        for Amendment { parameter, value, .. } in &resolutions.amendments {
-            parameters.set(*parameter, *value, self.epoch + 1);
-        }
-        parameters
-    }
-
     fn check_cut(&self, cut: &[(NodeId, u64)]) -> Result<(), LedgerError> {
         let (what, count, limit) = ("accounts of a cut", cut.len(), CUT_MAX);
         if count > limit {
@@ -370,7 +345,8 @@ impl Ledger {
         let mut ledger = Ledger::new(genesis)?;
         if let Some(base) = &self.base {
             let burned = base.decided.sealed.checkpoint.burned;
-            ledger.begin_from(base.states.iter().cloned(), burned)?;
+            let supply = base.decided.sealed.checkpoint.supply;
+            ledger.begin_from(base.states.iter().cloned(), supply, burned)?;
         }
         ledger.epoch = self.epoch;
         ledger.parameters = self.parameters.clone();
@@ -443,7 +419,7 @@ impl Ledger {
             count: states.len() as u64,
             snapshot: digest_of(&states),
             supply: candidate.totals.granted,
-            burned: candidate.totals.burned,
+            burned: candidate.totals().burned,
             hours,
             parameters: self.amended(resolutions),
             resolutions: resolutions.digest(),
@@ -509,6 +485,7 @@ impl Ledger {
 
     fn install(&mut self, base: Base) {
         let checkpoint = &base.decided.sealed.checkpoint;
+        self.take_penalties(&base.states);
         self.epoch = checkpoint.epoch;
         self.parameters = checkpoint.parameters.clone();
         if checkpoint.set.version != self.set.version {
@@ -618,9 +595,7 @@ impl Ledger {
         if let Some(refused) = merged.refused.into_iter().next() {
             return Err(refused.error);
         }
-        self.slashed().for_each(|node| {
-            again.slash(node);
-        });
+        again.marks = self.marks.clone();
         Ok(again)
     }
 

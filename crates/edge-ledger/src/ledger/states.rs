@@ -27,6 +27,8 @@ impl Ledger {
             epoch: found.epoch,
             balance: found.balance,
             staked: found.staked,
+            penalty: found.penalty,
+            offences: found.offences.iter().copied().collect(),
             leaving: found.leaving.iter().map(|(unstake, amount)| (*unstake, *amount)).collect(),
             escrows: escrows.collect(),
             incoming: found.incoming.iter().map(|(id, amount)| (*id, *amount)).collect(),
@@ -49,10 +51,11 @@ impl Ledger {
     pub fn from_states(
         genesis: Genesis,
         states: impl IntoIterator<Item = AccountState>,
+        supply: Credits,
         burned: Credits,
     ) -> Result<Ledger, LedgerError> {
         let mut ledger = Ledger::new(genesis)?;
-        ledger.begin_from(states, burned)?;
+        ledger.begin_from(states, supply, burned)?;
         Ok(ledger)
     }
 
@@ -61,6 +64,7 @@ impl Ledger {
     pub(crate) fn begin_from(
         &mut self,
         states: impl IntoIterator<Item = AccountState>,
+        supply: Credits,
         burned: Credits,
     ) -> Result<(), LedgerError> {
         self.accounts = BTreeMap::new();
@@ -68,7 +72,8 @@ impl Ledger {
         self.escrows = BTreeMap::new();
         self.open.clear();
         let mut totals = self.totals;
-        totals.burned = burned;
+        totals.granted = supply;
+        totals.forfeited = Credits::ZERO;
         let (zero, mut last) = (Credits::ZERO, None);
         (totals.balances, totals.escrowed) = (zero, zero);
         (totals.uncredited, totals.staked) = (zero, zero);
@@ -85,6 +90,7 @@ impl Ledger {
             totals.escrowed = totals.escrowed.plus(summary.escrowed)?;
             totals.uncredited = totals.uncredited.plus(summary.incoming)?;
             totals.staked = totals.staked.plus(state.staked)?.plus(summary.leaving)?;
+            totals.forfeited = totals.forfeited.plus(summary.forfeited())?;
             let owner = state.account;
             for OpenEscrow { id, budget, prices, expires_epoch, fee } in state.escrows {
                 let state = EscrowState::Open;
@@ -100,6 +106,8 @@ impl Ledger {
                 balance: state.balance,
                 escrowed: summary.escrowed,
                 staked: state.staked,
+                penalty: state.penalty,
+                offences: state.offences.into_iter().collect(),
                 leaving: state.leaving.into_iter().collect(),
                 leaving_sum: summary.leaving,
                 incoming: state.incoming.into_iter().collect(),
@@ -108,6 +116,7 @@ impl Ledger {
             };
             self.accounts.insert(owner, account);
         }
+        totals.burned = burned.minus(totals.forfeited).map_err(|_| LedgerError::NotConserved)?;
         self.totals = totals;
         (0..self.buckets.len()).for_each(|bucket| self.forget_bucket(bucket));
         if totals.conserved() { Ok(()) } else { Err(LedgerError::NotConserved) }

@@ -185,7 +185,8 @@ impl Ledger {
             }
             BlockKind::Stake { .. } => Ok(Change::Nothing),
             BlockKind::Unstake { amount } => {
-                let (staked, asked) = (self.account(&block.account).staked, *amount);
+                let found = self.accounts.get(&block.account);
+                let (staked, asked) = (found.map_or(Credits::ZERO, |a| a.staked), *amount);
                 if asked > staked {
                     return Err(LedgerError::NotStaked { staked, asked });
                 }
@@ -246,6 +247,7 @@ impl Ledger {
         let held = "invariant: what leaves a sum was counted in it";
         let account =
             self.accounts.entry(block.account).or_insert_with(|| Account::empty(self.pool));
+        let forfeited = account.forfeited();
         for credit in &block.credits {
             account.incoming.remove(credit);
         }
@@ -302,6 +304,15 @@ impl Ledger {
             }
             BlockKind::Open | BlockKind::Refund { .. } | BlockKind::Release { .. } => {}
         }
+        self.count_forfeited(&block.account, forfeited);
+    }
+
+    /// What is at stake, or the penalty, of an account changed: what was forfeited of it before.
+    pub(super) fn count_forfeited(&mut self, account: &NodeId, before: Credits) {
+        let now = self.accounts.get(account).map_or(Credits::ZERO, Account::forfeited);
+        let rest = self.totals.forfeited.minus(before);
+        let rest = rest.expect("invariant: what leaves a sum was counted in it");
+        self.totals.forfeited = rest.plus(now).expect("invariant: a part of what is at stake");
     }
 
     fn add_incoming(&mut self, to: NodeId, id: Digest, amount: Credits) {

@@ -26,8 +26,9 @@ fn busy(witnesses: u64) -> (World, EscrowId) {
 }
 
 fn reborn(ledger: &Ledger) -> Ledger {
-    let burned = ledger.totals().burned;
-    Ledger::from_states(ledger.genesis().clone(), ledger.states(), burned).unwrap()
+    let totals = ledger.totals();
+    let (supply, burned) = (totals.granted, totals.burned);
+    Ledger::from_states(ledger.genesis().clone(), ledger.states(), supply, burned).unwrap()
 }
 
 #[test]
@@ -67,11 +68,11 @@ fn states_that_do_not_add_up_or_ascend_are_refused() {
     let good: Vec<AccountState> = world.ledger.states().collect();
     type Change = fn(&mut Vec<AccountState>, usize);
     let rich = good.iter().position(|state| state.incoming.len() > 1).unwrap();
-    let burned = world.ledger.totals().burned;
+    let (burned, supply) = (world.ledger.totals().burned, GRANT);
     let made = |change: Change| {
         let mut states = good.clone();
         change(&mut states, rich);
-        Ledger::from_states(world.ledger.genesis().clone(), states, burned)
+        Ledger::from_states(world.ledger.genesis().clone(), states, supply, burned)
     };
     let changes: [(Change, LedgerError); 6] = [
         (|s, at| s[at].balance = micro(s[at].balance.micro() + 1), LedgerError::NotConserved),
@@ -102,6 +103,7 @@ fn summary(n: u64) -> AccountSummary {
         incoming: micro(n % 5_000_000),
         escrowed: micro(n % 9_000_000),
         staked: micro(n % 200_000_000),
+        penalty: micro(0),
         leaving: micro(0),
         holdings: Digest::of(b"holdings"),
     }

@@ -18,6 +18,7 @@ mod handover;
 mod merge;
 mod mint;
 mod parameter;
+mod penalty;
 mod quorum;
 mod stake;
 mod vote_log;

@@ -9,7 +9,7 @@ use edge_ledger::{
 use crate::{checkpoint::seal, world::*};
 
 /// The votes of the first `count` witnesses.
-fn votes(world: &World, parameter: Parameter, value: u64, count: usize) -> Amendment {
+pub(crate) fn votes(world: &World, parameter: Parameter, value: u64, count: usize) -> Amendment {
     let (version, since) = (world.set().version, world.ledger.parameters().since(parameter));
     let body = ParameterVote { version, parameter, value, since };
     let mut votes: Vec<_> = world
@@ -24,8 +24,8 @@ fn votes(world: &World, parameter: Parameter, value: u64, count: usize) -> Amend
 }
 
 /// The next checkpoint, with these amendments as far as they hold; how many did.
-fn amend(world: &mut World, amendments: Vec<Amendment>) -> usize {
-    let resolutions = Resolutions { amendments };
+pub(crate) fn amend(world: &mut World, amendments: Vec<Amendment>) -> usize {
+    let resolutions = Resolutions { amendments, ..Resolutions::default() };
     let plan = world.ledger.plan(None, resolutions, &mut world.verifier).unwrap();
     world.ledger.check_plan(&plan, &mut world.verifier).unwrap();
     let taken = plan.resolutions.amendments.len();

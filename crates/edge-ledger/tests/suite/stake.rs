@@ -182,7 +182,7 @@ proptest! {
         for _ in 0..120 {
             if rng.chance(1, 60) {
                 let owner = 1 + rng.below(OWNERS - 1);
-                world.ledger.slash(id(owner));
+                world.ledger.slash(fault(owner));
                 model.pages.get_mut(&owner).unwrap().slashed = true;
             }
             let owner = rng.below(OWNERS);
@@ -202,7 +202,7 @@ proptest! {
         world.check_totals();
 
         let mut left: Vec<_> = world.ledger.certificates().cloned().collect();
-        let mut marks: Vec<_> = world.ledger.slashed().collect();
+        let mut marks: Vec<_> = world.ledger.uncharged().collect();
         for _ in 0..3 {
             rng.shuffle(&mut left);
             rng.shuffle(&mut marks);
@@ -215,12 +215,12 @@ proptest! {
                 let merged = other.merge(part, &mut world.verifier);
                 prop_assert_eq!(merged.refused, []);
                 waiting = merged.waiting;
-                if let Some(node) = marks.next() {
-                    other.slash(*node);
+                if let Some(offence) = marks.next() {
+                    other.slash(*offence);
                 }
             }
-            marks.for_each(|node| {
-                other.slash(*node);
+            marks.for_each(|offence| {
+                other.slash(*offence);
             });
             prop_assert!(waiting.is_empty());
             assert_same(&world.ledger, &other);
@@ -305,8 +305,8 @@ fn a_slashed_account_takes_nothing_back() {
         let block = world.ledger.next_block(id(1), kind).unwrap();
         world.seal(block, 1)
     });
-    assert_eq!(world.ledger.slash(id(1)), Applied::New);
-    assert_eq!(world.ledger.slash(id(1)), Applied::Known);
+    assert_eq!(world.ledger.slash(fault(1)), Applied::New);
+    assert_eq!(world.ledger.slash(fault(1)), Applied::Known);
     for block in signed {
         let mut verifier = Verifier::strict();
         let checked = world.ledger.check(&block, &ClaimBook::new(), &mut verifier);
@@ -349,17 +349,17 @@ fn a_mark_and_a_certificate_commute() {
     world.act(0, stake(3_000)).unwrap();
     let withdrawal = world.act(0, unstake(1_000)).unwrap();
     let mut early = world.ledger.clone();
-    early.slash(id(0));
+    early.slash(fault(0));
     let returned = world.act(0, release(withdrawal.id())).unwrap();
-    world.ledger.slash(id(0));
+    world.ledger.slash(fault(0));
     let applied = early.apply(returned, &mut Verifier::strict());
     assert_eq!(applied, Ok(Applied::New));
     assert_same(&early, &world.ledger);
     assert_eq!(early.totals().slashed, micro(2_000));
     // A mark on an account that is not here yet holds when it comes.
     let mut late = Ledger::new(world.ledger.genesis().clone()).unwrap();
-    late.slash(id(0));
-    late.slash(id(4));
+    late.slash(fault(0));
+    late.slash(fault(4));
     let certificates: Vec<Arc<_>> = world.ledger.certificates().cloned().collect();
     late.merge(certificates, &mut Verifier::strict());
     assert_eq!(late.totals(), world.ledger.totals());

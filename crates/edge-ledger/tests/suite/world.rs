@@ -8,8 +8,8 @@ use std::{
 use edge_base::{Credits, Digest, EscrowId, NodeId, SecretKey, Signed, TaskKind, Verifier};
 use edge_ledger::{
     Applied, Block, BlockKind, Certificate, ClaimBook, FeeRate, Genesis, Ledger, LedgerError,
-    Network, Payment, PriceList, Refusal, SignedBlock, Vote, VoteBody, VoteCollector, VoteLog,
-    WitnessSet, block_hash,
+    Network, Offence, OffenceKind, Payment, PriceList, Refusal, SignedBlock, Vote, VoteBody,
+    VoteCollector, VoteLog, WitnessSet, block_hash,
 };
 
 pub(crate) const GRANT: Credits = Credits::from_micro(1_000_000_000_000);
@@ -172,6 +172,11 @@ impl World {
     }
 }
 
+/// Owner `i` was caught with a wrong result.
+pub(crate) fn fault(i: u64) -> Offence {
+    Offence { account: id(i), kind: OffenceKind::Fault }
+}
+
 pub(crate) fn micro(n: u64) -> Credits {
     Credits::from_micro(n)
 }
@@ -217,6 +222,7 @@ pub(crate) struct Fold {
 pub(crate) fn fold<'a>(
     genesis: &Genesis,
     certificates: impl IntoIterator<Item = &'a Arc<Certificate>>,
+    penalties: &BTreeMap<NodeId, i128>,
 ) -> Fold {
     let blocks: Vec<(Digest, &Block)> =
         certificates.into_iter().map(|c| (block_hash(&c.block), &c.block.body)).collect();
@@ -225,6 +231,7 @@ pub(crate) fn fold<'a>(
     let (mut open, mut payments) = (BTreeMap::new(), BTreeMap::new());
     let (mut ended, mut taken) = (BTreeSet::new(), BTreeSet::new());
     let (mut burned, mut staked) = (0, 0);
+    let mut bonded: BTreeMap<NodeId, i128> = BTreeMap::new();
     let (mut withdrawn, mut released) = (BTreeMap::new(), BTreeSet::new());
     for (hash, block) in blocks {
         let seen = last.entry(block.account).or_insert((0, 0));
@@ -252,7 +259,10 @@ pub(crate) fn fold<'a>(
             BlockKind::Refund { escrow } => {
                 assert!(ended.insert(*escrow), "an escrow that ended twice");
             }
-            BlockKind::Stake { amount } => staked += i128::from(amount.micro()),
+            BlockKind::Stake { amount } => {
+                staked += i128::from(amount.micro());
+                *bonded.entry(block.account).or_default() += i128::from(amount.micro());
+            }
             BlockKind::Unstake { amount } => {
                 withdrawn.insert((block.account, hash), i128::from(amount.micro()));
             }
@@ -264,6 +274,17 @@ pub(crate) fn fold<'a>(
     }
     assert!(released.iter().all(|withdrawal| withdrawn.contains_key(withdrawal)));
     let gone: i128 = released.iter().map(|withdrawal| withdrawn[withdrawal]).sum();
+    for withdrawal in &released {
+        *bonded.entry(withdrawal.0).or_default() -= withdrawn[withdrawal];
+    }
+    let (mut forfeited, mut forfeited_leaving) = (0, 0);
+    for (node, penalty) in penalties {
+        let all = bonded.get(node).copied().unwrap_or(0);
+        let open = withdrawn.iter().filter(|(key, _)| key.0 == *node && !released.contains(*key));
+        let leaving: i128 = open.map(|(_, amount)| amount).sum();
+        forfeited += all.min(*penalty);
+        forfeited_leaving += (all.min(*penalty) - (all - leaving)).max(0);
+    }
     let all_withdrawn: i128 = withdrawn.values().sum();
     let unended = open.iter().filter(|(escrow, _)| !ended.contains(escrow));
     let untaken = payments.iter().filter(|(payment, _)| !taken.contains(*payment));
@@ -271,15 +292,17 @@ pub(crate) fn fold<'a>(
         balances: last.values().map(|(_, balance)| balance).sum(),
         escrowed: unended.map(|(_, budget)| budget).sum(),
         uncredited: untaken.map(|(_, amount)| amount).sum(),
-        burned,
-        staked: staked - gone,
-        leaving: all_withdrawn - gone,
+        burned: burned + forfeited,
+        staked: staked - gone - forfeited,
+        leaving: all_withdrawn - gone - forfeited_leaving,
     }
 }
 
 pub(crate) fn check_totals(ledger: &Ledger) {
     let totals = ledger.totals();
-    let again = fold(ledger.genesis(), ledger.certificates());
+    let penalties = ledger.accounts().map(|(node, view)| (node, view.penalty.micro().into()));
+    let penalties: BTreeMap<NodeId, i128> = penalties.collect();
+    let again = fold(ledger.genesis(), ledger.certificates(), &penalties);
     let stated = Fold {
         balances: totals.balances.micro().into(),
         escrowed: totals.escrowed.micro().into(),

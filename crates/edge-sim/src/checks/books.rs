@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use edge_base::{Credits, Digest, NodeId, codec};
-use edge_ledger::{Block, BlockKind, Certificate, Ledger};
+use edge_ledger::{
+    AccountState, Block, BlockKind, Certificate, Decided, Ledger, LedgerError, Sealed,
+};
 use edge_swarm::Table;
 
 use super::Checks;
@@ -125,8 +127,14 @@ impl Checks {
     }
 
     /// Folds what lies on a node's disk: it must add up at any moment.
-    pub(super) fn look_at_ledger(&mut self, now: Instant, node: &Node, number: usize) {
-        let Ok(mut ledger) = Ledger::new(self.genesis.clone()) else { return };
+    /// Returns its heads.
+    pub(super) fn look_at_ledger(
+        &mut self,
+        now: Instant,
+        node: &Node,
+        number: usize,
+    ) -> Vec<(NodeId, u64)> {
+        let Ok(mut ledger) = Ledger::new(self.genesis.clone()) else { return Vec::new() };
         let handover = node.disk.read(Table::Pool, b"handover");
         if let Some(handover) = handover.and_then(|bytes| codec::decode(&bytes).ok())
             && let Err(error) = ledger.apply_handover(Arc::new(handover), &mut self.verifier)
@@ -137,6 +145,11 @@ impl Checks {
         let rows = node.disk.rows(Table::Certificates);
         let decoded = rows.into_iter().filter_map(|(_, value)| codec::decode(value).ok());
         let certificates: Vec<Arc<Certificate>> = decoded.map(Arc::new).collect();
+        if let Err(error) = self.begin_at_checkpoint(&mut ledger, node) {
+            let text = format!("the checkpoint on the disk of node {number}: {error}");
+            self.violation(now, "conservation", text);
+        }
+        ledger.backfill(&certificates);
         let merged = ledger.merge(certificates, &mut self.verifier);
         if let Some(refused) = merged.refused.first() {
             let text = format!("a certificate on the disk of node {number}: {}", refused.error);
@@ -154,19 +167,35 @@ impl Checks {
             Credits::sum(spendable.into_iter().chain(staked)).unwrap_or_default()
         });
         let again = Credits::sum(accounts.chain([totals.burned]));
-        if again != Ok(self.genesis.grant) {
+        if again != Ok(totals.granted) {
             let text = format!("accounts on the disk of node {number} add up to {again:?}");
             self.violation(now, "conservation", text);
         }
         // And stake once more, from the blocks: what was put up less what was released.
         let staked = staked_by_blocks(ledger.certificates().map(|c| (c.id(), c.body())));
-        if staked != Some(totals.staked) {
+        if staked != totals.staked.plus(totals.forfeited).ok() {
             let text = format!(
-                "blocks on the disk of node {number} stake {staked:?}, its ledger {}",
-                totals.staked
+                "blocks on the disk of node {number} stake {staked:?}, its ledger {} and {} burned",
+                totals.staked, totals.forfeited
             );
             self.violation(now, "conservation", text);
         }
+        ledger.frontier()
+    }
+
+    /// The last checkpoint on a disk, from which the certificates after it go on.
+    fn begin_at_checkpoint(&mut self, ledger: &mut Ledger, node: &Node) -> Result<(), LedgerError> {
+        let rows = node.disk.rows(Table::Checkpoints);
+        let sets = rows.iter().filter(|(key, _)| key.starts_with(b"set"));
+        let sets: Vec<Sealed> = sets.filter_map(|(_, value)| codec::decode(value).ok()).collect();
+        ledger.learn_sets(&sets, &mut self.verifier)?;
+        let last = node.disk.read(Table::Checkpoints, b"last");
+        let last =
+            last.and_then(|bytes| codec::decode::<(Decided, Vec<AccountState>)>(&bytes).ok());
+        if let Some((decided, states)) = last {
+            ledger.apply_snapshot(decided, states, &mut self.verifier)?;
+        }
+        Ok(())
     }
 
     pub(super) fn books_at_the_end(&mut self, now: Instant, nodes: &[Node]) {
@@ -176,16 +205,21 @@ impl Checks {
             self.violation(now, "escrow-ends-once", text);
         }
         // Equal sets of certificates are folded once.
-        let mut seen = Vec::new();
+        let (mut seen, mut heads) = (Vec::new(), Vec::new());
         for (number, node) in nodes.iter().enumerate() {
             let print = node.disk.fingerprint(Table::Certificates);
             if !seen.contains(&print) {
                 seen.push(print);
-                self.look_at_ledger(now, node, number);
+                heads.push(self.look_at_ledger(now, node, number));
             }
         }
-        if seen.len() > 1 && !self.conflicts && self.checkpoints.is_empty() {
-            let text = format!("{} different ledgers at the end", seen.len());
+        // Who began at a checkpoint lacks certificates before it, and has the same heads.
+        if !self.checkpoints.is_empty() {
+            heads.sort_unstable();
+            heads.dedup();
+        }
+        if heads.len() > 1 && !self.conflicts {
+            let text = format!("{} different ledgers at the end", heads.len());
             self.violation(now, "convergence", text);
         }
         // A refund pays nobody: nobody may have been promised anything.

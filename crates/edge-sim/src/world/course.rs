@@ -164,7 +164,7 @@ impl World {
             ids.filter(|id| sybils.has(&NodeId(*id))).count()
         });
         let lost = self.calls.totals.iter().find(|(node, _, _)| *node == 0);
-        let lost = lost.map_or(Credits::ZERO, |(_, totals, _)| totals.slashed);
+        let lost = lost.map_or(Credits::ZERO, |(_, totals, _)| totals.lost());
         // A requester does not ask itself; the inviter and all below it are one.
         let voices = honest;
         let end = self.queue.now();

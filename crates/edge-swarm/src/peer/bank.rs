@@ -635,6 +635,7 @@ impl Peer {
             seq: view.seq,
             frozen: view.frozen,
             slashed: self.is_slashed(&account),
+            penalty: view.penalty,
         })
     }
 

@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use edge_base::{Credits, NodeId, Signed, TaskKind};
+use edge_ledger::OffenceKind;
 
 use super::{Peer, membership::MEMBERS_MAX};
 use crate::message::{Gossip, Membership};
@@ -251,11 +252,8 @@ impl Peer {
         self.members.unprove(&inviter);
         self.store_reputation(&inviter);
         let staked = self.stake_of(&inviter).micro();
-        if staked > 0
-            && owed >= staked
-            && let Some(bank) = &mut self.bank
-        {
-            bank.ledger.slash(inviter);
+        if staked > 0 && owed >= staked {
+            self.offended(inviter, OffenceKind::Invitation, true);
         }
     }
 

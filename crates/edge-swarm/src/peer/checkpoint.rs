@@ -78,6 +78,11 @@ impl Checkpoints {
         add("ballots", kept, 2 * WITNESSES_MAX * 84 + 512);
     }
 
+    /// The round of the agreement that runs.
+    pub(super) fn round(&self) -> u32 {
+        self.agreement.as_ref().map_or(0, Agreement::round)
+    }
+
     pub(crate) fn chain(&self) -> impl Iterator<Item = &Sealed> {
         self.chain.values()
     }
@@ -120,6 +125,7 @@ impl Peer {
     pub(super) fn step_checkpoints(&mut self) {
         self.retry_early();
         self.step_wishes();
+        self.step_offences();
         if !self.witnesses_checkpoints() {
             self.checkpoints.agreement = None;
             return;
@@ -152,7 +158,7 @@ impl Peer {
         if self.checkpoints.order.is_some() || self.checkpoints.begun.len() > faulty {
             return true;
         }
-        if !self.amendments().is_empty() {
+        if !self.amendments().is_empty() || self.offence_is_due() {
             return true;
         }
         let place = (bank.ledger.witness_set().version, bank.ledger.epoch() + 1);
@@ -451,6 +457,7 @@ impl Peer {
             bank.set_pending(pending.block, pending.call);
         }
         self.persist(Table::Checkpoints, b"last", &(&decided, base.states()));
+        self.offences_were_tried();
         if checkpoint.changes_set() {
             let key = [b"set".as_slice(), &checkpoint.set.version.to_be_bytes()].concat();
             self.persist(Table::Checkpoints, &key, &decided.sealed);

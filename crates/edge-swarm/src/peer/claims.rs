@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 
 use edge_base::{Credits, EscrowId, Micros, NodeId, Signed, Timestamp};
 use edge_ledger::{
-    EquivocationProof, EscrowState, LedgerError, OverdraftProof, Refusal, SignedBlock, block_hash,
-    statement::Voucher,
+    EquivocationProof, EscrowState, LedgerError, OffenceKind, OverdraftProof, Refusal, SignedBlock,
+    block_hash, statement::Voucher,
 };
 
 use super::{
@@ -292,9 +292,7 @@ impl Peer {
 
     fn name_overdrawn(&mut self, proof: OverdraftProof) {
         let Some(owner) = proof.owner() else { return };
-        if let Some(bank) = &mut self.bank {
-            bank.ledger.slash(owner);
-        }
+        self.offended(owner, OffenceKind::Overdraft, true);
         self.faults.name(owner);
         if let Some(member) = self.members.get_mut(&owner) {
             member.faults += 1;

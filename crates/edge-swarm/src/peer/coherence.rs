@@ -13,6 +13,7 @@ use edge_coherence::{
     Authority, Ballot, Bonds, Case, Claim, Dag, Deadlines, Decision, Finding, Level, Path,
     Quarantine, State, Subject, Verdict,
 };
+use edge_ledger::OffenceKind;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -527,9 +528,7 @@ impl Peer {
     }
 
     fn name_forker(&mut self, owner: NodeId) {
-        if let Some(bank) = &mut self.bank {
-            bank.ledger.slash(owner);
-        }
+        self.offended(owner, OffenceKind::Contest, true);
         if self.faults.names(&owner) || owner == self.me {
             return;
         }

@@ -10,7 +10,7 @@ use edge_base::{
     Digest, Micros, NodeId, RingSet, TaskId, TaskKind, Timestamp, Verdict, Work, codec,
     shard::{ShardAnswer, ShardQuery},
 };
-use edge_ledger::statement::Assignment;
+use edge_ledger::{OffenceKind, statement::Assignment};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -113,11 +113,10 @@ impl Peer {
             let worker = record.report.proof.worker();
             self.faults.judged.insert(report_key(&record.report));
             self.faults.named.insert(worker);
-            if let Some(bank) = &mut self.bank {
-                bank.ledger.slash(worker);
-            }
             // The others' keys are a node and a task.
-            if key.len() != UNTOLD.len() + 64 {
+            let told = key.len() != UNTOLD.len() + 64;
+            self.offended(worker, OffenceKind::Fault, told);
+            if told {
                 self.faults.proofs.entry(worker).or_insert(record.report);
             }
             if let Some(member) = self.members.get_mut(&worker) {
@@ -359,9 +358,7 @@ impl Peer {
         let told = audience == Audience::Members;
         let mark: &[u8] = if told { b"" } else { UNTOLD };
         let key = [mark, node.0.as_slice(), task.as_bytes()].concat();
-        if let Some(bank) = &mut self.bank {
-            bank.ledger.slash(node);
-        }
+        self.offended(node, OffenceKind::Fault, told);
         if told {
             self.faults.proofs.entry(node).or_insert_with(|| report.clone());
         }

@@ -179,7 +179,8 @@ impl Peer {
 
     /// What this node would have the next checkpoint resolve.
     pub(super) fn resolutions(&self) -> Resolutions {
-        Resolutions { amendments: self.amendments() }
+        let round = self.checkpoints.round();
+        Resolutions { amendments: self.amendments(), offences: self.chargeable(round) }
     }
 
     pub(super) fn parameter_views(&self) -> Result<Vec<ParameterView>, Refusal> {

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_base::{Credits, Digest, Micros, NodeId, Timestamp};
-use edge_ledger::{BlockKind, SignedBlock, WITHDRAWALS_MAX, block_hash};
+use edge_ledger::{BlockKind, Parameter, SignedBlock, WITHDRAWALS_MAX, block_hash};
 
 use super::{Peer, membership::MEMBERS_MAX};
 use crate::{
@@ -82,11 +82,21 @@ impl Peer {
         view.filter(|view| !view.slashed).map_or(Credits::ZERO, |view| view.staked)
     }
 
+    /// What a wrong result would cost a node.
+    pub(crate) fn forfeit_of(&self, node: &NodeId) -> Credits {
+        let stake = u128::from(self.stake_of(node).micro());
+        let lost = stake * u128::from(self.parameter(Parameter::SlashFault)) / 1_000_000;
+        Credits::from_micro(u64::try_from(lost).unwrap_or(u64::MAX))
+    }
+
     /// Whether this node's stake is lost: it knows so itself, or no quorum of witnesses is left
     /// that would give it back. (Nobody re-executes the tasks it is accused of itself.)
     pub(super) fn is_slashed(&self, node: &NodeId) -> bool {
-        let marked = self.bank.as_ref().is_some_and(|bank| bank.ledger.account(node).slashed);
-        marked || (*node == self.me && self.staking.refused)
+        let Some(bank) = &self.bank else { return false };
+        let view = bank.ledger.account(node);
+        // Where a penalty is known, it is why they refuse.
+        let refused = *node == self.me && self.staking.refused && view.penalty == Credits::ZERO;
+        view.slashed || refused
     }
 
     /// Withdrawals of an account, with what this node knows of their end if they are its own.
@@ -155,7 +165,12 @@ impl Peer {
         if !self.may_vote || !bank.ledger.witness_set().contains(&self.me) {
             return None;
         }
-        if bank.ledger.account(account).slashed {
+        let view = bank.ledger.account(account);
+        let held_back = match step {
+            Withdrawal::Begin => false,
+            Withdrawal::End(unstake) => bank.ledger.holds_back(account, &unstake),
+        };
+        if view.slashed || held_back {
             return Some(MayWithdraw::Never);
         }
         let left = match step {
@@ -318,8 +333,8 @@ impl Peer {
         question.ask_at = self.now + RETRY_MAX;
         question.ends_at = None;
         for (call, _) in std::mem::take(&mut question.calls) {
-            let text = "the witnesses give nothing of this node's stake back: a proven fault names \
-                        it, or it signed two blocks at one number";
+            let text = "the witnesses give nothing of this node's stake back now: it was caught at \
+                        something, and the next checkpoint says what that costs";
             self.answer(call, Err(Refusal::Refused(text.into())));
         }
     }

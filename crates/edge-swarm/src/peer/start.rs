@@ -9,8 +9,8 @@ use super::{
     Counters, Peer, Timer, answers::Answers, bank::Bank, checkpoint::Checkpoints, claims::Promises,
     coherence::Coherence, collections::Shards, content::Content, decode_stored,
     equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
-    parameters::Wishes, replica::copies_in, search::Searches, stake::Staking, standing::Standing,
-    task::Tasks, tuning::Tuning,
+    offences::Offences, parameters::Wishes, replica::copies_in, search::Searches, stake::Staking,
+    standing::Standing, task::Tasks, tuning::Tuning,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -140,6 +140,7 @@ impl Peer {
             checkpoints: Checkpoints::default(),
             standing: Standing::default(),
             wishes: Wishes::default(),
+            offences: Offences::default(),
             tuning: Tuning::new(tuner),
             may_vote: true,
             draining: None,

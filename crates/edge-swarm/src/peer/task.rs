@@ -757,7 +757,7 @@ impl Peer {
         if !assumption.proven(checked) {
             return None;
         }
-        let stake = self.stake_of(worker);
+        let stake = self.forfeit_of(worker);
         assumption.audit_share(checked, task.price, stake, self.tuning.audits())
     }
 

@@ -153,6 +153,7 @@ impl Peer {
                 seq: 0,
                 frozen: false,
                 slashed: false,
+                penalty: edge_base::Credits::ZERO,
             },
         };
         let views = self.peer_views();
