@@ -1,6 +1,7 @@
 //! The state: certificates merged by union, balances a pure fold over them.
 
 mod checkpoint;
+mod reconcile;
 mod resolve;
 mod states;
 mod sync;
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use checkpoint::Base;
+pub use reconcile::{Compared, Heads};
 pub use sync::{Merged, Refused};
 use transition::Effect;
 

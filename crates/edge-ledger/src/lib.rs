@@ -78,6 +78,7 @@ mod mint;
 mod offence;
 mod parameter;
 mod resolution;
+mod sketch;
 pub mod statement;
 mod vote;
 mod vote_log;
@@ -107,8 +108,8 @@ pub use genesis::{
     GENESIS_SET_VERSION, GENESIS_VERSION, Genesis, GenesisError, Network, POOL_NAME_BYTES_MAX,
 };
 pub use ledger::{
-    AccountView, Applied, Base, CONFLICTS_MAX, Conflict, EscrowState, EscrowView, Ledger, Merged,
-    Refused, Totals,
+    AccountView, Applied, Base, CONFLICTS_MAX, Compared, Conflict, EscrowState, EscrowView, Heads,
+    Ledger, Merged, Refused, Totals,
 };
 pub use mint::CpuHours;
 pub use offence::{OFFENCES_MAX, Offence, OffenceKind};
@@ -116,6 +117,9 @@ pub use parameter::{
     Amendment, FEES_MAX, FeeRate, Parameter, ParameterVote, Parameters, Rule, Unit,
 };
 pub use resolution::Resolutions;
+pub use sketch::{
+    Cell, Difference, Head, SKETCH_CELLS_MAX, SKETCH_COUNTERS, Sketch, SketchKey, Undecoded,
+};
 pub use statement::{
     Assignment, Commit, Execution, ExecutionError, FaultProof, Reveal, Voucher, commit_hash,
     task_id,

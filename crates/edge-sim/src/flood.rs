@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use edge_base::{Credits, Digest, Micros, NodeId, Rng, Signed, TaskId, TaskKind};
 use edge_ledger::{
-    Block, BlockKind,
+    Block, BlockKind, Sketch,
     statement::{Assignment, task_id},
 };
 use edge_swarm::{
@@ -240,7 +240,7 @@ fn frames(node: &Node, pool: &Digest, victim: u32) -> Vec<Vec<u8>> {
     let me = node.id;
     let frame = |n: u64| {
         let content = Digest::of_value("flood", &(me, n));
-        let message = match n % 12 {
+        let message = match n % 13 {
             0 => Message::Hello {
                 pool: *pool,
                 membership: None,
@@ -257,7 +257,12 @@ fn frames(node: &Node, pool: &Digest, victim: u32) -> Vec<Vec<u8>> {
                 priority: Priority::High,
                 remaining: Micros::from_secs(60),
             },
-            4 => Message::Frontier { heads: vec![(me, n)] },
+            4 => Message::Frontier { range: None, heads: vec![(me, n)] },
+            12 => {
+                let mut key = [0; 16];
+                key[..8].copy_from_slice(&n.to_le_bytes());
+                Message::Sketch(Box::new(Sketch::empty(key, 24, true)))
+            }
             5 | 7 => Message::Propose(Signed::seal(block(me, *pool, n), &node.key, pool)),
             6 => {
                 let name = format!("flood-{victim}-{n}");

@@ -7,9 +7,9 @@ use edge_base::{
 use edge_fuzz::{Reached, Target};
 use edge_ledger::{
     Amendment, Ballot, Block, BlockKind, Carried, Change, ChangeOrder, Checkpoint, Closing,
-    CpuHours, Decided, EquivocationProof, Genesis, Handover, Network, Offence, OffenceKind,
+    CpuHours, Decided, EquivocationProof, Genesis, Handover, Head, Network, Offence, OffenceKind,
     Parameter, ParameterVote, Parameters, Phase, Plan, Proposal, Proposed, Resolutions, Sealed,
-    Statement,
+    Sketch, Statement,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use edge_swarm::{
@@ -17,7 +17,7 @@ use edge_swarm::{
     command::Priority,
     message::{
         Acquaintance, Advert, CollectionSpec, DeclineReason, Evidence, FaultReport, Gossip,
-        MayWithdraw, MemberRecord, Membership, Message, Offer, ShardHead, Withdrawal,
+        MayWithdraw, MemberRecord, Membership, Message, Offer, ShardHead, SketchAnswer, Withdrawal,
         decode_gossip, decode_message, encode_gossip, encode_message,
     },
 };
@@ -36,6 +36,12 @@ fn node() -> NodeId {
 
 fn signed<T: edge_base::SignedBody>(body: T) -> Signed<T> {
     Signed::seal(body, &key(), &pool())
+}
+
+fn sketch() -> Sketch {
+    let mut sketch = Sketch::empty([3; 16], 9, true);
+    sketch.add(Head::of(&node(), 300));
+    sketch
 }
 
 fn membership() -> Signed<Membership> {
@@ -264,7 +270,13 @@ fn messages() -> Vec<Message> {
         Message::ReplicaAt { shard, seq: 3, root: Digest([1; 32]) },
         Message::NoVote { block: content, missing: Some((node(), 3)), reason: "later".into() },
         Message::Certificates(vec![]),
-        Message::Frontier { heads: vec![(node(), 3)] },
+        Message::Frontier { range: Some((node(), node())), heads: vec![(node(), 3)] },
+        Message::Sketch(Box::new(sketch())),
+        Message::SketchAnswer {
+            key: [3; 16],
+            answer: SketchAnswer::Known(vec![Head { account: [1; 16], seq: 7 }]),
+        },
+        Message::SketchAnswer { key: [3; 16], answer: SketchAnswer::More(70) },
         Message::AskWithdraw(Withdrawal::Begin),
         Message::SayWithdraw {
             step: Withdrawal::End(content),

@@ -75,7 +75,7 @@ const LISTED: u64 = 7_680;
 
 /// Direct messages by number. Nothing costs less than 40 us: decryption, queues and decoding are
 /// there for the smallest frame too.
-const DIRECT: [Rule; 39] = [
+const DIRECT: [Rule; 41] = [
     rule("Hello", Class::Greeting, 400, LISTED),
     rule("Welcome", Class::Greeting, 150, SIGNED / 2),
     rule("Refused", Class::Greeting, 40, BULK),
@@ -115,7 +115,13 @@ const DIRECT: [Rule; 39] = [
     rule("CheckpointWant", Class::Ledger, 500, BULK),
     rule("Checkpoints", Class::Ledger, 100, SIGNED),
     rule("Ballot", Class::Ledger, 120, BULK),
+    // And what it takes to add up the receiver's own heads.
+    rule("Sketch", Class::Ledger, 300, BULK * 10),
+    rule("SketchAnswer", Class::Ledger, 60, LISTED),
 ];
+
+/// The place of Sketch in [`DIRECT`].
+const SKETCH: u8 = 39;
 
 /// Gossip by number.
 const GOSSIP: [Rule; 14] = [
@@ -181,6 +187,11 @@ impl FrameKind {
     /// The message's name.
     pub fn name(self) -> &'static str {
         self.rule().name
+    }
+
+    /// Whether the receiver goes through all its accounts.
+    pub fn is_sketch(self) -> bool {
+        !self.gossip && self.number == SKETCH
     }
 
     /// Whether it is gossip.

@@ -332,6 +332,8 @@ pub struct Settings {
     pub checkpoint_every: edge_base::Micros,
     /// How long contradictions of an owner wait; `None`, for measurements only, to look away from them.
     pub coherence: Option<edge_coherence::Deadlines>,
+    /// Whether ledgers with many accounts are compared by sketches. Off only for measurements.
+    pub sketches: bool,
     /// Rows after which a collection opens its next shard.
     pub shard_rows: u64,
     /// Replicas wanted of each shard.
@@ -358,6 +360,7 @@ impl Default for Settings {
             weighs_branches: true,
             notices_isolation: true,
             limits: true,
+            sketches: true,
             tuner: crate::tuner::Policy::Off,
             execution_timeout: edge_base::Micros::from_secs(10),
             unstake_delay: None,

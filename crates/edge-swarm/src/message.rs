@@ -8,8 +8,9 @@ use edge_base::{
 };
 use edge_coherence::Ballot;
 use edge_ledger::{
-    Certificate, ChangeOrder, Closing, Decided, EquivocationProof, Genesis, Handover,
-    OverdraftProof, ParameterVote, Plan, Sealed, SignedBlock, Statement, VoteBody,
+    Certificate, ChangeOrder, Closing, Decided, EquivocationProof, Genesis, Handover, Head,
+    OverdraftProof, ParameterVote, Plan, SKETCH_CELLS_MAX, Sealed, SignedBlock, Sketch, SketchKey,
+    Statement, VoteBody,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub const ADDRESSES_MAX: usize = 8;
 pub const ADDRESS_BYTES_MAX: usize = 256;
 /// The most certificates in one message.
 pub const CERTIFICATES_PER_MESSAGE: usize = 32;
+/// The most heads in one list of them.
+pub const HEADS_PER_MESSAGE: usize = 8_192;
 
 /// The most checkpoints that changed the witness set in one message.
 pub const SETS_PER_MESSAGE: usize = 64;
@@ -373,7 +376,9 @@ pub enum Message {
     Certificates(Vec<Certificate>),
     /// The sender's heads; asks for what the receiver has beyond them.
     Frontier {
-        /// Last certified position of each account, by account.
+        /// The first and the last account that the list is about; all of them without it.
+        range: Option<(NodeId, NodeId)>,
+        /// Last certified position of each account with a block, by account.
         heads: Vec<(NodeId, u64)>,
     },
     /// Evidence of unpaid work.
@@ -433,6 +438,32 @@ pub enum Message {
 
     /// A member of an authority votes about a contradiction.
     Ballot(Box<Signed<Ballot>>),
+
+    /// The sender's heads in few bytes; asks for what the receiver has beyond them, and for what it
+    /// lacks.
+    Sketch(Box<Sketch>),
+    /// What came of comparing with a sketch.
+    SketchAnswer {
+        /// The sketch's key.
+        key: SketchKey,
+        /// What came of it.
+        answer: SketchAnswer,
+    },
+}
+
+/// What a node says to a sketch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum SketchAnswer {
+    /// Both know where they differ: the accounts of which the sender of this lacks certificates that
+    /// the other one has, and its own last certified position, 0 without a block. What it has beyond
+    /// the other one went before this answer.
+    Known(Vec<Head>),
+    /// It takes a sketch with so many cells.
+    More(u32),
+    /// The ledgers differ too much for a sketch: a list of all heads is shorter.
+    List,
+    /// Too many sketches came here lately.
+    Later,
 }
 
 /// A step of taking stake back.
@@ -642,7 +673,13 @@ fn message_in_bounds(message: &Message) -> bool {
         Message::Replicate { spec, head, .. } => {
             spec_in_bounds(&spec.body) && head.as_ref().is_none_or(|h| h.body.replicas.len() <= 64)
         }
-        Message::Frontier { heads } => heads.len() <= 8192,
+        Message::Frontier { heads, .. } => heads.len() <= HEADS_PER_MESSAGE,
+        Message::Sketch(sketch) => sketch.is_well_formed(),
+        Message::SketchAnswer { answer, .. } => match answer {
+            SketchAnswer::Known(heads) => heads.len() <= SKETCH_CELLS_MAX,
+            SketchAnswer::More(cells) => *cells as usize <= SKETCH_CELLS_MAX,
+            SketchAnswer::List | SketchAnswer::Later => true,
+        },
         Message::Checkpoints { chain, .. } => chain.len() <= SETS_PER_MESSAGE,
         Message::Want { .. }
         | Message::NotHere { .. }

@@ -44,6 +44,7 @@ mod search;
 mod stake;
 mod standing;
 mod start;
+mod sync;
 mod task;
 mod tombstones;
 mod tuning;
@@ -376,7 +377,7 @@ impl Peer {
                 self.on_no_vote(from, block, missing, reason);
             }
             Message::Certificates(list) => self.on_certificates(from, list),
-            Message::Frontier { heads } => self.on_frontier(from, heads),
+            Message::Frontier { range, heads } => self.on_frontier(from, range, heads),
             Message::Claim(claim) => self.on_claim(from, *claim),
             Message::AskWithdraw(step) => self.on_ask_withdraw(from, step),
             Message::SayWithdraw { step, answer } => self.on_say_withdraw(from, step, answer),
@@ -393,6 +394,8 @@ impl Peer {
             }
             Message::Checkpoints { chain, last } => self.on_checkpoints(from, chain, *last),
             Message::Ballot(ballot) => self.on_ballot(*ballot),
+            Message::Sketch(sketch) => self.on_sketch(from, *sketch),
+            Message::SketchAnswer { key, answer } => self.on_sketch_answer(from, key, answer),
         }
     }
 

@@ -11,7 +11,7 @@ use edge_base::{
 use edge_ledger::{
     Ballot, Block, BlockKind, Certificate, ChangeOrder, Checkpoint, Closing, CpuHours, Decided,
     EquivocationProof, FaultProof, Handover, OverdraftProof, Parameter, ParameterVote, Parameters,
-    Phase, Plan, Resolutions, Sealed, Statement, VoteBody, WitnessSet,
+    Phase, Plan, Resolutions, Sealed, Sketch, Statement, VoteBody, WitnessSet,
     statement::{Assignment, Commit, Reveal, Voucher, commit_hash, task_id},
 };
 use edge_swarm::{
@@ -21,7 +21,7 @@ use edge_swarm::{
     frame::{Class, FrameKind},
     message::{
         Acquaintance, Advert, CollectionSpec, DeclineReason, Evidence, FaultReport, Gossip,
-        MayWithdraw, MemberRecord, Membership, Message, Offer, ShardHead, Withdrawal,
+        MayWithdraw, MemberRecord, Membership, Message, Offer, ShardHead, SketchAnswer, Withdrawal,
         encode_gossip, encode_message, shard_id,
     },
 };
@@ -253,7 +253,7 @@ impl Flooder {
             Message::Vote(self.seal(VoteBody { set_version: 1, epoch: 0, block: digest })),
             Message::NoVote { block: digest, missing: None, reason: String::new() },
             Message::Certificates(vec![self.certificate(n)]),
-            Message::Frontier { heads: vec![(me, n)] },
+            Message::Frontier { range: None, heads: vec![(me, n)] },
             Message::Claim(Box::new(voucher)),
             Message::AskWithdraw(Withdrawal::Begin),
             Message::SayWithdraw { step: Withdrawal::Begin, answer: MayWithdraw::Now },
@@ -273,6 +273,8 @@ impl Flooder {
                 evidence: digest,
                 verdict: edge_coherence::Verdict::Uphold,
             }))),
+            Message::Sketch(Box::new(Sketch::empty(digest.0[..16].try_into().unwrap(), 24, true))),
+            Message::SketchAnswer { key: [0; 16], answer: SketchAnswer::More(99) },
         ]
     }
 

@@ -166,6 +166,11 @@ impl Ledger {
         self.certificates.len()
     }
 
+    /// How many accounts have a block, a balance or incoming credits.
+    pub fn account_count(&self) -> usize {
+        self.accounts.len()
+    }
+
     fn bucket(&self, first_byte: u8) -> impl Iterator<Item = (NodeId, u64, Digest)> + '_ {
         let (mut low, mut high) = ([0; 32], [0xff; 32]);
         (low[0], high[0]) = (first_byte, first_byte);

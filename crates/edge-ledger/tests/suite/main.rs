@@ -20,6 +20,7 @@ mod mint;
 mod parameter;
 mod penalty;
 mod quorum;
+mod sketch;
 mod stake;
 mod vote_log;
 mod votes;

@@ -23,6 +23,7 @@ use super::{
     equivocation::FROZEN,
     fair::has_room,
     membership::Link,
+    sync::Told,
 };
 use crate::{
     command::{Answer, BalanceView, BlockView, LedgerView, Refusal},
@@ -37,10 +38,6 @@ const WAITING_MAX: usize = 1_024;
 const QUEUE_MAX: usize = 1_024;
 /// A proposal is repeated after this.
 const PROPOSE_EVERY: Micros = Micros::from_millis(500);
-/// A node is told our frontier at most this often.
-const FRONTIER_EVERY: Micros = Micros::from_millis(400);
-/// Messages of certificates sent in answer to one frontier.
-const BURST: usize = 8;
 
 /// The peer's view of the ledger and its part in it.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ pub(crate) struct Bank {
     pub(super) pending: Option<Pending>,
     waiting: VecDeque<Arc<Certificate>>,
     handing_over: Option<(CallId, Vec<NodeId>)>,
-    told: BTreeMap<NodeId, Timestamp>,
+    pub(super) told: Told,
     voted_at: BTreeMap<NodeId, Timestamp>,
 }
 
@@ -82,7 +79,7 @@ impl Bank {
             pending: None,
             waiting: VecDeque::new(),
             handing_over: None,
-            told: BTreeMap::new(),
+            told: Told::default(),
             voted_at: BTreeMap::new(),
         }
     }
@@ -469,61 +466,6 @@ impl Peer {
         self.step_checkpoints();
         self.step_answers();
         self.after(PROPOSE_EVERY, Timer::Propose);
-    }
-
-    // Spreading.
-
-    pub(super) fn compare_frontier(&mut self, node: NodeId, frontier: Digest) {
-        let differs =
-            self.bank.as_ref().is_some_and(|bank| bank.ledger.frontier_digest() != frontier);
-        if differs {
-            self.ask_frontier(node);
-        }
-    }
-
-    /// Tells a node what this one has, so that it sends what is missing.
-    pub(super) fn ask_frontier(&mut self, node: NodeId) {
-        let now = self.now;
-        let Some(bank) = &mut self.bank else { return };
-        let recently = bank.told.get(&node).is_some_and(|at| now.since(*at) < FRONTIER_EVERY);
-        if recently || node == self.me || !self.members.is_member(&node) {
-            return;
-        }
-        bank.told.insert(node, now);
-        let heads = bank.ledger.frontier();
-        self.send(node, &Message::Frontier { heads });
-    }
-
-    pub(super) fn on_frontier(&mut self, from: NodeId, heads: Vec<(NodeId, u64)>) {
-        let Some(bank) = &self.bank else { return };
-        let theirs: BTreeMap<NodeId, u64> = heads.into_iter().collect();
-        let mine = bank.ledger.frontier();
-        let mut list: Vec<Certificate> = Vec::new();
-        for (account, seq) in &mine {
-            let known = theirs.get(account).copied().unwrap_or(0);
-            if known < *seq && list.len() < BURST * CERTIFICATES_PER_MESSAGE {
-                let after =
-                    bank.ledger.certificates_after(account, known, CERTIFICATES_PER_MESSAGE);
-                list.extend(after.map(|c| c.as_ref().clone()));
-            }
-        }
-        let own: BTreeMap<NodeId, u64> = mine.into_iter().collect();
-        let behind = theirs.iter().any(|(a, seq)| own.get(a).copied().unwrap_or(0) < *seq);
-        let handover = bank.handover.clone();
-        if !list.is_empty()
-            && let Some(handover) = handover
-        {
-            self.output(crate::io::Output::Send {
-                to: from,
-                frame: crate::message::encode_gossip(&Gossip::Handover(Box::new(handover))),
-            });
-        }
-        for chunk in list.chunks(CERTIFICATES_PER_MESSAGE) {
-            self.send(from, &Message::Certificates(chunk.to_vec()));
-        }
-        if behind {
-            self.ask_frontier(from);
-        }
     }
 
     // The handover.

@@ -20,7 +20,7 @@ use crate::{
     event::Event,
     frame::{Class, FrameKind},
     io::{CallId, Output, Table},
-    message::Message,
+    message::{Message, SketchAnswer},
 };
 
 /// Senders whose budgets are remembered. Beyond, the one that was silent longest is forgotten: it
@@ -40,6 +40,8 @@ const BAN_MAX: Micros = Micros::from_secs(24 * 3_600);
 const FORGIVEN_AFTER: Micros = Micros::from_secs(24 * 3_600);
 /// What a signature takes.
 const SIGNATURE_NS: u64 = 60_000;
+/// What it takes to add an account to a sketch.
+pub(super) const SKETCH_NS: u64 = 300;
 /// Nodes that are no members share a budget of so many percent of that of one.
 const STRANGERS_PERCENT: u64 = 400;
 /// Nodes of this node's owner get so many percent of what others get.
@@ -261,6 +263,8 @@ pub enum Wrong {
     Fault,
     /// Nothing: a person wants it so.
     Asked,
+    /// A sketch that no ledger has.
+    MadeUpSketch,
 }
 
 impl Wrong {
@@ -268,7 +272,7 @@ impl Wrong {
         match self {
             Wrong::OverLimit => 8,
             Wrong::Malformed => 50,
-            Wrong::BadSignature | Wrong::BadGossip => 100,
+            Wrong::BadSignature | Wrong::BadGossip | Wrong::MadeUpSketch => 100,
             // What it costs is its stake. As a witness it may still be needed.
             Wrong::Fault => POINTS_MAX / 2,
             Wrong::Asked => 0,
@@ -284,6 +288,7 @@ impl Wrong {
             Wrong::BadGossip => "gossip that does not hold",
             Wrong::Fault => "wrong results",
             Wrong::Asked => "asked for",
+            Wrong::MadeUpSketch => "sketches that no ledger has",
         }
     }
 }
@@ -426,7 +431,14 @@ fn answers_ns(message: &Message) -> Option<(Class, u64)> {
     const MS: u64 = 1_000_000;
     match message {
         // Up to 256 certificates, of five votes each.
-        Message::Frontier { .. } => Some((Class::Ledger, 150 * MS)),
+        Message::Frontier { .. } | Message::Sketch(_) => Some((Class::Ledger, 150 * MS)),
+        // Another sketch, or certificates again.
+        Message::SketchAnswer { answer, .. } => match answer {
+            SketchAnswer::Known(heads) if heads.is_empty() => None,
+            SketchAnswer::Known(_) => Some((Class::Ledger, 150 * MS)),
+            SketchAnswer::More(_) | SketchAnswer::List => Some((Class::Ledger, 20 * MS)),
+            SketchAnswer::Later => None,
+        },
         Message::Propose(_) => Some((Class::Ledger, 600 * US)),
         Message::AskWithdraw(_) => Some((Class::Ledger, 50 * US)),
         Message::Want { .. } => Some((Class::Content, 400 * US)),
@@ -455,6 +467,10 @@ impl Peer {
         if kind.class() == Class::Greeting {
             // An answer may list every member.
             cost_ns += self.members.len() as u64 * 1_000;
+        }
+        if kind.is_sketch() {
+            let accounts = self.bank.as_ref().map_or(0, |bank| bank.ledger.account_count());
+            cost_ns += accounts as u64 * SKETCH_NS;
         }
         if !self.settings.limits {
             return true;

@@ -190,6 +190,8 @@ pub(crate) struct Net {
     /// How long stake is on its way back, for nodes that start from now on.
     pub(crate) unstake_delay: Option<Micros>,
     pub(crate) checkpoint_every: Micros,
+    /// Whether ledgers are compared by sketches, for nodes that start from now on.
+    pub(crate) sketches: bool,
     /// How long contradictions of an owner wait, for nodes that start from now on.
     pub(crate) coherence: Option<edge_coherence::Deadlines>,
     /// Pairs of nodes that do not hear each other from now on.
@@ -225,6 +227,7 @@ impl Net {
             lose_proofs: false,
             unstake_delay: None,
             checkpoint_every: Settings::default().checkpoint_every,
+            sketches: true,
             coherence: Settings::default().coherence,
             cut: BTreeSet::new(),
             loss: None,
@@ -278,6 +281,7 @@ impl Net {
             shard_rows: 40,
             unstake_delay: self.unstake_delay,
             checkpoint_every: self.checkpoint_every,
+            sketches: self.sketches,
             coherence: self.coherence,
             limits: self.limits,
             ..Settings::default()
