@@ -7,7 +7,8 @@
 //! The model: a [`NodeId`] is an Ed25519 public key. Whatever a node says that others must be able
 //! to show to third parties is a [`Signed`] body: a domain tag, the pool's genesis hash and the
 //! canonical encoding of the body, under one strict verification rule. A [`Digest`] names content.
-//! A [`PiIdentity`] is a node id as it is written down, a [`backup`] its secret as it is stored.
+//! A [`PiIdentity`] is a node id as it is written down, a [`backup`] its secret as it is stored, a
+//! [`session`] what two nodes say to each other and nobody else reads.
 //! [`Credits`] are integers with checked arithmetic; [`Timestamp`] is monotonic and never leaves a
 //! process; [`WallTime`] is for display only.
 //!
@@ -46,6 +47,7 @@ mod kind;
 pub mod merkle;
 mod ring;
 mod rng;
+pub mod session;
 pub mod shard;
 mod signature;
 mod time;
