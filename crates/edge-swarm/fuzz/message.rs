@@ -315,9 +315,30 @@ fn gossip() -> Vec<Gossip> {
     ]
 }
 
+/// A handshake with the founder of [`with_peer`], and what may follow it.
+fn of_sessions() -> Vec<Message> {
+    use edge_base::session::{Limits, handshake};
+    let (founder, other) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
+    let (pool, limits, now) = (pool(), Limits::default(), Timestamp(1));
+    let mut verifier = edge_base::Verifier::strict();
+    let begun = handshake::Initiator::begin(&other, &pool, founder.node_id(), [3; 32]);
+    let opening = begun.opening().clone();
+    let (answer, mut session) =
+        handshake::respond(&founder, &pool, &opening, &mut verifier, [4; 64], limits, now)
+            .expect("invariant: an opening for the founder");
+    let record = session.encrypt(now, vec![7; 40]).expect("invariant: a session that just began");
+    vec![
+        Message::SessionOpen(Box::new(opening)),
+        Message::SessionAccept(Box::new(answer)),
+        Message::SessionGone(record.session),
+        Message::Private(record),
+    ]
+}
+
 /// Frames between peers: what decodes encodes again to something that decodes to the same.
 pub(crate) fn with_message<T>(then: impl FnOnce(&Target<'_>) -> T) -> T {
     let mut seeds: Vec<Vec<u8>> = messages().iter().map(encode_message).collect();
+    seeds.extend(of_sessions().iter().map(encode_message));
     seeds.extend(gossip().iter().map(encode_gossip));
     let decode = |bytes: &[u8]| {
         if edge_base::codec::open_frame(bytes, edge_base::codec::FRAME_BYTES_MAX).is_err() {
@@ -343,6 +364,7 @@ pub(crate) fn with_message<T>(then: impl FnOnce(&Target<'_>) -> T) -> T {
 pub(crate) fn with_peer<T>(then: impl FnOnce(&Target<'_>) -> T) -> T {
     use edge_swarm::{Input, Peer, Settings, Stored, Table};
     let mut seeds: Vec<Vec<u8>> = messages().iter().map(encode_message).collect();
+    seeds.extend(of_sessions().iter().map(encode_message));
     seeds.extend(gossip().iter().map(encode_gossip));
     let founder = SecretKey::from_seed([1; 32]);
     let grant = Credits::from_micro(1_000_000_000);

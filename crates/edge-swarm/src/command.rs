@@ -526,6 +526,13 @@ pub struct SecurityView {
     pub accusations_refuted: u64,
     /// Accounts whose owners signed two blocks for one number.
     pub equivocations: usize,
+    /// Handshakes and records of sessions that did not hold, and what came outside of a session
+    /// and should not have.
+    pub private_refused: u64,
+    /// Sessions agreed on with other members.
+    pub sessions: u64,
+    /// Messages that travelled in them, both ways.
+    pub private_messages: u64,
     /// Times that a node was banned.
     pub bans: u64,
     /// Who is banned now.

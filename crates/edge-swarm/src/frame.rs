@@ -75,7 +75,7 @@ const LISTED: u64 = 7_680;
 
 /// Direct messages by number. Nothing costs less than 40 us: decryption, queues and decoding are
 /// there for the smallest frame too.
-const DIRECT: [Rule; 41] = [
+const DIRECT: [Rule; 45] = [
     rule("Hello", Class::Greeting, 400, LISTED),
     rule("Welcome", Class::Greeting, 150, SIGNED / 2),
     rule("Refused", Class::Greeting, 40, BULK),
@@ -118,6 +118,12 @@ const DIRECT: [Rule; 41] = [
     // And what it takes to add up the receiver's own heads.
     rule("Sketch", Class::Ledger, 300, BULK * 10),
     rule("SketchAnswer", Class::Ledger, 60, LISTED),
+    // A handshake, most of which is for X-Wing.
+    rule("SessionOpen", Class::Tasks, 500, BULK),
+    rule("SessionAccept", Class::Tasks, 500, BULK),
+    // Decryption, and a copy; what is inside is charged once more, by itself.
+    rule("Private", Class::Tasks, 60, BULK * 3),
+    rule("SessionGone", Class::Tasks, 500, BULK),
 ];
 
 /// The place of Sketch in [`DIRECT`].

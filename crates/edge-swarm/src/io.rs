@@ -321,6 +321,9 @@ pub struct Settings {
     pub limits: bool,
     /// What tunes the share of audits and the budgets.
     pub tuner: crate::tuner::Policy,
+    /// Whether what is limited to some nodes travels in sessions with them only. Off only for
+    /// measurements.
+    pub keeps_private: bool,
     /// How long a result may take before its worker counts as late.
     pub execution_timeout: edge_base::Micros,
     /// For tests and measurements only: how long stake is on its way back, whatever the pool's
@@ -362,6 +365,7 @@ impl Default for Settings {
             limits: true,
             sketches: true,
             tuner: crate::tuner::Policy::Off,
+            keeps_private: true,
             execution_timeout: edge_base::Micros::from_secs(10),
             unstake_delay: None,
             checkpoint_blocks: 1_000,

@@ -4,6 +4,11 @@
 use edge_base::{
     CollectionId, Digest, Domain, Micros, NodeId, ShardId, Signed, SignedBody, TaskId, TaskKind,
     codec::{self, DecodeError, FRAME_BYTES_MAX},
+    session::{
+        Record, SessionId,
+        agreement::{XWING_CIPHERTEXT_BYTES, XWING_PUBLIC_BYTES},
+        handshake::{Acceptance, Opening},
+    },
     shard::LogEntry,
 };
 use edge_coherence::Ballot;
@@ -449,6 +454,15 @@ pub enum Message {
         /// What came of it.
         answer: SketchAnswer,
     },
+
+    /// Asks for a session.
+    SessionOpen(Box<Signed<Opening>>),
+    /// Agrees to one.
+    SessionAccept(Box<Signed<Acceptance>>),
+    /// A direct message as a frame, or nothing, for the receiver's eyes.
+    Private(Record),
+    /// A record of this session came, and it is not known here.
+    SessionGone(SessionId),
 }
 
 /// What a node says to a sketch.
@@ -680,6 +694,8 @@ fn message_in_bounds(message: &Message) -> bool {
             SketchAnswer::More(cells) => *cells as usize <= SKETCH_CELLS_MAX,
             SketchAnswer::List | SketchAnswer::Later => true,
         },
+        Message::SessionOpen(opening) => opening.body.public.len() == XWING_PUBLIC_BYTES,
+        Message::SessionAccept(answer) => answer.body.ciphertext.len() == XWING_CIPHERTEXT_BYTES,
         Message::Checkpoints { chain, .. } => chain.len() <= SETS_PER_MESSAGE,
         Message::Want { .. }
         | Message::NotHere { .. }
@@ -706,7 +722,10 @@ fn message_in_bounds(message: &Message) -> bool {
         | Message::PlanWant(_)
         | Message::Closed(_)
         | Message::CheckpointWant { .. }
-        | Message::Ballot(_) => true,
+        | Message::Ballot(_)
+        // As long as a frame at most.
+        | Message::Private(_)
+        | Message::SessionGone(_) => true,
     }
 }
 

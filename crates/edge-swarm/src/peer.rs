@@ -41,6 +41,7 @@ mod parameters;
 mod possession;
 mod replica;
 mod search;
+mod session;
 mod stake;
 mod standing;
 mod start;
@@ -91,6 +92,7 @@ pub struct Peer {
     pub(crate) tasks: task::Tasks,
     pub(crate) shards: collections::Shards,
     pub(crate) searches: search::Searches,
+    pub(crate) sessions: session::Sessions,
     pub(crate) faults: faults::Faults,
     pub(crate) equivocations: equivocation::Equivocations,
     pub(crate) answers: answers::Answers,
@@ -140,6 +142,14 @@ pub struct Counters {
     pub faults_verified: u64,
     /// Fault proofs that did not.
     pub faults_refuted: u64,
+    /// Sessions that were agreed on with other members.
+    pub sessions_agreed: u64,
+    /// Messages that left in a session.
+    pub private_sent: u64,
+    /// Messages that came in a session.
+    pub private_received: u64,
+    /// Handshakes and records that did not hold, and messages that came outside of a session.
+    pub private_refused: u64,
 }
 
 /// When a timer is due, and its number.
@@ -201,6 +211,7 @@ pub(crate) enum Timer {
     Tune,
     Drain,
     Agree { epoch: u64, round: u32, step: edge_ledger::Step },
+    Session(NodeId),
 }
 
 impl Peer {
@@ -288,6 +299,7 @@ impl Peer {
                 Timer::Tune => self.on_tune_timer(),
                 Timer::Drain => self.on_drain_timer(),
                 Timer::Agree { epoch, round, step } => self.on_agree_timer(epoch, round, step),
+                Timer::Session(node) => self.on_session_timer(node),
             }
         }
     }
@@ -315,16 +327,10 @@ impl Peer {
             }
             return;
         }
-        let Ok(message) = message::decode_message(bytes) else {
+        let Some(message) = self.read_message(bytes) else {
             self.counters.inputs_malformed += 1;
             return self.wrong(&from, Wrong::Malformed);
         };
-        if let Message::Certificates(list) = &message
-            && !list.iter().all(|certificate| self.may_be_certified(certificate))
-        {
-            self.counters.inputs_malformed += 1;
-            return self.wrong(&from, Wrong::Malformed);
-        }
         self.counters.inputs_decoded += 1;
         self.members.heard(&from, self.now);
         self.on_message(from, message);
@@ -335,7 +341,23 @@ impl Peer {
         }
     }
 
+    /// A direct message, unless what it is about can be seen to be nothing.
+    fn read_message(&self, bytes: &[u8]) -> Option<Message> {
+        let message = message::decode_message(bytes).ok()?;
+        let bogus = match &message {
+            Message::Certificates(list) => {
+                !list.iter().all(|certificate| self.may_be_certified(certificate))
+            }
+            _ => false,
+        };
+        (!bogus).then_some(message)
+    }
+
     fn on_message(&mut self, from: NodeId, message: Message) {
+        if self.must_come_privately(&message) {
+            self.counters.private_refused += 1;
+            return;
+        }
         match message {
             Message::Hello { pool, membership, join, addresses, known } => {
                 self.on_hello(from, pool, membership, join, addresses, known);
@@ -396,6 +418,10 @@ impl Peer {
             Message::Ballot(ballot) => self.on_ballot(*ballot),
             Message::Sketch(sketch) => self.on_sketch(from, *sketch),
             Message::SketchAnswer { key, answer } => self.on_sketch_answer(from, key, answer),
+            Message::SessionOpen(opening) => self.on_session_open(from, *opening),
+            Message::SessionAccept(answer) => self.on_session_accept(from, &answer),
+            Message::Private(record) => self.on_private(from, &record),
+            Message::SessionGone(session) => self.on_session_gone(from, session),
         }
     }
 
@@ -439,7 +465,17 @@ impl Peer {
         if self.standing.is_banned(&to, self.now) {
             return;
         }
-        self.expect_answer(&to, message);
+        let privately = self.must_leave_privately(&to, message);
+        self.expect_answer(&to, message, privately);
+        if privately {
+            self.send_privately(to, message);
+        } else {
+            self.send_openly(to, message);
+        }
+    }
+
+    /// For anybody on the way who can read what the transport carries.
+    fn send_openly(&mut self, to: NodeId, message: &Message) {
         self.outputs.push_back(Output::Send { to, frame: message::encode_message(message) });
     }
 

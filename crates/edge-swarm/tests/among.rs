@@ -229,7 +229,13 @@ fn an_encryption_names_its_nodes_and_not_too_many() {
 
 /// A pool with a key at node 1, for node 0; nodes 2 and 3 are of the same owner and not meant.
 fn with_key() -> Net {
+    with_key_that(true)
+}
+
+/// Without sessions what nodes say can be made up here, and what comes of it be seen.
+fn with_key_that(keeps_private: bool) -> Net {
     let mut net = Net::new();
+    net.keeps_private = keeps_private;
     for owner in [true, true, true] {
         net.join(owner);
     }
@@ -303,7 +309,14 @@ fn a_key_works_for_its_nodes_and_for_nobody_else() {
     assert_eq!(submit(&mut net, mine.clone()).check.agreed, vec![net.id(1)]);
     assert!(net.nodes[1].ran.contains(&payload) && !net.nodes[2].ran.contains(&payload));
 
+    // The pin of one key does not open another.
+    net.nodes[1].ran.clear();
+    let other = TaskRequest { payload: keyed(Digest([1; 32]), 300), ..mine };
+    let check = submit(&mut net, other).check;
+    assert!(check.self_checked && net.nodes[1].ran.is_empty(), "{check:?}");
+
     // Of its own owner's nodes, too, only those that are named.
+    let mut net = with_key_that(false);
     for (kind, pins) in [
         (TaskKind::Encryption, KEY_PIN),
         (TaskKind::Encryption, PIN),
@@ -337,12 +350,6 @@ fn a_key_works_for_its_nodes_and_for_nobody_else() {
     let public = assignment(&net, (2, 1), TaskKind::Embedding, PIN, &payload);
     assign(&mut net, public, Some(payload.to_vec()));
     assert_eq!(net.nodes[1].ran, [payload]);
-
-    // The pin of one key does not open another.
-    net.nodes[1].ran.clear();
-    let other = TaskRequest { payload: keyed(Digest([1; 32]), 300), ..mine };
-    let check = submit(&mut net, other).check;
-    assert!(check.self_checked && net.nodes[1].ran.is_empty(), "{check:?}");
 }
 
 /// Which keys a node has stands in no advert.

@@ -7,6 +7,11 @@ mod net;
 
 use edge_base::{
     Credits, Digest, EscrowId, Micros, NodeId, SecretKey, Signature, Signed, TaskId, TaskKind,
+    session::{
+        Record, SessionId,
+        agreement::XWING_CIPHERTEXT_BYTES,
+        handshake::{Acceptance, Initiator, Opening},
+    },
 };
 use edge_ledger::{
     Ballot, Block, BlockKind, Certificate, ChangeOrder, Checkpoint, Closing, CpuHours, Decided,
@@ -49,7 +54,7 @@ fn pool_of(net: &mut Net) -> Digest {
 }
 
 /// Kinds of direct messages.
-const DIRECT: usize = 39;
+const DIRECT: usize = 45;
 
 /// The member that floods has key 2 and place 1.
 struct Flooder {
@@ -275,7 +280,26 @@ impl Flooder {
             }))),
             Message::Sketch(Box::new(Sketch::empty(digest.0[..16].try_into().unwrap(), 24, true))),
             Message::SketchAnswer { key: [0; 16], answer: SketchAnswer::More(99) },
+            Message::SessionOpen(Box::new(self.opening(n, to))),
+            Message::SessionAccept(Box::new(self.seal(Acceptance {
+                to,
+                opening: digest,
+                ciphertext: vec![n as u8; XWING_CIPHERTEXT_BYTES],
+            }))),
+            Message::Private(Record {
+                session: SessionId([n as u8; 16]),
+                phase: 0,
+                counter: n,
+                bytes: vec![n as u8; 300],
+            }),
+            Message::SessionGone(SessionId([n as u8; 16])),
         ]
+    }
+
+    fn opening(&self, n: u64, to: NodeId) -> Signed<Opening> {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&n.to_le_bytes());
+        Initiator::begin(&self.key, &self.pool, to, seed).opening().clone()
     }
 
     /// Gossip with a number, the n-th of it.

@@ -80,6 +80,7 @@ struct Attempted {
     faults: u64,
     accusations_refuted: u64,
     equivocations: usize,
+    private_refused: u64,
     /// Connections of nodes of other pools.
     foreign_peers: u64,
     /// Batches and published frames that the transport refused.
@@ -94,6 +95,8 @@ struct Done {
     named: usize,
     slashed: usize,
     own_executions: u64,
+    sessions: u64,
+    private_messages: u64,
 }
 
 /// One thing that should be so.
@@ -141,6 +144,7 @@ pub(crate) async fn audit(State(app): State<App>) -> Outcome {
         faults: view.faults,
         accusations_refuted: view.accusations_refuted,
         equivocations: view.equivocations,
+        private_refused: view.private_refused,
         foreign_peers: stats.foreign_peers,
         transport_refused: stats.peers.values().map(|peer| peer.refused).sum(),
     };
@@ -150,6 +154,8 @@ pub(crate) async fn audit(State(app): State<App>) -> Outcome {
         named: view.named,
         slashed: view.slashed,
         own_executions: view.own_executions,
+        sessions: view.sessions,
+        private_messages: view.private_messages,
     };
     let audit = Audit {
         node: app.node.node(),

@@ -240,6 +240,7 @@ impl Parts {
         };
         let seed = *entropy()?;
         let mut peer = Peer::new(key.clone(), settings, stored, Verifier::strict(), seed, now())?;
+        peer.session_entropy(*entropy()?);
         if !store.may_vote() {
             peer.may_vote(false);
         }

@@ -22,6 +22,7 @@ impl Peer {
         self.jobs.hold(&mut add);
         self.tasks.hold(&mut add);
         self.searches.hold(&mut add);
+        self.sessions.hold(&mut add);
         self.content.hold(&mut add);
         self.faults.hold(&mut add);
         self.equivocations.hold(&mut add);
@@ -43,6 +44,7 @@ impl Peer {
         let timed = self.tasks.all.len()
             + self.jobs.len()
             + self.searches.len()
+            + self.sessions.timed()
             + self.content.fetches()
             + self.faults.open()
             + 2 * self.shards.len()

@@ -3,7 +3,7 @@
 //! Each has an [`Audience`]. Whoever is not of it is answered as if the content were not here.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -32,27 +32,29 @@ pub(crate) enum Audience {
     Members,
     /// These nodes.
     Only(Vec<NodeId>),
+    /// These nodes, in sessions.
+    Private(Vec<NodeId>),
 }
 
-impl Audience {
-    fn has(&self, node: &NodeId) -> bool {
-        match self {
-            Audience::Members => true,
-            Audience::Only(nodes) => nodes.contains(node),
+/// Content that was meant for different audiences is for all of them.
+#[derive(Debug, Default)]
+struct Readers {
+    members: bool,
+    open: BTreeSet<NodeId>,
+    private: BTreeSet<NodeId>,
+}
+
+impl Readers {
+    fn widen(&mut self, audience: Audience) {
+        match audience {
+            Audience::Members => self.members = true,
+            Audience::Only(nodes) => self.open.extend(nodes),
+            Audience::Private(nodes) => self.private.extend(nodes),
         }
     }
 
-    /// Content that was meant for either is for both.
-    fn widen(&mut self, other: Audience) {
-        match (&mut *self, other) {
-            (Audience::Members, _) => {}
-            (_, Audience::Members) => *self = Audience::Members,
-            (Audience::Only(nodes), Audience::Only(more)) => {
-                nodes.extend(more);
-                nodes.sort();
-                nodes.dedup();
-            }
-        }
+    fn has(&self, node: &NodeId, privately: bool) -> bool {
+        self.members || self.open.contains(node) || privately && self.private.contains(node)
     }
 }
 
@@ -75,6 +77,8 @@ struct Fetch {
     received: Vec<u8>,
     total: Option<u64>,
     tries: u32,
+    /// It is asked for in a session and not taken from outside of one.
+    private: bool,
     waiters: Vec<Waiting>,
 }
 
@@ -90,7 +94,7 @@ struct Waiting {
 /// Content by digest.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
-    kept: BTreeMap<Digest, (Arc<[u8]>, Audience)>,
+    kept: BTreeMap<Digest, (Arc<[u8]>, Readers)>,
     order: VecDeque<Digest>,
     bytes: usize,
     fetches: BTreeMap<Digest, Fetch>,
@@ -112,8 +116,14 @@ impl Content {
         self.kept.get(content).map(|(bytes, _)| bytes.clone())
     }
 
-    fn get_for(&self, content: &Digest, node: &NodeId) -> Option<Arc<[u8]>> {
-        self.kept.get(content).filter(|(_, who)| who.has(node)).map(|(bytes, _)| bytes.clone())
+    fn get_for(&self, content: &Digest, node: &NodeId, privately: bool) -> Option<Arc<[u8]>> {
+        let kept = self.kept.get(content).filter(|(_, who)| who.has(node, privately));
+        kept.map(|(bytes, _)| bytes.clone())
+    }
+
+    /// Whether it is on its way here and is private.
+    pub(super) fn is_private(&self, content: &Digest) -> bool {
+        self.fetches.get(content).is_some_and(|fetch| fetch.private)
     }
 
     /// Keeps content under its digest, dropping the oldest above the bound.
@@ -122,7 +132,9 @@ impl Content {
             return who.widen(audience);
         }
         self.bytes += bytes.len();
-        self.kept.insert(content, (bytes, audience));
+        let mut readers = Readers::default();
+        readers.widen(audience);
+        self.kept.insert(content, (bytes, readers));
         self.order.push_back(content);
         while self.bytes > KEPT_BYTES_MAX
             && let Some(oldest) = self.order.pop_front()
@@ -143,8 +155,10 @@ impl Peer {
         waiter: Waiter,
         audience: Audience,
     ) -> bool {
+        let private = matches!(audience, Audience::Private(_));
         let waiting = Waiting { waiter, source, audience };
         if let Some(fetch) = self.content.fetches.get_mut(&content) {
+            fetch.private |= private;
             fetch.waiters.push(waiting);
             return true;
         }
@@ -154,7 +168,7 @@ impl Peer {
             return false;
         }
         let waiters = vec![waiting];
-        let fetch = Fetch { source, received: Vec::new(), total: None, tries: 0, waiters };
+        let fetch = Fetch { source, received: Vec::new(), total: None, tries: 0, private, waiters };
         self.content.fetches.insert(content, fetch);
         self.ask_for(content);
         self.after(RETRY_AFTER, Timer::Fetch(content));
@@ -168,7 +182,8 @@ impl Peer {
     }
 
     pub(super) fn on_want(&mut self, from: NodeId, content: Digest, offset: u64) {
-        let Some(bytes) = self.content.get_for(&content, &from) else {
+        let privately = self.is_reading_privately() || !self.settings.keeps_private;
+        let Some(bytes) = self.content.get_for(&content, &from, privately) else {
             return self.send(from, &Message::NotHere { content });
         };
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());

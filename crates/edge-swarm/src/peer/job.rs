@@ -58,6 +58,8 @@ enum State {
 struct Job {
     assignment: Signed<Assignment>,
     payload: Option<Arc<[u8]>>,
+    /// It was assigned in a session: nothing about it is said outside of one.
+    private: bool,
     priority: Priority,
     state: State,
     result: Option<Arc<[u8]>>,
@@ -90,6 +92,11 @@ impl Jobs {
 
     pub(crate) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// Whether a task was assigned in a session.
+    pub(super) fn is_private(&self, task: &TaskId) -> bool {
+        self.all.get(task).is_some_and(|job| job.private)
     }
 
     /// Tasks that wait or run.
@@ -266,6 +273,7 @@ impl Peer {
         let job = Job {
             assignment,
             payload,
+            private: self.is_reading_privately(),
             priority,
             state: State::Waiting,
             result: None,
@@ -279,7 +287,8 @@ impl Peer {
         self.send(from, &Message::Accepted { task });
         if missing {
             // Others who need it ask the requester.
-            let audience = Audience::Only(vec![from]);
+            let private = self.is_reading_privately();
+            let audience = if private { Audience::Private } else { Audience::Only }(vec![from]);
             if !self.fetch(digest, from, Waiter::Job(task), audience) {
                 self.drop_job(task, Some(DeclineReason::Payload));
             }
@@ -454,7 +463,8 @@ impl Peer {
         self.jobs.active = self.jobs.active.saturating_sub(1);
         let (requester, kind) = (job.assignment.body.requester, job.assignment.body.kind);
         if result.len() > INLINE_BYTES_MAX {
-            self.content.keep(digest, result, Audience::Only(vec![requester]));
+            let audience = if job.private { Audience::Private } else { Audience::Only };
+            self.content.keep(digest, result, audience(vec![requester]));
         }
         self.persist(Table::Tasks, &job_key(&task), &(&commit, &reveal));
         if kind == TaskKind::VectorSearch {
@@ -570,7 +580,13 @@ impl Peer {
             State::Over => {}
         }
         if let Some(reason) = decline {
-            self.send(job.assignment.body.requester, &Message::Decline { task, reason });
+            let (requester, message) =
+                (job.assignment.body.requester, Message::Decline { task, reason });
+            if job.private {
+                self.send_privately(requester, &message);
+            } else {
+                self.send(requester, &message);
+            }
         }
     }
 }

@@ -812,6 +812,7 @@ impl Peer {
     /// Greets again whoever did not answer, and the inviter while not admitted.
     pub(super) fn on_hello_timer(&mut self) {
         self.look_around();
+        self.sweep_sessions();
         if self.is_admitted() {
             let now = self.now;
             let long = |since: &Timestamp| now.since(*since) >= STRANGER_KEPT;

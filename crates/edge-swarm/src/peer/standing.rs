@@ -517,11 +517,15 @@ impl Peer {
         charge == Charge::Within
     }
 
-    /// Room for the answer to what is asked of a node.
-    pub(super) fn expect_answer(&mut self, to: &NodeId, message: &Message) {
+    /// Room for the answer to what is asked of a node; one in a session is charged as a record, too.
+    pub(super) fn expect_answer(&mut self, to: &NodeId, message: &Message, privately: bool) {
         if let Some((class, more_ns)) = answers_ns(message) {
             let now = self.now;
-            self.standing.sender(to, now).expect(class, more_ns, now);
+            let sender = self.standing.sender(to, now);
+            sender.expect(class, more_ns, now);
+            if privately {
+                sender.expect(Class::Tasks, more_ns, now);
+            }
         }
     }
 

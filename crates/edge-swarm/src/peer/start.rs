@@ -9,8 +9,8 @@ use super::{
     Counters, Peer, Timer, answers::Answers, bank::Bank, checkpoint::Checkpoints, claims::Promises,
     coherence::Coherence, collections::Shards, content::Content, decode_stored,
     equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
-    offences::Offences, parameters::Wishes, replica::copies_in, search::Searches, stake::Staking,
-    standing::Standing, task::Tasks, tuning::Tuning,
+    offences::Offences, parameters::Wishes, replica::copies_in, search::Searches,
+    session::Sessions, stake::Staking, standing::Standing, task::Tasks, tuning::Tuning,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -131,6 +131,7 @@ impl Peer {
             tasks: Tasks::default(),
             shards: Shards::default(),
             searches: Searches::default(),
+            sessions: Sessions::new(&seed, life, now),
             faults: Faults::default(),
             equivocations: Equivocations::default(),
             answers: Answers::default(),

@@ -201,7 +201,7 @@ impl Task {
 
     /// Who may have its payload and its results.
     fn audience(&self) -> Audience {
-        self.among.clone().map_or(Audience::Members, Audience::Only)
+        self.among.clone().map_or(Audience::Members, Audience::Private)
     }
 
     fn offer(&self, id: TaskId, now: Timestamp) -> Offer {
@@ -270,6 +270,11 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
+    /// Whether only some nodes may know of an own task.
+    pub(super) fn is_private(&self, task: &TaskId) -> bool {
+        self.all.get(task).is_some_and(|task| task.among.is_some())
+    }
+
     /// What grows here, with its bounds.
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
         // Batches of own shards begin tasks of their own beside those of callers.

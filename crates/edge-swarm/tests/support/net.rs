@@ -179,7 +179,7 @@ pub(crate) struct Net {
     pub(crate) now: Timestamp,
     pub(crate) mail: VecDeque<Parcel>,
     pub(crate) next_call: u64,
-    /// Offers that get lost from now on.
+    /// Offers, and messages in sessions, that get lost from now on.
     pub(crate) lose_offers: usize,
     /// A node that misses what is published from now on.
     pub(crate) deaf: Option<usize>,
@@ -202,10 +202,16 @@ pub(crate) struct Net {
     pub(crate) withholds: Option<usize>,
     /// Whether senders have budgets, for nodes that start from now on.
     pub(crate) limits: bool,
+    /// Whether what is limited to some nodes travels in sessions, for nodes that start from now on.
+    pub(crate) keeps_private: bool,
     /// Whether what is delivered is remembered.
     pub(crate) records: bool,
     /// What nodes were sent, told and asked by others.
     pub(crate) delivered: Vec<(usize, Vec<u8>)>,
+    /// The same of direct frames, with who sent them: receiver, sender, frame.
+    pub(crate) sent: Vec<(usize, NodeId, Vec<u8>)>,
+    /// What nodes sent, whether it arrived or not, while what is delivered is remembered: sender, receiver, frame.
+    pub(crate) replies: Vec<(usize, NodeId, Vec<u8>)>,
 }
 
 impl Net {
@@ -233,8 +239,11 @@ impl Net {
             loss: None,
             withholds: None,
             limits: true,
+            keeps_private: true,
             records: false,
             delivered: vec![],
+            sent: vec![],
+            replies: vec![],
         };
         net.add(key, Peer::found(&genesis));
         net
@@ -284,6 +293,7 @@ impl Net {
             sketches: self.sketches,
             coherence: self.coherence,
             limits: self.limits,
+            keeps_private: self.keeps_private,
             ..Settings::default()
         };
         let node = &mut self.nodes[index];
@@ -369,8 +379,13 @@ impl Net {
                 };
             }
             Output::Send { to, frame } => {
+                if self.records {
+                    self.replies.push((index, to, frame.clone()));
+                }
                 let message = decode_message(&frame);
-                if self.lose_offers > 0 && matches!(message, Ok(Message::Offer(_))) {
+                if self.lose_offers > 0
+                    && matches!(message, Ok(Message::Offer(_) | Message::Private(_)))
+                {
                     self.lose_offers -= 1;
                     return;
                 }
@@ -436,6 +451,9 @@ impl Net {
                 (self.records, &input)
             {
                 self.delivered.push((index, bytes.clone()));
+            }
+            if let (true, Input::Frame { from, bytes }) = (self.records, &input) {
+                self.sent.push((index, *from, bytes.clone()));
             }
             if let Some(peer) = &mut self.nodes[index].peer
                 && self.frozen != Some(index)
