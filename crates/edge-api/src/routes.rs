@@ -42,6 +42,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/stop", post(node::stop))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/identity/invite", post(node::invite))
+        .route("/api/v1/identity/revoke", post(security::revoke))
         .route("/api/v1/tasks", get(tasks::list))
         .route("/api/v1/tasks/{id}", get(tasks::explain).delete(tasks::cancel))
         .route("/api/v1/embed", post(tasks::embed))

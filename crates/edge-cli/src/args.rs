@@ -310,6 +310,33 @@ Example:
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
+    /// Write a revocation of this node's key, for the day when the key is lost or stolen
+    #[command(after_help = "\
+Asks the running node for its pool. Keep the file beside the backup and away from this machine: who
+has it can end this identity, and can do nothing else with it.
+
+Example:
+  edge-net identity revocation me.revocation")]
+    Revocation {
+        /// Where to write it
+        file: PathBuf,
+    },
+    /// Revoke a key: every member refuses it from now on, for good
+    #[command(after_help = "\
+Any node of the pool can pass a revocation on. Nothing takes it back. Before you revoke a key that
+you still have, send its credits to another account: nobody votes for its blocks afterwards. A node
+goes on under a new key with an empty --data-dir and a ticket. The founder's key cannot be revoked.
+
+Examples:
+  edge-net identity revoke me.revocation --yes     a key that was lost
+  edge-net identity revoke --yes                   this node's own key")]
+    Revoke {
+        /// What `identity revocation` wrote; without it this node's own key is revoked
+        file: Option<PathBuf>,
+        /// Do it
+        #[arg(long)]
+        yes: bool,
+    },
     /// Print a one-time ticket with which another node joins this pool
     #[command(after_help = "\
 A ticket that was not used ends after a week.

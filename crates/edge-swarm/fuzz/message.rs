@@ -303,6 +303,7 @@ fn gossip() -> Vec<Gossip> {
         Gossip::Fault(Box::new(report(Evidence::Answer { answer: Digest([1; 32]), head: head() }))),
         Gossip::Equivocation(Box::new(equivocation())),
         Gossip::Checkpoint(Box::new(decided())),
+        Gossip::Revocation(signed(edge_swarm::Revocation { node: node() })),
         Gossip::Change(Box::new(order())),
         Gossip::Parameter(Box::new(parameter_vote())),
         Gossip::Contest(Box::new(edge_swarm::contest::Contest {

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use edge_base::{
-    CollectionId, Credits, Digest, EscrowId, Micros, NodeId, RecordId, ShardId, TaskId, TaskKind,
-    shard::LogEntry,
+    CollectionId, Credits, Digest, EscrowId, Micros, NodeId, RecordId, ShardId, Signed, TaskId,
+    TaskKind, shard::LogEntry,
 };
 use edge_ledger::{Handover, Totals, WitnessSet};
 use serde::{Deserialize, Serialize};
+
+use crate::revocation::Revocation;
 
 /// How urgent the owner of a task says it is. High costs twice the price.
 #[derive(
@@ -137,6 +139,8 @@ pub enum Command {
         /// The node.
         node: NodeId,
     },
+    /// Believe a key no more, and tell everybody.
+    Revoke(Box<Signed<Revocation>>),
     /// Make a one-time ticket.
     Invite {
         /// Whether the new member belongs to this node's owner.
@@ -491,6 +495,8 @@ pub struct PeerView {
     pub load: u32,
     /// Its label.
     pub agent: String,
+    /// Whether its key is believed no more, by its own word.
+    pub revoked: bool,
     /// How long it is still banned; absent when it is not.
     pub banned: Option<Micros>,
     /// Messages of it that were dropped because they were more than its budget.

@@ -42,6 +42,11 @@ pub enum Event {
         /// The node.
         node: NodeId,
     },
+    /// A node's key is believed no more, by its own word.
+    Revoked {
+        /// The node.
+        node: NodeId,
+    },
     /// An own task began.
     TaskStarted {
         /// The task.

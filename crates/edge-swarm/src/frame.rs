@@ -130,7 +130,7 @@ const DIRECT: [Rule; 45] = [
 const SKETCH: u8 = 39;
 
 /// Gossip by number.
-const GOSSIP: [Rule; 14] = [
+const GOSSIP: [Rule; 15] = [
     rule("Advert", Class::Gossip, 80, BULK),
     // Each is learnt once, and a list of all comes at a greeting.
     rule("Member", Class::Gossip, 15, BULK),
@@ -147,6 +147,7 @@ const GOSSIP: [Rule; 14] = [
     rule("Change", Class::Gossip, 100, LISTED),
     rule("Contest", Class::Gossip, 100, SIGNED),
     rule("Parameter", Class::Gossip, 150, BULK),
+    rule("Revocation", Class::Gossip, 100, BULK),
 ];
 
 /// What is not in these tables: as dear as a frame full of signatures.

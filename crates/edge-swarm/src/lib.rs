@@ -55,6 +55,7 @@ mod io;
 pub mod message;
 mod peer;
 pub mod reputation;
+mod revocation;
 mod ticket;
 pub mod tuner;
 
@@ -67,4 +68,5 @@ pub use io::{
 pub use peer::{
     Counters, FaultRecord, Holding, Peer, Row, StartError, Stored, TaskRecord, WorkerRecord, Wrong,
 };
+pub use revocation::{Revocation, RevocationError, RevocationNote};
 pub use ticket::{Ticket, TicketError};

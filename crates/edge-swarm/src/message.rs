@@ -20,7 +20,7 @@ use edge_ledger::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{command::Priority, contest::Contest};
+use crate::{command::Priority, contest::Contest, revocation::Revocation};
 
 /// Frame kind of a direct [`Message`].
 pub const FRAME_DIRECT: u8 = 1;
@@ -594,6 +594,8 @@ pub enum Gossip {
     Contest(Box<Contest>),
     /// A witness wants a parameter to become something.
     Parameter(Box<Signed<ParameterVote>>),
+    /// A key is believed no more, by its own word.
+    Revocation(Signed<Revocation>),
 }
 
 /// Encodes a direct message.
@@ -634,6 +636,7 @@ pub fn decode_gossip(bytes: &[u8]) -> Result<Gossip, DecodeError> {
         | Gossip::Overdraft(_)
         | Gossip::Checkpoint(_)
         | Gossip::Change(_)
+        | Gossip::Revocation(_)
         | Gossip::Parameter(_) => true,
     };
     if fine { Ok(gossip) } else { Err(DecodeError::Malformed) }

@@ -40,6 +40,7 @@ mod offences;
 mod parameters;
 mod possession;
 mod replica;
+mod revocation;
 mod search;
 mod session;
 mod stake;
@@ -306,7 +307,7 @@ impl Peer {
 
     fn on_frame(&mut self, from: NodeId, bytes: &[u8]) {
         let kind = FrameKind::of(bytes);
-        if from == self.me || self.standing.is_banned(&from, self.now) {
+        if from == self.me || self.is_shut_out(&from) {
             self.counters.inputs_refused += 1;
             return;
         }
@@ -462,7 +463,7 @@ impl Peer {
     // What the modules below use to speak to the driver.
 
     pub(crate) fn send(&mut self, to: NodeId, message: &Message) {
-        if self.standing.is_banned(&to, self.now) {
+        if self.is_shut_out(&to) {
             return;
         }
         let privately = self.must_leave_privately(&to, message);

@@ -20,7 +20,7 @@ use edge_ledger::{
     statement::{Assignment, Commit, Reveal, Voucher, commit_hash, task_id},
 };
 use edge_swarm::{
-    Answer, Command, Event, Input, Validation,
+    Answer, Command, Event, Input, Revocation, Validation,
     command::Priority,
     contest::{Contest, HeadPair},
     frame::{Class, FrameKind},
@@ -345,17 +345,19 @@ impl Flooder {
                 };
                 Gossip::Contest(Box::new(contest))
             }
-            _ => {
+            13 => {
                 let (parameter, since) = (Parameter::FeeRate, 0);
                 let vote = ParameterVote { version: n, parameter, value: 4_000, since };
                 Gossip::Parameter(Box::new(self.seal(vote)))
             }
+            // Of somebody else's key, of which it has no say.
+            _ => Gossip::Revocation(self.seal(Revocation { node: key(200).node_id() })),
         }
     }
 
     /// One of each.
     fn gossip(&self, n: u64) -> Vec<Gossip> {
-        (0..14).map(|which| self.gossip_of(which, n)).collect()
+        (0..15).map(|which| self.gossip_of(which, n)).collect()
     }
 }
 

@@ -6,11 +6,11 @@
 use axum::extract::State;
 use edge_base::{Micros, NodeId};
 use edge_node::folder::open_to_others;
-use edge_swarm::{Answer, Command, command::SecurityView};
+use edge_swarm::{Answer, Command, RevocationNote, command::SecurityView};
 use serde::{Deserialize, Serialize};
 
 use super::{Body, Outcome, done, node_id, tagged, unexpected};
-use crate::server::App;
+use crate::{error::Failure, server::App};
 
 /// How long a ban lasts unless the caller says otherwise: an hour.
 const BAN_SECONDS: u64 = 3_600;
@@ -43,6 +43,29 @@ pub(crate) async fn unban(State(app): State<App>, Body(body): Body<Unban>) -> Ou
     let node = node_id(&body.node)?;
     app.node.call(Command::Unban { node }).await?;
     done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Revoke {
+    /// As `edge-net identity revocation` wrote it.
+    revocation: String,
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    node: NodeId,
+}
+
+/// `POST /api/v1/identity/revoke`: a key is believed no more, and everybody is told.
+pub(crate) async fn revoke(State(app): State<App>, Body(body): Body<Revoke>) -> Outcome {
+    let note: RevocationNote = body
+        .revocation
+        .parse()
+        .map_err(|error: edge_swarm::RevocationError| Failure::invalid(error.to_string()))?;
+    let node = note.revocation.body.node;
+    app.node.call(Command::Revoke(Box::new(note.revocation))).await?;
+    tagged("edge-net.revoked/1", Revoked { node })
 }
 
 /// What can be reached from outside.

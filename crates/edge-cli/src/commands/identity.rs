@@ -1,11 +1,12 @@
-//! `identity`: show, export, import, invite.
+//! `identity`: show, export, import, revocation, revoke, invite.
 
 use std::{io::IsTerminal as _, path::Path};
 
-use edge_base::backup::BackupError;
+use edge_base::{Digest, backup::BackupError};
 use edge_node::folder::{
     FolderError, export_identity, import_identity, read_identity, write_private,
 };
+use edge_swarm::{RevocationError, RevocationNote};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -27,6 +28,8 @@ pub(super) fn run(context: &Context, command: Identity) -> Outcome {
         Identity::Import { file, password_file } => {
             import(context, &file, password_file.as_deref())
         }
+        Identity::Revocation { file } => revocation(context, &file),
+        Identity::Revoke { file, yes } => revoke(context, file.as_deref(), yes),
         Identity::Invite { owner, credits } => {
             let credits = amount(&credits, "for example --credits 12.5")?;
             let body = json!({ "owner": owner, "credits": credits.as_ruv() });
@@ -113,6 +116,72 @@ fn import(context: &Context, file: &Path, password_file: Option<&Path>) -> Outco
     });
     context.show(&answer, |output, _| {
         output.line(format!("{} is now in {}", identity.short(), folder.display()));
+    });
+    Ok(())
+}
+
+/// A revocation of the key in the data folder, for the pool of the node that runs on it.
+fn own_revocation(context: &Context) -> Outcome<RevocationNote> {
+    let folder = context.config(Vec::new())?.data_dir;
+    let found = read_identity(&folder).map_err(|error| of_folder(&error))?;
+    let Some((_, key)) = found else {
+        let what = format!("{} holds no identity", folder.display());
+        let next = "name its data folder: --data-dir FOLDER";
+        return Err(Failure::new(Exit::NotFound, what, "no node was ever started there", next));
+    };
+    let status = context.client()?.get("/api/v1/status")?;
+    let pool = Digest::from_hex(&text(&status, "pool")).ok_or_else(|| {
+        Failure::failed("the node names no pool", "its answer has none", "update it")
+    })?;
+    Ok(RevocationNote::new(&key, pool))
+}
+
+fn revocation(context: &Context, file: &Path) -> Outcome {
+    if file.exists() {
+        let what = format!("{} is there already", file.display());
+        let why = "a revocation never overwrites anything";
+        return Err(Failure::new(Exit::Refused, what, why, "name another"));
+    }
+    let note = own_revocation(context)?;
+    write_private(file, format!("{note}\n").as_bytes()).map_err(|error| {
+        let what = format!("{} cannot be written", file.display());
+        Failure::failed(what, error, "name a file in a folder that you may write to")
+    })?;
+    let node = note.revocation.body.node;
+    let answer = json!({
+        "schema": "edge-net.revocation/1", "file": file, "node": node.to_hex(),
+    });
+    context.show(&answer, |output, _| {
+        output.line(format!("wrote {}; who has it can end {}", file.display(), node.short()));
+    });
+    Ok(())
+}
+
+fn revoke(context: &Context, file: Option<&Path>, yes: bool) -> Outcome {
+    let note = match file {
+        None => own_revocation(context)?,
+        Some(path) => {
+            let written = std::fs::read_to_string(path).map_err(|error| {
+                let what = format!("{} cannot be read", path.display());
+                Failure::new(Exit::NotFound, what, error, "name what `identity revocation` wrote")
+            })?;
+            written.parse().map_err(|error: RevocationError| {
+                let what = format!("{} is no revocation", path.display());
+                Failure::new(Exit::Usage, what, error, "name what `identity revocation` wrote")
+            })?
+        }
+    };
+    let node = note.revocation.body.node;
+    if !yes {
+        let what = format!("{} was not revoked", node.short());
+        let why = "nothing takes it back, and its account stands still afterwards";
+        return Err(Failure::new(Exit::Usage, what, why, "add --yes"));
+    }
+    let body = json!({ "revocation": note.to_string() });
+    let answer = context.client()?.post("/api/v1/identity/revoke", &body)?;
+    context.show(&answer, |output, _| {
+        output
+            .line(format!("{} is revoked; every member that hears of it refuses it", node.short()));
     });
     Ok(())
 }

@@ -408,6 +408,7 @@ pub(super) fn peers(context: &Context) -> Outcome {
                     flag(&peer["same_owner"], "yours"),
                     if peer["faults"].as_u64() > Some(0) { "faulty".into() } else { String::new() },
                     if peer["banned"].is_null() { String::new() } else { "banned".into() },
+                    flag(&peer["revoked"], "revoked"),
                     if peer["limited"].as_u64() > Some(0) {
                         "limited".into()
                     } else {

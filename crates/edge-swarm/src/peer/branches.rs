@@ -88,6 +88,10 @@ impl Peer {
         if *node == self.me {
             return self.members.own_group().unwrap_or(self.me);
         }
+        // Nobody can tell when a revoked key said whose a node is.
+        if self.members.is_of_revoked(node) {
+            return *node;
+        }
         self.members.get(node).map_or(*node, |member| member.group)
     }
 

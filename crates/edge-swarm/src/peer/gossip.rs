@@ -31,7 +31,7 @@ impl Peer {
 
     fn weigh(&mut self, from: NodeId, bytes: &[u8]) -> Validation {
         // Only members have anything passed on. One that joined a moment ago may not be known yet.
-        let banned = self.standing.is_banned(&from, self.now);
+        let banned = self.is_shut_out(&from);
         if banned || !self.members.is_member(&from) {
             self.counters.inputs_refused += 1;
             return Validation::Ignore;
@@ -68,7 +68,14 @@ impl Peer {
         // Of who is banned only what proves its wrongs is heard.
         let proves =
             matches!(gossip, Gossip::Equivocation(_) | Gossip::Overdraft(_) | Gossip::Contest(_));
-        if !proves && author.is_some_and(|author| self.standing.is_banned(&author, self.now)) {
+        // Of a revoked key what others rest on is heard, too: whom it invited, what was certified.
+        let stands =
+            matches!(gossip, Gossip::Member(_) | Gossip::Certificate(_) | Gossip::Ending(_));
+        let unheard = |author| match stands {
+            true => self.standing.is_banned(&author, self.now),
+            false => self.is_shut_out(&author),
+        };
+        if !proves && author.is_some_and(unheard) {
             return (Validation::Ignore, author);
         }
         let founder = self.members.founder();
@@ -80,6 +87,7 @@ impl Peer {
                 block.signer != block.body.account || block.body.kind.ends().is_none()
             }
             Gossip::Overdraft(proof) => proof.owner().is_none(),
+            Gossip::Revocation(signed) => signed.signer != signed.body.node,
             Gossip::Checkpoint(decided) => !self.may_be_decided(&decided.sealed),
             _ => false,
         };
@@ -145,6 +153,7 @@ impl Peer {
             Gossip::Change(order) => self.on_change_order(*order),
             Gossip::Contest(contest) => self.on_contest(from, *contest),
             Gossip::Parameter(vote) => self.on_parameter_vote(*vote),
+            Gossip::Revocation(signed) => self.on_revocation(signed),
         }
     }
 }
@@ -168,6 +177,7 @@ fn author_of(gossip: &Gossip) -> Option<NodeId> {
         Gossip::Change(signed) => signed.signer,
         Gossip::Contest(contest) => contest.owner(),
         Gossip::Parameter(signed) => signed.signer,
+        Gossip::Revocation(signed) => signed.signer,
     })
 }
 
@@ -181,7 +191,8 @@ fn signatures(gossip: &Gossip) -> u64 {
         | Gossip::Head(_)
         | Gossip::Ending(_)
         | Gossip::Change(_)
-        | Gossip::Parameter(_) => 1,
+        | Gossip::Parameter(_)
+        | Gossip::Revocation(_) => 1,
         Gossip::Certificate(certificate) => 1 + certificate.votes.len() as u64,
         Gossip::Fault(report) => match report.evidence {
             Evidence::Payload | Evidence::History { .. } => 3,

@@ -15,6 +15,7 @@ use super::{
     bank::Bank,
     branches::{Branches, FREE_INVITES},
     decode_stored,
+    revocation::Revoked,
 };
 use crate::{
     command::{Answer, PeerView, Refusal},
@@ -110,6 +111,8 @@ pub(crate) struct Members {
     all: BTreeMap<NodeId, Member>,
     order: Vec<NodeId>,
     pub(super) branches: Branches,
+    /// Keys that are believed no more.
+    pub(super) revoked: Revoked,
     /// The sum of [`Acquaintance`] without this node.
     sum: u64,
     /// Whether neighbours are chosen anew in a moment.
@@ -173,6 +176,7 @@ impl Members {
         add("invitations", self.invites.len(), INVITES_MAX);
         add("strangers", self.strangers.len(), STRANGERS_MAX);
         self.branches.hold(add);
+        self.revoked.hold(add);
     }
 
     pub(crate) fn is_member(&self, node: &NodeId) -> bool {
@@ -278,10 +282,18 @@ impl Members {
         self.founder == Some(*node) || self.checked(node) >= PROVEN_RESULTS
     }
 
+    /// Whether a key is revoked, or belongs to an owner by the word of a revoked one.
+    pub(super) fn is_of_revoked(&self, node: &NodeId) -> bool {
+        let by = self.branches.inviter(node);
+        self.revoked.contains(node) || by.is_some_and(|by| self.revoked.contains(&by))
+    }
+
     /// Nodes of one owner trust each other.
     pub(crate) fn is_trusted(&self, node: &NodeId) -> bool {
         match (self.all.get(node), self.group) {
-            (Some(member), Some(group)) => member.group == group && member.faults == 0,
+            (Some(member), Some(group)) => {
+                member.group == group && member.faults == 0 && !self.is_of_revoked(node)
+            }
             (Some(_) | None, None) | (None, Some(_)) => false,
         }
     }
@@ -431,6 +443,7 @@ impl Peer {
         let fresh = self.insert_member(record, true);
         if fresh {
             self.event(Event::MemberKnown { node });
+            self.revoke_early(&node);
             self.choose_neighbours();
         }
         true
@@ -489,7 +502,7 @@ impl Peer {
         }
         for node in keep {
             let Some(member) = self.members.get(&node) else { continue };
-            let banned = self.standing.is_banned(&node, self.now);
+            let banned = self.is_shut_out(&node);
             if !banned && !member.addresses.is_empty() && !matches!(member.link, Link::Up) {
                 let addresses = member.addresses.clone();
                 self.output(Output::Keep { node, addresses });
@@ -504,6 +517,9 @@ impl Peer {
     }
 
     pub(super) fn on_connected(&mut self, node: NodeId) {
+        if self.members.revoked.contains(&node) {
+            return self.output(Output::Ban { node });
+        }
         if self.link_is_up(&node) {
             self.members.ungreeted.insert(node);
         } else {
@@ -552,7 +568,10 @@ impl Peer {
 
     fn acquaintance(&self) -> Acquaintance {
         let count = self.members.all.len() as u64 + 1;
-        Acquaintance { count, sum: self.members.sum ^ acquaintance_hash(&self.me) }
+        let revoked = self.members.revoked.nodes();
+        let hash = |node| Digest::of_value("revoked", node).prefix_u64();
+        let revoked = revoked.fold(0, |sum, node| sum ^ hash(node));
+        Acquaintance { count, sum: self.members.sum ^ acquaintance_hash(&self.me) ^ revoked }
     }
 
     fn greet(&mut self, node: NodeId) {
@@ -635,6 +654,7 @@ impl Peer {
                 self.publish_to(from, &Gossip::Member(record));
             }
         }
+        self.tell_revoked(from);
         self.tell_collections(from);
         self.tell_faults(from);
         self.tell_equivocations(from);
@@ -645,7 +665,7 @@ impl Peer {
 
     /// Sends gossip to one node, as if it had heard it.
     pub(super) fn publish_to(&mut self, to: NodeId, gossip: &Gossip) {
-        if !self.standing.is_banned(&to, self.now) {
+        if !self.is_shut_out(&to) {
             let frame = crate::message::encode_gossip(gossip);
             self.output(Output::Send { to, frame });
         }
@@ -984,6 +1004,7 @@ impl Peer {
             agent: member
                 .and_then(|m| m.advert.as_ref())
                 .map_or(String::new(), |a| a.agent.clone()),
+            revoked: self.members.revoked.contains(node),
             banned: self.standing.banned_for(node, self.now),
             limited: self.standing.limited(node),
         };
@@ -997,8 +1018,9 @@ impl Peer {
     pub(super) fn eligible_workers(&self, pin: Option<&Digest>) -> Vec<NodeId> {
         self.members
             .iter()
-            .filter(|(_, m)| {
+            .filter(|(node, m)| {
                 m.faults == 0
+                    && !self.members.revoked.contains(node)
                     && !matches!(m.link, Link::Down(_))
                     && m.advert
                         .as_ref()

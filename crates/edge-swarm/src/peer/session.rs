@@ -405,6 +405,11 @@ impl Peer {
         }
     }
 
+    /// A node is not to be spoken to any more.
+    pub(super) fn close_sessions(&mut self, node: &NodeId) {
+        self.sessions.close(node);
+    }
+
     pub(super) fn sweep_sessions(&mut self) {
         self.sessions.sweep(self.now);
     }

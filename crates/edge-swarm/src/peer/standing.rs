@@ -585,6 +585,9 @@ impl Peer {
     }
 
     fn let_in_again(&mut self, node: NodeId) {
+        if self.members.revoked.contains(&node) {
+            return;
+        }
         self.event(Event::Unbanned { node });
         self.output(Output::Unban { node });
         self.keep_neighbours();

@@ -158,6 +158,7 @@ impl Peer {
         peer.checkpoints = Checkpoints::restore(&stored, now);
         peer.wishes = Wishes::restore(&stored);
         peer.restore_members(&stored)?;
+        peer.restore_revoked(&stored);
         peer.restore_faults(&stored);
         peer.restore_equivocations();
         peer.restore_blame();

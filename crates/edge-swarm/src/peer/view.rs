@@ -70,6 +70,7 @@ impl Peer {
             }
             Command::Ban { node, lasts } => self.ban_by_hand(call, node, lasts),
             Command::Unban { node } => self.unban_by_hand(call, node),
+            Command::Revoke(signed) => self.revoke_by_hand(call, *signed),
             Command::Invite { owner, credits } => self.invite(call, owner, credits),
             Command::Balance { account } => {
                 let answer = self.balance_view(account).map(Answer::Balance);
@@ -237,6 +238,13 @@ impl Peer {
                 "isolated: {why}; until then own tasks run on this node and nobody is worked for. \
                  Is the network there, and does `edge-net peer ls` show whom you know?"
             ));
+        }
+        if self.members.revoked.contains(&self.me) {
+            notes.push(
+                "this node's key was revoked: nobody hears it any more. Join again with a new key: an empty \
+                 `--data-dir` and a ticket"
+                    .into(),
+            );
         }
         if !self.may_vote {
             notes.push(
