@@ -14,7 +14,7 @@ use axum::{
     extract::{FromRequest, Request},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use edge_base::{Credits, NodeId};
 use edge_swarm::{Answer, Refusal};
@@ -50,6 +50,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/compression", post(compression::compression))
         .route("/api/v1/encryption", post(encryption::encryption))
         .route("/api/v1/keys", get(encryption::keys))
+        .route("/api/v1/keys/{key}", delete(encryption::forget))
         .route("/api/v1/models", get(tasks::models))
         .route("/api/v1/collections", get(collections::list).post(collections::create))
         .route("/api/v1/collections/{name}", get(collections::show).delete(collections::remove))

@@ -402,6 +402,12 @@ fn a_key_of_two_nodes() {
     let back = ["decrypt", &path("plain.enc"), "--key", "theirs", "--out", &path("back")];
     second.ask(&back);
     assert_eq!(std::fs::read_to_string(path("back")).unwrap(), text);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(path("back")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "what was encrypted is for nobody else");
+    }
 
     failed(&first, &["encrypt", &path("plain"), "--key", "yours", "-o", "-"], 4, "there are: mine");
     failed(&first, &["decrypt", &path("plain"), "--key", "mine", "-o", "-"], 2, "not encrypted");
@@ -420,6 +426,11 @@ fn a_key_of_two_nodes() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     failed(&first, &["key", "ls"], 1, "mine.key is no key: it is damaged or cut off");
-    first.ask(&["key", "rm", "mine", "--yes"]);
+    let removed = first.ask(&["key", "rm", "mine", "--yes"]);
+    assert_eq!(removed["restart"], false, "the node that runs forgot it");
     assert_eq!(first.ask(&["key", "ls"])["keys"], serde_json::json!([]));
+    // The node that runs has it no more, neither for itself nor for others.
+    failed(&first, &["encrypt", &path("plain"), "--key", "mine", "-o", "-"], 4, "no key");
+    let alone = second.ask(&["encrypt", &path("plain"), "--key", "theirs", "--force"]);
+    assert_eq!(alone["task"]["check"]["agreed"], serde_json::json!([]), "{alone}");
 }

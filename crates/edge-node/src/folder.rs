@@ -18,6 +18,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use edge_base::{
@@ -29,6 +30,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::platform;
 
+/// How long a lock is waited for that a process may hold that is ending, and how often it is tried.
+const LOCK_PATIENCE: Duration = Duration::from_millis(1_500);
+const LOCK_AGAIN: Duration = Duration::from_millis(20);
 /// Paths that are listed as open to others.
 const OPEN_MAX: usize = 256;
 const IDENTITY_FILE_BYTES: usize = IDENTITY_BYTES + 32;
@@ -122,7 +126,7 @@ impl Folder {
             .truncate(false)
             .open(&lock_path)
             .map_err(io_at(&lock_path))?;
-        match lock.try_lock() {
+        match lock_soon(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
@@ -204,6 +208,20 @@ impl Drop for Folder {
     }
 }
 
+/// Takes a lock. A process that was killed a moment ago holds it until the system has taken it apart, which
+/// takes a while with much memory: it is waited for.
+fn lock_soon(lock: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_AGAIN);
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Makes a data folder private to its owner, unless there is one.
 ///
 /// # Errors
@@ -256,6 +274,17 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = platform::open_private(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Opens a file for what only its owner may read: a new one, or one that is overwritten.
+///
+/// # Errors
+/// What the system says; that it exists, where it must not.
+pub fn create_private(path: &Path, overwrite: bool) -> io::Result<File> {
+    match overwrite {
+        true => platform::overwrite_private(path),
+        false => platform::create_private(path),
+    }
 }
 
 /// Where the HTTP interface of the node on a folder listens, if one says so.
@@ -388,6 +417,40 @@ mod tests {
         drop(first);
         assert!(is_free(temp.path()));
         Folder::open(temp.path()).unwrap();
+    }
+
+    /// As of a process that was killed and is taken apart: its lock goes a moment later.
+    #[test]
+    fn a_lock_that_goes_soon_is_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let first = Folder::open(temp.path()).unwrap();
+        let (begins, begun) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                begins.send(()).unwrap();
+                Folder::open(temp.path()).map(|_| ())
+            });
+            begun.recv().unwrap();
+            // Not before it was tried once, as far as a thread can know of another.
+            (0..1_000).for_each(|_| std::thread::yield_now());
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_file_is_private_whatever_was_there() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("text");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        create_private(&path, false).unwrap();
+        assert_eq!(mode(), 0o600);
+        assert!(create_private(&path, false).is_err());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        create_private(&path, true).unwrap();
+        assert_eq!(mode(), 0o600);
     }
 
     #[test]

@@ -126,6 +126,14 @@ impl Keys {
         self.nodes.get(id).map_or(&[], Vec::as_slice)
     }
 
+    /// All but one.
+    pub(crate) fn without(&self, id: &Digest) -> Keys {
+        let mut fewer = self.clone();
+        fewer.ring.remove(id);
+        fewer.nodes.remove(id);
+        fewer
+    }
+
     /// For the peer.
     pub fn guarded(&self) -> Vec<Guarded> {
         let guarded =
@@ -393,6 +401,8 @@ mod tests {
         assert_eq!((keys.find("mine"), keys.find(&Digest::default().to_hex())), (None, None));
         let (pin, key) = (encryption_pin(&made.id), made.id);
         assert_eq!(keys.guarded(), [Guarded { pin, key, nodes: vec![THERE] }]);
+        let fewer = keys.without(&made.id);
+        assert!(fewer.find("other").is_none() && fewer.guarded().is_empty());
         assert_eq!(allow(here.path(), "other", &[], true).unwrap().nodes, []);
         let many: Vec<NodeId> = (0..=64).map(|n| NodeId([n; 32])).collect();
         assert!(matches!(
@@ -418,6 +428,13 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&FILES.path(here.path(), "mine")), 0o600);
         assert_eq!((mode(&here.path().join("keys")), mode(&out)), (0o700, 0o600));
+        // A folder that was made by hand is closed, too.
+        let by_hand = tempfile::tempdir().unwrap();
+        let folder = by_hand.path().join("keys");
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        create(by_hand.path(), "mine").unwrap();
+        assert_eq!(mode(&folder), 0o700);
     }
 
     #[test]

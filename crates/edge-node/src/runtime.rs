@@ -12,7 +12,7 @@ mod ports;
 mod start;
 
 use std::{
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -61,7 +61,7 @@ struct Inner {
     workers: Arc<WorkerStats>,
     executor: Arc<TaskExecutor>,
     models: Registry,
-    keys: Keys,
+    keys: RwLock<Arc<Keys>>,
     share: Arc<CpuShare>,
     folder: Arc<Folder>,
     gauges: Arc<Gauges>,
@@ -165,9 +165,19 @@ impl NodeHandle {
         &self.0.models
     }
 
-    /// The encryption keys that it was started with.
-    pub fn keys(&self) -> &Keys {
-        &self.0.keys
+    /// The encryption keys that it was started with, but for those that it forgot.
+    pub fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Forgets a key, by its name or its id, at once: nothing is encrypted or decrypted with it any more, for this
+    /// node or for others. Its file stays. Whether there was such a key.
+    pub fn forget_key(&self, name_or_id: &str) -> bool {
+        let mut keys = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(id) = keys.find(name_or_id) else { return false };
+        *keys = Arc::new(keys.without(&id));
+        self.0.executor.honest().forget_key(&id);
+        true
     }
 
     /// Examines a copy that this node holds: see [`edge_tasks::Executor::check_shard`]. It takes as

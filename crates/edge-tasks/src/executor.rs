@@ -24,7 +24,7 @@ pub const SHARDS_MAX: usize = 1 << 16;
 pub struct Executor {
     models: Registry,
     snapshots: Box<dyn Snapshots>,
-    keys: Keyring,
+    keys: RwLock<Keyring>,
     shards: RwLock<BTreeMap<ShardId, Arc<Slot>>>,
 }
 
@@ -105,7 +105,7 @@ impl Executor {
 
     /// An executor without shards, with these models.
     pub fn with_models(models: Registry) -> Self {
-        let (keys, snapshots) = (Keyring::default(), Box::new(NoSnapshots));
+        let (keys, snapshots) = (RwLock::default(), Box::new(NoSnapshots));
         Executor { models, keys, snapshots, shards: RwLock::default() }
     }
 
@@ -116,7 +116,12 @@ impl Executor {
 
     /// The same with these keys.
     pub fn with_keys(self, keys: Keyring) -> Self {
-        Executor { keys, ..self }
+        Executor { keys: RwLock::new(keys), ..self }
+    }
+
+    /// Forgets a key: from now on it is as if it had never been here.
+    pub fn forget_key(&self, id: &Digest) {
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Does the work. Equal pure work gives equal bytes on every machine; see [`Work`] for what the
@@ -291,7 +296,11 @@ impl Executor {
             TaskKind::Embedding => Ok(text::embed(&self.models, payload)?.encode()),
             TaskKind::SemanticMatch => Ok(matching::execute(&self.models, payload)?.encode()),
             TaskKind::Compression => compression::execute(payload),
-            TaskKind::Encryption => encryption::execute(&self.keys, payload),
+            TaskKind::Encryption => {
+                // A copy, so that nobody waits for an encryption to forget a key.
+                let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
+                encryption::execute(&keys, payload)
+            }
             TaskKind::VectorInsert | TaskKind::VectorSearch => Err(TaskError::NotPure(kind)),
         }
     }

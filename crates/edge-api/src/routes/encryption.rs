@@ -1,14 +1,14 @@
 //! Bytes to authenticated ciphertext and back, and the keys that there are.
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use edge_base::{Credits, Digest, NodeId};
-use edge_swarm::command::Priority;
+use edge_swarm::{Refusal, command::Priority};
 use edge_tasks::encryption::Operation;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Body, Outcome, amount_or_none, tagged,
+    Body, Outcome, amount_or_none, done, tagged,
     tasks::{Checked, options},
 };
 use crate::{error::Failure, server::App};
@@ -55,6 +55,16 @@ struct KeyView {
     name: String,
     key_id: Digest,
     nodes: Vec<NodeId>,
+}
+
+/// `DELETE /api/v1/keys/KEY`, a name or an id: the node forgets the key at once. Its file is the business of
+/// `edge-net key rm`.
+pub(crate) async fn forget(State(app): State<App>, Path(key): Path<String>) -> Outcome {
+    if app.node.forget_key(&key) {
+        return done();
+    }
+    let key: String = key.chars().take(80).collect();
+    Err(Refusal::NotFound(format!("this node has no key {key:?}")).into())
 }
 
 /// `GET /api/v1/keys`: what the keys of this node are called, never a key.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use edge_node::folder::create_private;
 use edge_tasks::{compression::COMPRESSED_BYTES_MAX, encryption::SEALED_BYTES_MAX};
 use serde_json::{Value, json};
 
@@ -101,7 +102,7 @@ fn run(
         return written.map_err(|error| unwritten(&target, &error));
     }
     if target != dash {
-        write(&target, &result, compress.force)?;
+        write(&target, &result, compress.force, body["operation"] == "decrypt")?;
         answer["file"] = target.to_string_lossy().into();
         if let Some(answer) = answer.as_object_mut() {
             answer.remove("data");
@@ -136,7 +137,8 @@ fn read(path: &Path, bytes_max: usize) -> Outcome<Vec<u8>> {
     Ok(data)
 }
 
-fn write(path: &Path, data: &[u8], force: bool) -> Outcome {
+/// `private`: what was encrypted is for nobody else on this machine either.
+fn write(path: &Path, data: &[u8], force: bool, private: bool) -> Outcome {
     let mut options = OpenOptions::new();
     options.write(true);
     if force {
@@ -144,7 +146,8 @@ fn write(path: &Path, data: &[u8], force: bool) -> Outcome {
     } else {
         options.create_new(true);
     }
-    let written = options.open(path).and_then(|mut file| file.write_all(data));
+    let opened = if private { create_private(path, force) } else { options.open(path) };
+    let written = opened.and_then(|mut file| file.write_all(data));
     written.map_err(|error| unwritten(path, &error))
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{Context, counted};
 use crate::{
     args::Key,
+    client::{Client, escaped},
     failure::{Exit, Failure, Outcome},
 };
 
@@ -67,13 +68,18 @@ pub(super) fn run(context: &Context, command: Key) -> Outcome {
                 let next = format!("`edge-net key export {name} --out FILE`, or add --yes");
                 return Err(Failure::new(Exit::Usage, "nothing was removed", why, next));
             }
+            let id = keys::list(&folder).0.into_iter().find(|key| key.name == name);
             keys::remove(&folder, &name).map_err(failure)?;
+            // A node that runs forgets it at once, if it can be asked and was started with it.
+            let key = id.map_or_else(|| escaped(&name), |key| key.id.to_hex());
+            let forgot = |client: Client| client.delete(&format!("/api/v1/keys/{key}")).is_ok();
+            let restart = running(&folder) && !context.client().is_ok_and(forgot);
             let answer = json!({
-                "schema": "edge-net.removed/1", "name": name, "restart": running(&folder),
+                "schema": "edge-net.removed/1", "name": name, "restart": restart,
             });
             context.show(&answer, |output, _| {
                 output.line(format!("removed {name}"));
-                if running(&folder) {
+                if restart {
                     output.remark("the node forgets it with `edge-net stop` and `edge-net start`");
                 }
             });

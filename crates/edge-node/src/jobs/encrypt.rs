@@ -8,7 +8,7 @@ use edge_tasks::encryption::{EncryptionPayload, Operation, REQUEST_BYTES};
 use edge_tasks::{Executor, encryption_pin, encryption_units};
 
 use super::{Jobs, TaskCheck, TaskOptions};
-use crate::folder::entropy;
+use crate::{folder::entropy, keys::Keys};
 
 /// What came out of an encryption or decryption.
 #[derive(Clone, Debug)]
@@ -19,6 +19,27 @@ pub struct Encrypted {
     pub data: Arc<[u8]>,
     /// The task.
     pub task: TaskCheck,
+}
+
+/// What is wrong with a payload, if it is the payload; of data of another key that is here, which.
+fn explain(keys: &Keys, payload: EncryptionPayload) -> Option<String> {
+    let executor = Executor::new().with_keys(keys.ring().clone());
+    let run = |payload: &EncryptionPayload| {
+        let kind = TaskKind::Encryption;
+        executor.execute(&edge_base::Work::Run { kind, payload: payload.encode().into() })
+    };
+    let error = run(&payload).err()?;
+    let mut other = payload.clone();
+    let others = keys.list().filter(|key| key.id != payload.key);
+    let fits = |name: String| format!("it was encrypted with the key {name}");
+    let of_other = others
+        .filter(|_| payload.operation == Operation::Decrypt)
+        .find(|key| {
+            other.key = key.id;
+            run(&other).is_ok()
+        })
+        .map(|key| fits(key.name));
+    Some(of_other.unwrap_or_else(|| error.to_string()))
 }
 
 impl Jobs {
@@ -46,18 +67,16 @@ impl Jobs {
         let (kind, pin) = (TaskKind::Encryption, encryption_pin(&key));
         let among = Some(keys.nodes_of(&key).to_vec());
         let (bytes, units) = (payload.encode(), encryption_units(&payload));
-        match self.task_among(kind, pin, bytes.clone(), units, options, among).await {
+        match self.task_among(kind, pin, bytes, units, options, among).await {
             Ok((result, task)) => match payload.data_of(&result) {
                 Some(data) => Ok(Encrypted { key, data: data.into(), task }),
                 None => Err(Refusal::Failed("the checked result has another form".into())),
             },
             // The peer does not know whose fault it is: the payload's, if it fails here, too.
             Err(Refusal::Failed(why)) => {
-                let executor = Executor::new().with_keys(keys.ring().clone());
-                let work = edge_base::Work::Run { kind, payload: bytes.into() };
-                match tokio::task::spawn_blocking(move || executor.execute(&work)).await {
-                    Ok(Err(error)) => Err(invalid(error)),
-                    Ok(Ok(_)) | Err(_) => Err(Refusal::Failed(why)),
+                match tokio::task::spawn_blocking(move || explain(&keys, payload)).await {
+                    Ok(Some(reason)) => Err(Refusal::Invalid(reason)),
+                    Ok(None) | Err(_) => Err(Refusal::Failed(why)),
                 }
             }
             Err(refusal) => Err(refusal),

@@ -29,6 +29,11 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
+/// As [`open_private`].
+pub(crate) fn overwrite_private(path: &Path) -> io::Result<File> {
+    open_private(path)
+}
+
 /// Makes a folder that only its owner may look into, if there is none.
 pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)

@@ -3,7 +3,9 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -27,9 +29,24 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Makes a folder that only its owner may look into, if there is none.
+/// As [`open_private`], of a file that others may have been able to read so far.
+pub(crate) fn overwrite_private(path: &Path) -> io::Result<File> {
+    let file = open_private(path)?;
+    // Not of a device or a pipe: those are not ours to close to others.
+    if file.metadata()?.is_file() {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// Makes a folder that only its owner may look into, if there is none, and closes one to others that was
+/// made by hand.
 pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    match is_open_to_others(path) {
+        Some(true) => std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)),
+        Some(false) | None => Ok(()),
+    }
 }
 
 /// Makes the names in a folder durable.

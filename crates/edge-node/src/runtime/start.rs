@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, RwLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -306,7 +306,7 @@ impl Parts {
         }
         let inner = Inner {
             models,
-            keys,
+            keys: RwLock::new(Arc::new(keys)),
             node: peer.node_id(),
             pool,
             addresses,

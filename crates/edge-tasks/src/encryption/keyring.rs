@@ -67,6 +67,12 @@ impl Keyring {
         Ok(())
     }
 
+    /// Drops the key with this id, if there is one.
+    pub fn remove(&mut self, id: &Digest) {
+        self.keys.remove(id);
+        self.names.retain(|_, named| named != id);
+    }
+
     /// The key with this id.
     pub fn get(&self, id: &Digest) -> Option<&EncryptionKey> {
         self.keys.get(id)
@@ -147,6 +153,12 @@ mod tests {
         assert_eq!(keys.list().collect::<Vec<_>>(), [("one", key(1).id())]);
         assert_eq!(keys.id_of("one"), Some(key(1).id()));
         assert_eq!((keys.id_of("two"), keys.name_of(&key(2).id())), (None, None));
+        let mut fewer = keys.clone();
+        fewer.remove(&key(2).id());
+        assert_eq!(fewer.list().count(), 1);
+        fewer.remove(&key(1).id());
+        assert!(fewer.list().count() == 0 && fewer.get(&key(1).id()).is_none());
+        fewer.insert("one", key(2)).unwrap();
         for number in 2..=KEYS_MAX {
             keys.insert(&format!("key-{number}"), key(number)).unwrap();
         }
