@@ -11,6 +11,7 @@ use edge_base::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    audit::VESTING_MAX,
     block::{PriceList, WITHDRAWALS_MAX},
     bounded,
     offence::OffenceKind,
@@ -83,6 +84,9 @@ pub struct AccountState {
     /// Certified payments to it that none of its blocks has taken yet, ascending by certificate.
     #[serde(deserialize_with = "bounded::vec::<_, _, HOLDINGS_MAX>")]
     pub incoming: Vec<(Digest, Credits)>,
+    /// Rewards that are minted in the epochs to come, unless it offends, ascending by epoch.
+    #[serde(deserialize_with = "bounded::vec::<_, _, VESTING_MAX>")]
+    pub vesting: Vec<(u64, Credits)>,
 }
 
 /// An account's state without its lists: what a leaf of the account tree commits to.
@@ -106,14 +110,17 @@ pub struct AccountSummary {
     pub penalty: Credits,
     /// In withdrawals that have not ended.
     pub leaving: Credits,
-    /// Hash of the lists of offences, withdrawals, escrows and payments.
+    /// Promised rewards that have not vested: not minted yet.
+    pub vesting: Credits,
+    /// Hash of the lists of offences, withdrawals, escrows, payments and rewards.
     pub holdings: Digest,
 }
 
 impl AccountState {
     /// The state without its lists. Sums that overflow are the fault of whoever made the state.
     pub fn summary(&self) -> Result<AccountSummary, CreditsError> {
-        let lists = (&self.offences, &self.leaving, &self.escrows, &self.incoming);
+        let Self { offences, leaving, escrows, incoming, vesting, .. } = self;
+        let lists = (offences, leaving, escrows, incoming, vesting);
         Ok(AccountSummary {
             seq: self.seq,
             head: self.head,
@@ -124,6 +131,7 @@ impl AccountState {
             staked: self.staked,
             penalty: self.penalty,
             leaving: Credits::sum(self.leaving.iter().map(|(_, amount)| *amount))?,
+            vesting: Credits::sum(self.vesting.iter().map(|(_, amount)| *amount))?,
             holdings: Digest::of_value("ledger/holdings/1", &lists),
         })
     }
@@ -134,6 +142,7 @@ impl AccountState {
             && bounded::strictly_ascending(self.leaving.iter().map(|(unstake, _)| unstake))
             && bounded::strictly_ascending(self.escrows.iter().map(|escrow| escrow.id))
             && bounded::strictly_ascending(self.incoming.iter().map(|(payment, _)| payment))
+            && bounded::strictly_ascending(self.vesting.iter().map(|(epoch, _)| epoch))
             && self.escrows.iter().all(|escrow| escrow.prices.is_canonical())
     }
 }

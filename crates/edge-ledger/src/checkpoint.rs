@@ -65,7 +65,7 @@ pub struct Checkpoint {
     pub supply: Credits,
     /// Everything ever burned.
     pub burned: Credits,
-    /// Certified CPU-hours, by which may be minted. Nothing certifies any yet.
+    /// Certified CPU-hours, by which may be minted.
     pub hours: CpuHours,
     /// The parameters that hold from now on.
     pub parameters: Parameters,

@@ -1,6 +1,7 @@
 //! The state: certificates merged by union, balances a pure fold over them.
 
 mod checkpoint;
+mod mint;
 mod reconcile;
 mod resolve;
 mod states;
@@ -94,6 +95,8 @@ pub struct AccountView {
     pub leaving: Credits,
     /// What offences cost it so far.
     pub penalty: Credits,
+    /// Rewards that it is promised and that have not vested.
+    pub vesting: Credits,
     /// The seq of its last certified block; 0 before the first.
     pub seq: u64,
     /// The hash of that block; the pool's hash before the first.
@@ -175,6 +178,8 @@ struct Account {
     leaving_sum: Credits,
     incoming: BTreeMap<Digest, Credits>,
     incoming_sum: Credits,
+    /// By the epoch in which they are minted.
+    vesting: BTreeMap<u64, Credits>,
     frozen: Option<Arc<EquivocationProof>>,
 }
 
@@ -194,6 +199,7 @@ impl Account {
             leaving_sum: Credits::ZERO,
             incoming: BTreeMap::new(),
             incoming_sum: Credits::ZERO,
+            vesting: BTreeMap::new(),
             frozen: None,
         }
     }
@@ -201,6 +207,11 @@ impl Account {
     /// At stake or leaving, as blocks say.
     fn bonded(&self) -> Credits {
         self.staked.plus(self.leaving_sum).unwrap_or(Credits::from_micro(u64::MAX))
+    }
+
+    /// Promised and not vested.
+    fn promised(&self) -> Credits {
+        Credits::sum(self.vesting.values().copied()).unwrap_or_default()
     }
 
     /// What the penalty takes of that.
@@ -358,6 +369,7 @@ impl Ledger {
                 staked: found.left().0,
                 leaving: found.left().1,
                 penalty: found.penalty,
+                vesting: found.promised(),
                 seq: found.seq(),
                 head: found.head,
                 frozen: found.frozen.is_some(),
@@ -370,6 +382,7 @@ impl Ledger {
                 staked: Credits::ZERO,
                 leaving: Credits::ZERO,
                 penalty: Credits::ZERO,
+                vesting: Credits::ZERO,
                 seq: 0,
                 head: self.pool,
                 frozen: false,

@@ -3,7 +3,7 @@
 //!
 //! It is not a blockchain: there is no mining and no total order of everybody's transactions. It is
 //! no place for I/O: no clock, entropy, thread, file or socket. And it makes no credit from nothing:
-//! what the genesis record grants is all there is, until minting exists.
+//! there is what the genesis record grants, and what checkpoints mint for work that they assigned.
 //!
 //! The model. An account is its owner's signed chain of [`Block`]s. A witness checks a block and
 //! votes for it, at most once per (account, seq, set version) ([`VoteLog`]); a quorum of the
@@ -49,7 +49,7 @@
 //! ```
 //!
 //! Invariants (each a test in `tests/suite`, all of them at once in `adversary`)
-//! - Σ balances + Σ open escrows + Σ uncredited payments + Σ stake = grant − Σ burned, after every
+//! - Σ balances + Σ open escrows + Σ uncredited payments + Σ stake = grant + Σ minted − Σ burned, after every
 //!   step: fees are burned, and stake up to the penalties; stake that is leaving counts until its Release.
 //! - A balance is never negative; a payment is credited at most once; an escrow and a withdrawal end
 //!   at most once.
@@ -66,6 +66,7 @@
 
 mod account;
 mod agreement;
+mod audit;
 mod block;
 mod bounded;
 mod checkpoint;
@@ -90,6 +91,10 @@ pub use account::{
 pub use agreement::{
     Act, Agreement, Ballot, Decision, Phase, Polka, Proposal, Proposed, ROUNDS_AHEAD_MAX,
     ROUNDS_KEPT_MAX, Statement, Step, culprits,
+};
+pub use audit::{
+    AUDIT_BYTES_MAX, AUDITORS, AUDITS_MAX, AUDITS_PER_REQUESTER, AuditCommits, Certified,
+    VESTING_MAX, cpu_ns, is_audited, rank, rewards,
 };
 pub use block::{
     Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, PRICES_MAX, Payment, PriceList, SignedBlock,

@@ -10,7 +10,7 @@
 //! Functions*, 3rd edition, chapter 11). The error is at most 2⁻⁵⁸, which moves a micro-hour by less
 //! than 1 / 30,000. The oracle is `oracles/mint.py`.
 //!
-//! Nothing is minted yet: a checkpoint says no hours and the grant as its supply, and nothing asks for the cap.
+//! Checkpoints promise what the cap grows by with the hours that they certify ([`rewards`](crate::rewards)).
 
 use edge_base::Credits;
 

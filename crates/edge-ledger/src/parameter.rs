@@ -38,6 +38,18 @@ pub enum Parameter {
     SlashContest,
     /// What it costs to have invited liars.
     SlashInvitation,
+    /// What is minted for a certified CPU-hour, before the multiplier.
+    Reward,
+    /// What has to be at stake to be drawn as an auditor.
+    MinStake,
+    /// Epochs after which a reward vests.
+    VestingPeriod,
+    /// Reference CPU time of embeddings.
+    CpuEmbedding,
+    /// Reference CPU time of matches.
+    CpuMatch,
+    /// Reference CPU time of compressions.
+    CpuCompression,
 }
 
 /// What a parameter counts.
@@ -47,6 +59,12 @@ pub enum Unit {
     Ppm,
     /// Seconds.
     Seconds,
+    /// Millionths of a rUv.
+    Micro,
+    /// Epochs.
+    Epochs,
+    /// Nanoseconds for a byte of the payload.
+    NsPerByte,
 }
 
 impl Unit {
@@ -55,6 +73,9 @@ impl Unit {
         match self {
             Unit::Ppm => "ppm",
             Unit::Seconds => "s",
+            Unit::Micro => "micro-rUv",
+            Unit::Epochs => "epochs",
+            Unit::NsPerByte => "ns/byte",
         }
     }
 }
@@ -78,7 +99,7 @@ pub struct Rule {
 
 impl Parameter {
     /// Every parameter.
-    pub const ALL: [Parameter; 7] = [
+    pub const ALL: [Parameter; 13] = [
         Parameter::FeeRate,
         Parameter::UnstakeDelay,
         Parameter::SlashEquivocation,
@@ -86,6 +107,12 @@ impl Parameter {
         Parameter::SlashOverdraft,
         Parameter::SlashContest,
         Parameter::SlashInvitation,
+        Parameter::Reward,
+        Parameter::MinStake,
+        Parameter::VestingPeriod,
+        Parameter::CpuEmbedding,
+        Parameter::CpuMatch,
+        Parameter::CpuCompression,
     ];
 
     /// Its row of the table.
@@ -117,6 +144,20 @@ impl Parameter {
             }
             Parameter::SlashInvitation => {
                 rule("slash-invitation", Unit::Ppm, [100_000, 1_000_000, 100_000, 1_000_000])
+            }
+            Parameter::Reward => {
+                rule("reward", Unit::Micro, [0, 1_000_000_000, 1_000_000, 1_000_000])
+            }
+            Parameter::MinStake => {
+                rule("min-stake", Unit::Micro, [1, 1_000_000_000, 1_000_000, 1_000_000])
+            }
+            Parameter::VestingPeriod => rule("vesting-period", Unit::Epochs, [1, 60, 6, 6]),
+            Parameter::CpuEmbedding => {
+                rule("cpu-embedding", Unit::NsPerByte, [1, 100_000, 100, 100])
+            }
+            Parameter::CpuMatch => rule("cpu-match", Unit::NsPerByte, [1, 100_000, 100, 100]),
+            Parameter::CpuCompression => {
+                rule("cpu-compression", Unit::NsPerByte, [1, 100_000, 100, 100])
             }
         }
     }

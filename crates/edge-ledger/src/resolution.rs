@@ -1,17 +1,20 @@
 //! What witnesses resolve in a checkpoint beside which blocks are in it.
 //!
 //! Blocks are their owners' words and need no order between accounts. What follows from no block is
-//! resolved here, once an epoch, by the same agreement: parameters, and what offences cost. Every witness checks
+//! resolved here, once an epoch, by the same agreement: parameters, what offences cost, work that is
+//! assigned and rewarded. Every witness checks
 //! all of it before it prevotes; whoever takes the checkpoint later relies on the quorum, whose
 //! digest of the checkpoint covers it.
 
-use edge_base::Digest;
+use edge_base::{Digest, Signed};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    audit::{AUDITS_MAX, AuditCommits, Certified},
     bounded,
     offence::{OFFENCES_MAX, Offence},
     parameter::{Amendment, Parameter},
+    statement::Assignment,
 };
 
 /// Everything that a checkpoint resolves.
@@ -23,6 +26,15 @@ pub struct Resolutions {
     /// Offences that are charged at the rates before those changes, ascending, each once.
     #[serde(deserialize_with = "bounded::vec::<_, _, OFFENCES_MAX>")]
     pub offences: Vec<Offence>,
+    /// Tasks to be executed again, ascending by task: the checkpoint's digest draws by whom.
+    #[serde(deserialize_with = "bounded::vec::<_, _, AUDITS_MAX>")]
+    pub audits: Vec<Signed<Assignment>>,
+    /// What was drawn by the last checkpoint and committed to, ascending by task.
+    #[serde(deserialize_with = "bounded::vec::<_, _, AUDITS_MAX>")]
+    pub commits: Vec<AuditCommits>,
+    /// Of the commits in the last checkpoint those that were revealed alike, ascending by task.
+    #[serde(deserialize_with = "bounded::vec::<_, _, AUDITS_MAX>")]
+    pub certified: Vec<Certified>,
 }
 
 impl Resolutions {

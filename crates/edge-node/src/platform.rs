@@ -12,8 +12,8 @@ use other as native;
 
 pub(crate) use native::{
     create_private, die_with_parent, facts, free_bytes, give_back_memory, input_idle,
-    is_open_to_others, make_private_folder, open_private, stop_signal, survive_file_size_limit,
-    sync_folder, thread_cpu,
+    is_open_to_others, make_private_folder, open_private, overwrite_private, stop_signal,
+    survive_file_size_limit, sync_folder, thread_cpu,
 };
 
 /// What tells a file from a copy of it. Empty or zero: not known on this system.

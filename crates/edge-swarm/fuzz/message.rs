@@ -6,10 +6,10 @@ use edge_base::{
 };
 use edge_fuzz::{Reached, Target};
 use edge_ledger::{
-    Amendment, Ballot, Block, BlockKind, Carried, Change, ChangeOrder, Checkpoint, Closing,
-    CpuHours, Decided, EquivocationProof, Genesis, Handover, Head, Network, Offence, OffenceKind,
-    Parameter, ParameterVote, Parameters, Phase, Plan, Proposal, Proposed, Resolutions, Sealed,
-    Sketch, Statement,
+    Amendment, AuditCommits, Ballot, Block, BlockKind, Carried, Certified, Change, ChangeOrder,
+    Checkpoint, Closing, CpuHours, Decided, EquivocationProof, Genesis, Handover, Head, Network,
+    Offence, OffenceKind, Parameter, ParameterVote, Parameters, Phase, Plan, Proposal, Proposed,
+    Resolutions, Sealed, Sketch, Statement,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use edge_swarm::{
@@ -168,7 +168,10 @@ fn resolutions() -> Resolutions {
     let amendments = vec![Amendment { parameter: Parameter::FeeRate, value: 4_000, votes }];
     let account = node();
     let offences = vec![Offence { account, kind: OffenceKind::Fault }];
-    Resolutions { amendments, offences }
+    let commits = vec![AuditCommits { assignment: assignment(), commits: vec![commit()] }];
+    let certified = vec![Certified { task: assignment().body.task, reveals: vec![reveal()] }];
+    let audits = vec![assignment()];
+    Resolutions { amendments, offences, audits, commits, certified }
 }
 
 fn order() -> Signed<ChangeOrder> {

@@ -598,6 +598,8 @@ pub struct BalanceView {
     pub slashed: bool,
     /// What offences cost it so far: `staked` and `leaving` are without it.
     pub penalty: Credits,
+    /// Rewards for assigned work that are minted in the epochs to come, unless it offends.
+    pub vesting: Credits,
 }
 
 /// Stake on its way back.
@@ -647,8 +649,12 @@ pub struct CheckpointView {
     pub supply: Credits,
     /// Everything ever burned.
     pub burned: Credits,
-    /// Certified CPU-hours in millionths; nothing certifies any yet.
+    /// Certified CPU-hours in millionths.
     pub cpu_hours_micro: u64,
+    /// What may be minted in all by then, at the present rate.
+    pub cap: Credits,
+    /// Tasks that it names for audits, that were committed to, and that were certified.
+    pub audits: [usize; 3],
     /// The contribution curve there, in billionths.
     pub multiplier_nano: u64,
     /// The set that decided it.

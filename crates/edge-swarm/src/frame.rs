@@ -75,7 +75,7 @@ const LISTED: u64 = 7_680;
 
 /// Direct messages by number. Nothing costs less than 40 us: decryption, queues and decoding are
 /// there for the smallest frame too.
-const DIRECT: [Rule; 45] = [
+const DIRECT: [Rule; 49] = [
     rule("Hello", Class::Greeting, 400, LISTED),
     rule("Welcome", Class::Greeting, 150, SIGNED / 2),
     rule("Refused", Class::Greeting, 40, BULK),
@@ -124,6 +124,10 @@ const DIRECT: [Rule; 45] = [
     // Decryption, and a copy; what is inside is charged once more, by itself.
     rule("Private", Class::Tasks, 60, BULK * 3),
     rule("SessionGone", Class::Tasks, 500, BULK),
+    rule("Audit", Class::Ledger, 150, BULK),
+    rule("AuditCommit", Class::Ledger, 150, BULK),
+    rule("AuditReveal", Class::Ledger, 150, BULK),
+    rule("AuditDoubt", Class::Ledger, 100, BULK),
 ];
 
 /// The place of Sketch in [`DIRECT`].

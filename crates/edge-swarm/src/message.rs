@@ -463,6 +463,15 @@ pub enum Message {
     Private(Record),
     /// A record of this session came, and it is not known here.
     SessionGone(SessionId),
+
+    /// A requester offers a witness one of its tasks for an audit.
+    Audit(Box<Signed<Assignment>>),
+    /// An auditor has executed what it was drawn for, and is bound to the result.
+    AuditCommit(Signed<Commit>),
+    /// Opens it, once a checkpoint has the commit.
+    AuditReveal(Signed<Reveal>),
+    /// A witness found that an auditor of this task lied: others shall look for themselves.
+    AuditDoubt(TaskId),
 }
 
 /// What a node says to a sketch.
@@ -728,7 +737,11 @@ fn message_in_bounds(message: &Message) -> bool {
         | Message::Ballot(_)
         // As long as a frame at most.
         | Message::Private(_)
-        | Message::SessionGone(_) => true,
+        | Message::SessionGone(_)
+        | Message::Audit(_)
+        | Message::AuditCommit(_)
+        | Message::AuditReveal(_)
+        | Message::AuditDoubt(_) => true,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod answers;
+mod audits;
 mod bank;
 mod bounds;
 mod branches;
@@ -105,6 +106,7 @@ pub struct Peer {
     pub(crate) wishes: parameters::Wishes,
     pub(crate) offences: offences::Offences,
     pub(crate) tuning: tuning::Tuning,
+    pub(crate) audits: audits::Audits,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
     pub(crate) counters: Counters,
@@ -173,6 +175,8 @@ pub(crate) enum Purpose {
     CheckAnswer { search: u64, part: usize, node: NodeId },
     /// A fault proof is re-executed.
     Recheck(Digest),
+    /// Work that a checkpoint assigned, as an auditor or as a witness that checks auditors.
+    Audit(TaskId),
     /// Nothing follows.
     Nothing,
 }
@@ -416,6 +420,10 @@ impl Peer {
                 self.tell_checkpoints(from, epoch, version);
             }
             Message::Checkpoints { chain, last } => self.on_checkpoints(from, chain, *last),
+            audit @ (Message::Audit(_)
+            | Message::AuditCommit(_)
+            | Message::AuditReveal(_)
+            | Message::AuditDoubt(_)) => self.hear_audit(from, audit),
             Message::Ballot(ballot) => self.on_ballot(*ballot),
             Message::Sketch(sketch) => self.on_sketch(from, *sketch),
             Message::SketchAnswer { key, answer } => self.on_sketch_answer(from, key, answer),
@@ -438,6 +446,7 @@ impl Peer {
                 self.on_answer_checked(search, part, node, outcome);
             }
             Purpose::Recheck(fault) => self.on_rechecked(fault, outcome),
+            Purpose::Audit(task) => self.on_audit_executed(task, outcome),
             Purpose::Nothing => {}
         }
         self.step_drain();

@@ -54,7 +54,7 @@ fn pool_of(net: &mut Net) -> Digest {
 }
 
 /// Kinds of direct messages.
-const DIRECT: usize = 45;
+const DIRECT: usize = 49;
 
 /// The member that floods has key 2 and place 1.
 struct Flooder {
@@ -293,6 +293,10 @@ impl Flooder {
                 bytes: vec![n as u8; 300],
             }),
             Message::SessionGone(SessionId([n as u8; 16])),
+            Message::Audit(Box::new(self.assignment(n, to))),
+            Message::AuditCommit(self.seal(Commit { task, worker: me, hash: digest })),
+            Message::AuditReveal(self.seal(Reveal { task, worker: me, nonce: [0; 16], digest })),
+            Message::AuditDoubt(task),
         ]
     }
 

@@ -132,6 +132,16 @@ fn show_checkpoint(output: &Output, answer: &Value) {
         text(answer, "supply"),
         text(answer, "burned")
     ));
+    let hours = answer["cpu_hours_micro"].as_f64().unwrap_or(0.0) / 1e6;
+    output.line(format!(
+        "  {hours:.6} CPU-hours of assigned work certified, at most {} rUv minted for them",
+        text(answer, "cap")
+    ));
+    if let [named, committed, certified] = list(answer, "audits") {
+        output.line(format!(
+            "  audits: {named} tasks named, {committed} committed to, {certified} certified"
+        ));
+    }
     output.line(format!(
         "  decided by witness set {} in round {}, {precommits} precommits",
         text(answer, "decided_by_version"),
@@ -199,6 +209,7 @@ fn show_balance(output: &Output, answer: &Value) {
         ("vouchers", "promised by requesters, not yet settled"),
         ("staked", "at stake"),
         ("leaving", "stake on its way back"),
+        ("vesting", "rewards for assigned work that have not vested"),
     ] {
         output.line(format!("  {:>14} rUv  {what}", text(answer, field)));
     }

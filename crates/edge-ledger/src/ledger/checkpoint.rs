@@ -100,12 +100,15 @@ impl Ledger {
         let mut candidate = self.at_cut(None)?;
         resolutions.offences.retain(|offence| self.check_offence(offence, &candidate).is_ok());
         resolutions.offences.truncate(OFFENCES_MAX);
+        self.retain_audits(&mut resolutions, &candidate, verifier);
         let moved = |(account, found): (&NodeId, &super::Account)| {
             (found.seq() > self.base_seq(account)).then_some((*account, found.seq()))
         };
         let cut = candidate.accounts.iter().filter_map(moved).collect();
-        self.resolve(&mut candidate, &resolutions);
-        let checkpoint = self.checkpoint_at(&candidate, change.as_ref(), &resolutions, verifier)?;
+        let hours = self.resolve(&mut candidate, &resolutions).hours;
+        let change_of = change.as_ref();
+        let checkpoint =
+            self.checkpoint_at(&candidate, change_of, &resolutions, hours, verifier)?;
         Ok(Plan { checkpoint, cut, change, resolutions })
     }
 
@@ -116,11 +119,11 @@ impl Ledger {
         let mut candidate = self.at_cut(Some(&plan.cut))?;
         let Plan { change, resolutions, .. } = plan;
         self.check_resolutions(resolutions, &candidate, verifier)?;
-        self.resolve(&mut candidate, resolutions);
+        let hours = self.resolve(&mut candidate, resolutions).hours;
         if change.is_some() && !resolutions.is_empty() {
             return Err(LedgerError::NotACheckpoint("a change of the set resolves nothing else"));
         }
-        let own = self.checkpoint_at(&candidate, change.as_ref(), resolutions, verifier)?;
+        let own = self.checkpoint_at(&candidate, change.as_ref(), resolutions, hours, verifier)?;
         if own == plan.checkpoint {
             Ok(())
         } else {
@@ -158,15 +161,19 @@ impl Ledger {
         }
         self.check_cut(&decided.cut)?;
         let mut candidate = self.at_cut(Some(&decided.cut))?;
-        self.resolve(&mut candidate, &decided.resolutions);
+        let resolved = self.resolve(&mut candidate, &decided.resolutions);
         let states: Vec<AccountState> = candidate.states().collect();
         let base = Base::of(decided, states)?;
         let checkpoint = &base.decided.sealed.checkpoint;
         if checkpoint.parameters != self.amended(&base.decided.resolutions) {
             return Err(LedgerError::NotACheckpoint("its parameters do not follow"));
         }
+        if (checkpoint.supply, checkpoint.hours) != (candidate.totals.granted, resolved.hours) {
+            return Err(LedgerError::NotACheckpoint("it mints something else"));
+        }
         self.check_carried(&base)?;
         self.install(base);
+        self.take_minted(resolved.minted);
         Ok(Applied::New)
     }
 
@@ -392,6 +399,7 @@ impl Ledger {
         candidate: &Ledger,
         change: Option<&Change>,
         resolutions: &Resolutions,
+        hours: CpuHours,
         verifier: &mut Verifier,
     ) -> Result<Checkpoint, LedgerError> {
         let states: Vec<AccountState> = candidate.states().collect();
@@ -407,10 +415,6 @@ impl Ledger {
             }
         };
         let carried = self.carry(candidate, change)?;
-        let hours = self
-            .base
-            .as_ref()
-            .map_or(CpuHours::default(), |base| base.decided.sealed.checkpoint.hours);
         let checkpoint = Checkpoint {
             epoch: self.epoch + 1,
             prev: self.last_checkpoint(),

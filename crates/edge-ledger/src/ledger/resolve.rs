@@ -1,15 +1,24 @@
 //! Resolutions of checkpoints: checked, and carried out.
 
-use edge_base::{Credits, Verifier};
+use edge_base::{Credits, Digest, NodeId, Verifier};
 
 use super::Ledger;
 use crate::{
     account::AccountState,
     error::LedgerError,
+    mint::CpuHours,
     offence::Offence,
     parameter::{Amendment, Parameters},
     resolution::Resolutions,
 };
+
+/// What resolutions came to.
+pub(super) struct Resolved {
+    /// Whose reward vested: the account, the id of the payment, the amount.
+    pub(super) minted: Vec<(NodeId, Digest, Credits)>,
+    /// Everything certified so far.
+    pub(super) hours: CpuHours,
+}
 
 impl Ledger {
     /// Whether a change of a parameter holds now.
@@ -28,7 +37,7 @@ impl Ledger {
         candidate: &Ledger,
         verifier: &mut Verifier,
     ) -> Result<(), LedgerError> {
-        let Resolutions { amendments, offences } = resolutions;
+        let Resolutions { amendments, offences, .. } = resolutions;
         let parameters = amendments.iter().map(|amendment| amendment.parameter);
         if !crate::bounded::strictly_ascending(parameters) {
             return Err(LedgerError::Order("changes of parameters"));
@@ -37,7 +46,8 @@ impl Ledger {
         if !crate::bounded::strictly_ascending(offences) {
             return Err(LedgerError::Order("offences"));
         }
-        offences.iter().try_for_each(|offence| self.check_offence(offence, candidate))
+        offences.iter().try_for_each(|offence| self.check_offence(offence, candidate))?;
+        self.check_audits(resolutions, candidate, verifier)
     }
 
     /// Whether an offence may be charged: this ledger has heard of it, and no checkpoint has charged it.
@@ -54,7 +64,7 @@ impl Ledger {
     }
 
     /// Carries resolutions out that were checked, on the ledger as it is at the cut.
-    pub(super) fn resolve(&self, candidate: &mut Ledger, resolutions: &Resolutions) {
+    pub(super) fn resolve(&self, candidate: &mut Ledger, resolutions: &Resolutions) -> Resolved {
         for Offence { account, kind } in &resolutions.offences {
             let rate = self.parameters.get(kind.rate());
             let Some(found) = candidate.accounts.get_mut(account) else { continue };
@@ -64,8 +74,14 @@ impl Ledger {
             let more = kind.penalty(rate, stake);
             found.penalty = found.penalty.plus(more).unwrap_or(Credits::from_micro(u64::MAX));
             found.offences.insert(*kind);
+            // What was promised is forfeited with it: it is never minted.
+            found.vesting.clear();
             candidate.count_forfeited(account, before);
         }
+        let minted = candidate.vest(self.epoch + 1);
+        candidate.take_minted(minted.clone());
+        let hours = self.promise(candidate, resolutions);
+        Resolved { minted, hours }
     }
 
     /// Takes over what a checkpoint resolved about accounts: no block says anything of it.
@@ -75,6 +91,7 @@ impl Ledger {
             let before = found.forfeited();
             found.penalty = state.penalty;
             found.offences = state.offences.iter().copied().collect();
+            found.vesting = state.vesting.iter().copied().collect();
             self.count_forfeited(&state.account, before);
         }
     }

@@ -32,6 +32,7 @@ impl Ledger {
             leaving: found.leaving.iter().map(|(unstake, amount)| (*unstake, *amount)).collect(),
             escrows: escrows.collect(),
             incoming: found.incoming.iter().map(|(id, amount)| (*id, *amount)).collect(),
+            vesting: found.vesting.iter().map(|(epoch, amount)| (*epoch, *amount)).collect(),
         })
     }
 
@@ -112,6 +113,7 @@ impl Ledger {
                 leaving_sum: summary.leaving,
                 incoming: state.incoming.into_iter().collect(),
                 incoming_sum: summary.incoming,
+                vesting: state.vesting.into_iter().collect(),
                 frozen: None,
             };
             self.accounts.insert(owner, account);

@@ -315,7 +315,7 @@ impl Ledger {
         self.totals.forfeited = rest.plus(now).expect("invariant: a part of what is at stake");
     }
 
-    fn add_incoming(&mut self, to: NodeId, id: Digest, amount: Credits) {
+    pub(super) fn add_incoming(&mut self, to: NodeId, id: Digest, amount: Credits) {
         let fits = "invariant: every sum of certified amounts is at most the grant";
         let account = self.accounts.entry(to).or_insert_with(|| Account::empty(self.pool));
         account.incoming.insert(id, amount);

@@ -105,6 +105,7 @@ fn summary(n: u64) -> AccountSummary {
         staked: micro(n % 200_000_000),
         penalty: micro(0),
         leaving: micro(0),
+        vesting: micro(0),
         holdings: Digest::of(b"holdings"),
     }
 }

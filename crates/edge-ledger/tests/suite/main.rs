@@ -17,6 +17,7 @@ mod golden;
 mod handover;
 mod merge;
 mod mint;
+mod minting;
 mod parameter;
 mod penalty;
 mod quorum;

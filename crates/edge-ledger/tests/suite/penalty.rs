@@ -131,7 +131,11 @@ fn the_rate_is_the_one_before_the_checkpoints_own_changes() {
     let (mut world, _) = staked();
     let lower = votes(&world, Parameter::SlashOverdraft, 400_000, 3);
     world.ledger.slash(overdraft(1));
-    let resolutions = Resolutions { amendments: vec![lower], offences: vec![overdraft(1)] };
+    let resolutions = Resolutions {
+        amendments: vec![lower],
+        offences: vec![overdraft(1)],
+        ..Resolutions::default()
+    };
     let plan = world.ledger.plan(None, resolutions, &mut world.verifier).unwrap();
     let decided = seal(&world, &plan);
     world.ledger.apply_checkpoint(decided, &mut world.verifier).unwrap();

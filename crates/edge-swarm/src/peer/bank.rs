@@ -578,6 +578,7 @@ impl Peer {
             frozen: view.frozen,
             slashed: self.is_slashed(&account),
             penalty: view.penalty,
+            vesting: view.vesting,
         })
     }
 

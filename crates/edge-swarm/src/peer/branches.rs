@@ -84,7 +84,7 @@ impl Branches {
 
 impl Peer {
     /// The first of a node's group: the nodes of one owner are one.
-    fn leader(&self, node: &NodeId) -> NodeId {
+    pub(super) fn leader(&self, node: &NodeId) -> NodeId {
         if *node == self.me {
             return self.members.own_group().unwrap_or(self.me);
         }
@@ -95,14 +95,14 @@ impl Peer {
         self.members.get(node).map_or(*node, |member| member.group)
     }
 
-    fn inviter_of(&self, node: &NodeId) -> Option<NodeId> {
+    pub(super) fn inviter_of(&self, node: &NodeId) -> Option<NodeId> {
         if *node == self.me {
             return self.members.own_inviter();
         }
         self.members.branches.inviter(node)
     }
 
-    fn is_founders(&self, node: &NodeId) -> bool {
+    pub(super) fn is_founders(&self, node: &NodeId) -> bool {
         let founder = self.members.founder();
         founder.is_some() && (founder == Some(*node) || founder == Some(self.leader(node)))
     }

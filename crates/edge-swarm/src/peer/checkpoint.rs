@@ -126,6 +126,7 @@ impl Peer {
         self.retry_early();
         self.step_wishes();
         self.step_offences();
+        self.step_audits();
         if !self.witnesses_checkpoints() {
             self.checkpoints.agreement = None;
             return;
@@ -169,7 +170,7 @@ impl Peer {
         let blocks = bank.ledger.blocks_since_checkpoint();
         let waited = self.now.since(self.checkpoints.last);
         blocks >= self.settings.checkpoint_blocks
-            || (blocks > 0 && waited >= self.settings.checkpoint_every)
+            || ((blocks > 0 || self.audit_is_due()) && waited >= self.settings.checkpoint_every)
     }
 
     fn begin_if_due(&mut self) {
@@ -369,7 +370,10 @@ impl Peer {
             return self.want_plan(value, proposer);
         };
         let valid = match bank.ledger.check_plan(plan, &mut self.verifier) {
-            Ok(()) => true,
+            Ok(()) => match self.audits_hold(plan) {
+                Some(holds) => holds,
+                None => return,
+            },
             Err(error) if error.is_retryable() => return self.ask_frontier(proposer),
             Err(_) => false,
         };
@@ -692,6 +696,13 @@ impl Peer {
             supply: checkpoint.supply,
             burned: checkpoint.burned,
             cpu_hours_micro: checkpoint.hours.micro(),
+            cap: checkpoint.hours.cap(edge_base::Credits::from_micro(
+                checkpoint.parameters.get(edge_ledger::Parameter::Reward),
+            )),
+            audits: {
+                let resolved = &base.decided.resolutions;
+                [resolved.audits.len(), resolved.commits.len(), resolved.certified.len()]
+            },
             multiplier_nano: checkpoint.hours.multiplier(),
             decided_by_version: checkpoint.version,
             set_version: checkpoint.set.version,

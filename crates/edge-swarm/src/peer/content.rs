@@ -69,6 +69,8 @@ pub(crate) enum Waiter {
     Fault(Digest),
     /// A checkpoint's accounts.
     States,
+    /// The payload of a task to audit: looked for again and again.
+    Audit,
 }
 
 #[derive(Debug)]
@@ -271,6 +273,7 @@ impl Peer {
             Waiter::Result { task, worker } => self.on_result_fetched(task, worker, content, bytes),
             Waiter::Fault(fault) => self.on_fault_content(fault, bytes.is_some()),
             Waiter::States => self.on_states(content, bytes.as_deref()),
+            Waiter::Audit => self.step_audits(),
         }
     }
 }

@@ -180,7 +180,14 @@ impl Peer {
     /// What this node would have the next checkpoint resolve.
     pub(super) fn resolutions(&self) -> Resolutions {
         let round = self.checkpoints.round();
-        Resolutions { amendments: self.amendments(), offences: self.chargeable(round) }
+        let (audits, commits, certified) = self.audit_resolutions();
+        Resolutions {
+            amendments: self.amendments(),
+            offences: self.chargeable(round),
+            audits,
+            commits,
+            certified,
+        }
     }
 
     pub(super) fn parameter_views(&self) -> Result<Vec<ParameterView>, Refusal> {

@@ -293,6 +293,10 @@ impl Peer {
             | Message::CheckpointWant { .. }
             | Message::Checkpoints { .. }
             | Message::Ballot(_)
+            | Message::Audit(_)
+            | Message::AuditCommit(_)
+            | Message::AuditReveal(_)
+            | Message::AuditDoubt(_)
             | Message::Sketch(_)
             | Message::SketchAnswer { .. }
             | Message::SessionOpen(_)

@@ -6,8 +6,8 @@ use edge_base::{Digest, Micros, Rng, SecretKey, ShardId, Timestamp, Verifier, co
 use edge_ledger::Genesis;
 
 use super::{
-    Counters, Peer, Timer, answers::Answers, bank::Bank, checkpoint::Checkpoints, claims::Promises,
-    coherence::Coherence, collections::Shards, content::Content, decode_stored,
+    Counters, Peer, Timer, answers::Answers, audits::Audits, bank::Bank, checkpoint::Checkpoints,
+    claims::Promises, coherence::Coherence, collections::Shards, content::Content, decode_stored,
     equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
     offences::Offences, parameters::Wishes, replica::copies_in, search::Searches,
     session::Sessions, stake::Staking, standing::Standing, task::Tasks, tuning::Tuning,
@@ -143,6 +143,7 @@ impl Peer {
             wishes: Wishes::default(),
             offences: Offences::default(),
             tuning: Tuning::new(tuner),
+            audits: Audits::default(),
             may_vote: true,
             draining: None,
             counters: Counters::default(),

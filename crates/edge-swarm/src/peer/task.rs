@@ -199,6 +199,11 @@ impl Task {
         self.among.as_ref().is_none_or(|among| among.contains(node))
     }
 
+    /// Whether everybody may know of it.
+    pub(super) fn is_public(&self) -> bool {
+        self.among.is_none()
+    }
+
     /// Who may have its payload and its results.
     fn audience(&self) -> Audience {
         self.among.clone().map_or(Audience::Members, Audience::Private)
@@ -1126,6 +1131,7 @@ impl Peer {
         }
         self.tell_over(id);
         self.store_task(id);
+        self.offer_audit(id, &check.agreed);
         match origin {
             Origin::Call(call) => {
                 let result = TaskResult { task: id, result: bytes, check };

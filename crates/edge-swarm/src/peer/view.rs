@@ -158,6 +158,7 @@ impl Peer {
                 frozen: false,
                 slashed: false,
                 penalty: edge_base::Credits::ZERO,
+                vesting: edge_base::Credits::ZERO,
             },
         };
         let views = self.peer_views();
