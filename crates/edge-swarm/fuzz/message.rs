@@ -280,6 +280,7 @@ fn messages() -> Vec<Message> {
             answer: SketchAnswer::Known(vec![Head { account: [1; 16], seq: 7 }]),
         },
         Message::SketchAnswer { key: [3; 16], answer: SketchAnswer::More(70) },
+        Message::Next(node()),
         Message::AskWithdraw(Withdrawal::Begin),
         Message::SayWithdraw {
             step: Withdrawal::End(content),

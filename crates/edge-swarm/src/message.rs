@@ -472,6 +472,9 @@ pub enum Message {
     AuditReveal(Signed<Reveal>),
     /// A witness found that an auditor of this task lied: others shall look for themselves.
     AuditDoubt(TaskId),
+
+    /// There are more certificates than the sender sent: of this account and of those after it.
+    Next(NodeId),
 }
 
 /// What a node says to a sketch.
@@ -741,7 +744,8 @@ fn message_in_bounds(message: &Message) -> bool {
         | Message::Audit(_)
         | Message::AuditCommit(_)
         | Message::AuditReveal(_)
-        | Message::AuditDoubt(_) => true,
+        | Message::AuditDoubt(_)
+        | Message::Next(_) => true,
     }
 }
 

@@ -426,6 +426,7 @@ impl Peer {
             | Message::AuditDoubt(_)) => self.hear_audit(from, audit),
             Message::Ballot(ballot) => self.on_ballot(*ballot),
             Message::Sketch(sketch) => self.on_sketch(from, *sketch),
+            Message::Next(account) => self.on_next(from, account),
             Message::SketchAnswer { key, answer } => self.on_sketch_answer(from, key, answer),
             Message::SessionOpen(opening) => self.on_session_open(from, *opening),
             Message::SessionAccept(answer) => self.on_session_accept(from, &answer),

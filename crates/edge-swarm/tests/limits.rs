@@ -54,7 +54,7 @@ fn pool_of(net: &mut Net) -> Digest {
 }
 
 /// Kinds of direct messages.
-const DIRECT: usize = 49;
+const DIRECT: usize = 50;
 
 /// The member that floods has key 2 and place 1.
 struct Flooder {
@@ -297,6 +297,7 @@ impl Flooder {
             Message::AuditCommit(self.seal(Commit { task, worker: me, hash: digest })),
             Message::AuditReveal(self.seal(Reveal { task, worker: me, nonce: [0; 16], digest })),
             Message::AuditDoubt(task),
+            Message::Next(me),
         ]
     }
 

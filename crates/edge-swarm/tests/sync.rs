@@ -7,7 +7,7 @@ mod net;
 
 use std::sync::{Arc, LazyLock};
 
-use edge_base::{Credits, Digest, Micros, Rng, SecretKey, Signed, Verifier, codec};
+use edge_base::{Credits, Digest, Micros, NodeId, Rng, SecretKey, Signed, Verifier, codec};
 use edge_ledger::{
     Block, BlockKind, Certificate, Genesis, Head, Heads as _, Ledger, Network, Sketch, VoteBody,
     block_hash,
@@ -333,6 +333,19 @@ fn made_up_sketches_end_and_leave_nothing() {
     assert_eq!(frontier(&net, 0), frontier(&net, 1));
 }
 
+/// Who says again and again that it has more, and sends nothing, is asked once.
+#[test]
+fn more_that_never_comes_is_asked_for_once() {
+    let mut net = puppet();
+    net.run(Micros::from_secs(1));
+    net.delivered.clear();
+    for n in 0..40_u8 {
+        says(&mut net, &Message::Next(NodeId([n; 32])));
+        net.run(Micros::from_millis(100));
+    }
+    assert_eq!(lists(&net), 1);
+}
+
 /// A sketch that this node's own heads refute. Who sends ten of them is banned for a while; who
 /// differs, however much, is not.
 #[test]
@@ -377,8 +390,10 @@ fn a_newcomer_is_told_what_builds_on_what() {
     net.start(0);
     net.start(1);
     net.records = true;
-    net.run(Micros::from_secs(12));
+    net.run(Micros::from_secs(4));
     assert_eq!(frontier(&net, 0), frontier(&net, 1));
+    let next = count(&net, |message| matches!(message, Message::Next(_)));
+    assert!((2..=4).contains(&next), "{next}");
     let all = PAST.common.len() + PAST.later.iter().flatten().count();
     // Nothing goes twice, but for an answer on its way while the next question is asked.
     assert!((all..all + 300).contains(&certificates_to(&net, 1)));

@@ -66,6 +66,7 @@ impl Bank {
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
         add("certificates that wait", self.waiting.len(), WAITING_MAX);
         add("own blocks that wait", self.queue.len(), QUEUE_MAX);
+        self.told.hold(add);
     }
 
     pub(crate) fn new(genesis: Genesis) -> Self {
@@ -460,6 +461,7 @@ impl Peer {
 
     pub(super) fn on_propose_timer(&mut self) {
         self.propose();
+        self.ask_on();
         self.step_handover();
         self.step_bank();
         self.step_withdrawals();

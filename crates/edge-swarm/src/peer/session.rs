@@ -299,6 +299,7 @@ impl Peer {
             | Message::AuditDoubt(_)
             | Message::Sketch(_)
             | Message::SketchAnswer { .. }
+            | Message::Next(_)
             | Message::SessionOpen(_)
             | Message::SessionAccept(_)
             | Message::Private(_)

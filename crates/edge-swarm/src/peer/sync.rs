@@ -22,6 +22,8 @@ use crate::message::{CERTIFICATES_PER_MESSAGE, Gossip, HEADS_PER_MESSAGE, Messag
 const FRONTIER_EVERY: Micros = Micros::from_millis(400);
 /// Messages of certificates sent in answer to one frontier or sketch.
 const BURST: usize = 8;
+/// Nodes that have more certificates than they sent; of others, adverts tell again.
+const NEXT_MAX: usize = 16;
 /// Certificates that wait for others while a list of them is made.
 const WANTED_MAX: usize = 16_384;
 /// Sketches that a node is sent after the first one, because it asked for more cells.
@@ -44,6 +46,8 @@ type Range = (NodeId, NodeId);
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     nodes: BTreeMap<NodeId, ToldNode>,
+    /// With which account there is more at a node.
+    next: BTreeMap<NodeId, NodeId>,
     /// When all sketches that came would be compared, at a tenth of this node's time.
     done_at: Timestamp,
 }
@@ -59,8 +63,17 @@ struct ToldNode {
     /// Sketches since its last answer.
     unanswered: u8,
     lists_until: Timestamp,
+    /// Certificates here when it was last asked for more: without one more it is not asked again.
+    held: Option<usize>,
     /// The first account of the next list, where one message does not hold all.
     page: Option<NodeId>,
+}
+
+impl Told {
+    /// What grows here, with its bounds.
+    pub(super) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
+        add("nodes with more certificates", self.next.len(), NEXT_MAX);
+    }
 }
 
 impl Peer {
@@ -76,7 +89,9 @@ impl Peer {
     pub(super) fn ask_frontier(&mut self, node: NodeId) {
         let now = self.now;
         let Some(bank) = &mut self.bank else { return };
-        if node == self.me || !self.members.is_member(&node) {
+        // Who has more is asked for that first.
+        let more = bank.told.next.contains_key(&node);
+        if more || node == self.me || !self.members.is_member(&node) {
             return;
         }
         let told = bank.told.nodes.entry(node).or_default();
@@ -136,7 +151,7 @@ impl Peer {
     /// Sends certificates of accounts after the seqs that a node has.
     fn tell_beyond(&mut self, to: NodeId, theirs: BTreeMap<NodeId, u64>) {
         let Some(bank) = &self.bank else { return };
-        let list = certificates_beyond(&bank.ledger, theirs);
+        let (list, next) = certificates_beyond(&bank.ledger, theirs);
         if list.is_empty() {
             return;
         }
@@ -148,6 +163,40 @@ impl Peer {
         }
         for chunk in list.chunks(CERTIFICATES_PER_MESSAGE) {
             self.send(to, &Message::Certificates(chunk.to_vec()));
+        }
+        if let Some(next) = next {
+            self.send(to, &Message::Next(next));
+        }
+    }
+
+    /// A node has more than it sent. It is asked a moment later, when what it sent was taken.
+    pub(super) fn on_next(&mut self, from: NodeId, account: NodeId) {
+        let Some(bank) = &mut self.bank else { return };
+        let next = &mut bank.told.next;
+        if next.len() < NEXT_MAX || next.contains_key(&from) {
+            next.insert(from, account);
+        }
+    }
+
+    /// Asks nodes for what they have of the accounts they named and of those after them. Of those
+    /// before, both have the same.
+    pub(super) fn ask_on(&mut self) {
+        let now = self.now;
+        let Some(bank) = &mut self.bank else { return };
+        for (node, first) in std::mem::take(&mut bank.told.next) {
+            let Some(bank) = &mut self.bank else { return };
+            let (told, held) =
+                (bank.told.nodes.entry(node).or_default(), bank.ledger.certificate_count());
+            told.at = Some(now);
+            if told.held.replace(held) == Some(held) {
+                continue;
+            }
+            let mut heads = bank.ledger.frontier();
+            heads.retain(|(account, _)| *account >= first);
+            let most = heads.len() > HEADS_PER_MESSAGE;
+            heads.truncate(HEADS_PER_MESSAGE);
+            let last = heads.last().filter(|_| most).map_or(NodeId([0xff; 32]), |(last, _)| *last);
+            self.send(node, &Message::Frontier { range: Some((first, last)), heads });
         }
     }
 
@@ -241,24 +290,28 @@ fn page_of(mut heads: Heads, page: &mut Option<NodeId>, most: usize) -> (Option<
 
 /// At most [`BURST`] messages of certificates beyond the seqs that a node has of these accounts, each
 /// after what it builds on: else a node that lacks much would be sent the same ones for ever, and
-/// could take none of them. Of accounts that are not listed it has what there is.
-fn certificates_beyond(ledger: &Ledger, mut theirs: BTreeMap<NodeId, u64>) -> Vec<Certificate> {
+/// could take none of them. Of accounts that are not listed it has what there is. With the account at
+/// which the list was full, if it was: of those before it nothing is left.
+fn certificates_beyond(
+    ledger: &Ledger,
+    mut theirs: BTreeMap<NodeId, u64>,
+) -> (Vec<Certificate>, Option<NodeId>) {
     let most = BURST * CERTIFICATES_PER_MESSAGE;
     let mut list: Vec<Certificate> = Vec::new();
     let accounts: Vec<NodeId> = theirs.keys().copied().collect();
-    for account in accounts {
+    for first in accounts {
         // Wanted first is what stands last.
-        let mut wanted = vec![(account, ledger.account(&account).seq)];
+        let mut wanted = vec![(first, ledger.account(&first).seq)];
         while let Some((account, upto)) = wanted.last().copied() {
-            if list.len() >= most || wanted.len() > WANTED_MAX {
-                return list;
-            }
             let known = theirs.get(&account).copied().filter(|known| *known < upto);
             let next = known.and_then(|seq| ledger.certificates_after(&account, seq, 1).next());
             let Some(next) = next else {
                 wanted.pop();
                 continue;
             };
+            if list.len() >= most || wanted.len() > WANTED_MAX {
+                return (list, Some(first));
+            }
             let body = next.body();
             let lacking = body.credits.iter().find_map(|id| {
                 let Block { account, seq, .. } = *ledger.certificate(id)?.body();
@@ -273,7 +326,7 @@ fn certificates_beyond(ledger: &Ledger, mut theirs: BTreeMap<NodeId, u64>) -> Ve
             }
         }
     }
-    list
+    (list, None)
 }
 
 #[cfg(test)]
