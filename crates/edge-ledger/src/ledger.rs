@@ -1,5 +1,6 @@
 //! The state: certificates merged by union, balances a pure fold over them.
 
+mod account;
 mod checkpoint;
 mod mint;
 mod reconcile;
@@ -24,10 +25,12 @@ use crate::{
     genesis::{Genesis, GenesisError},
     offence::{Offence, OffenceKind},
     parameter::{FeeRate, Parameters},
+    table::Table,
     vote::Certificate,
     witness::{HANDOVER_HEADS_MAX, Handover, WitnessSet},
 };
 
+use account::Account;
 pub use checkpoint::Base;
 pub use reconcile::{Compared, Heads};
 pub use sync::{Merged, Refused};
@@ -159,91 +162,6 @@ pub struct Conflict {
 }
 
 #[derive(Clone, Debug)]
-struct Account {
-    /// Blocks whose certificates are not kept: those before a checkpoint.
-    below: u64,
-    /// The certificate of the block with seq s is at s − below − 1.
-    chain: Vec<Arc<Certificate>>,
-    /// The hash of the last block; the pool's before the first.
-    head: Digest,
-    /// The epoch of the last block.
-    epoch: u64,
-    balance: Credits,
-    escrowed: Credits,
-    staked: Credits,
-    penalty: Credits,
-    offences: BTreeSet<OffenceKind>,
-    /// Withdrawals that have not ended, by the hash of their Unstake.
-    leaving: BTreeMap<Digest, Credits>,
-    leaving_sum: Credits,
-    incoming: BTreeMap<Digest, Credits>,
-    incoming_sum: Credits,
-    /// By the epoch in which they are minted.
-    vesting: BTreeMap<u64, Credits>,
-    frozen: Option<Arc<EquivocationProof>>,
-}
-
-impl Account {
-    fn empty(pool: Digest) -> Self {
-        Account {
-            below: 0,
-            chain: Vec::new(),
-            head: pool,
-            epoch: 0,
-            balance: Credits::ZERO,
-            escrowed: Credits::ZERO,
-            staked: Credits::ZERO,
-            penalty: Credits::ZERO,
-            offences: BTreeSet::new(),
-            leaving: BTreeMap::new(),
-            leaving_sum: Credits::ZERO,
-            incoming: BTreeMap::new(),
-            incoming_sum: Credits::ZERO,
-            vesting: BTreeMap::new(),
-            frozen: None,
-        }
-    }
-
-    /// At stake or leaving, as blocks say.
-    fn bonded(&self) -> Credits {
-        self.staked.plus(self.leaving_sum).unwrap_or(Credits::from_micro(u64::MAX))
-    }
-
-    /// Promised and not vested.
-    fn promised(&self) -> Credits {
-        Credits::sum(self.vesting.values().copied()).unwrap_or_default()
-    }
-
-    /// What the penalty takes of that.
-    fn forfeited(&self) -> Credits {
-        self.penalty.min(self.bonded())
-    }
-
-    /// Stake and withdrawals without that: the penalty takes stake first.
-    fn left(&self) -> (Credits, Credits) {
-        let of_stake = self.penalty.min(self.staked);
-        let rest = self.penalty.minus(of_stake).unwrap_or_default().min(self.leaving_sum);
-        let left = |whole: Credits, taken| whole.minus(taken).unwrap_or_default();
-        (left(self.staked, of_stake), left(self.leaving_sum, rest))
-    }
-
-    fn seq(&self) -> u64 {
-        self.below + self.chain.len() as u64
-    }
-
-    fn at(&self, seq: u64) -> Option<&Arc<Certificate>> {
-        let place = seq.checked_sub(self.below)?.checked_sub(1)?;
-        self.chain.get(usize::try_from(place).ok()?)
-    }
-
-    /// The certificates kept of the blocks after a seq; none if they begin later than that.
-    fn after(&self, seq: u64) -> &[Arc<Certificate>] {
-        let skip = seq.checked_sub(self.below).and_then(|skip| usize::try_from(skip).ok());
-        skip.and_then(|skip| self.chain.get(skip..)).unwrap_or_default()
-    }
-}
-
-#[derive(Clone, Debug)]
 struct Escrow {
     owner: NodeId,
     budget: Credits,
@@ -272,8 +190,8 @@ pub struct Ledger {
     floor: BTreeMap<NodeId, (u64, Digest)>,
     /// Places after the floor at which they may have certified a block.
     carried: BTreeMap<NodeId, Carried>,
-    accounts: BTreeMap<NodeId, Account>,
-    certificates: BTreeMap<Digest, Arc<Certificate>>,
+    accounts: Table<NodeId, Account>,
+    certificates: Table<Digest, Arc<Certificate>>,
     escrows: BTreeMap<EscrowId, Escrow>,
     /// The open ones, by owner.
     open: BTreeSet<(NodeId, EscrowId)>,
@@ -293,7 +211,9 @@ impl Ledger {
     pub fn new(genesis: Genesis) -> Result<Ledger, GenesisError> {
         genesis.validate()?;
         let pool = genesis.hash();
-        let founder = Account { balance: genesis.grant, ..Account::empty(pool) };
+        let (mut accounts, mut founder) = (Table::default(), Account::default());
+        founder.balance = genesis.grant;
+        accounts.insert(genesis.founder, founder);
         let totals = Totals {
             granted: genesis.grant,
             balances: genesis.grant,
@@ -315,9 +235,9 @@ impl Ledger {
             parameters: Parameters::default(),
             floor: BTreeMap::new(),
             carried: BTreeMap::new(),
-            accounts: BTreeMap::from([(genesis.founder, founder)]),
+            accounts,
             genesis: Arc::new(genesis),
-            certificates: BTreeMap::new(),
+            certificates: Table::default(),
             escrows: BTreeMap::new(),
             open: BTreeSet::new(),
             marks: BTreeSet::new(),
@@ -364,14 +284,14 @@ impl Ledger {
         match self.accounts.get(account) {
             Some(found) => AccountView {
                 balance: found.balance,
-                incoming: found.incoming_sum,
+                incoming: found.incoming.sum(),
                 escrowed: found.escrowed,
                 staked: found.left().0,
                 leaving: found.left().1,
                 penalty: found.penalty,
                 vesting: found.promised(),
                 seq: found.seq(),
-                head: found.head,
+                head: found.head(self.pool),
                 frozen: found.frozen.is_some(),
                 slashed,
             },
@@ -510,7 +430,7 @@ impl Ledger {
             .accounts
             .iter()
             .filter(|(_, found)| found.seq() > 0)
-            .map(|(account, found)| (*account, found.seq(), found.head))
+            .map(|(account, found)| (*account, found.seq(), found.last))
             .collect();
         let (what, count, limit) = ("heads", heads.len(), HANDOVER_HEADS_MAX);
         if count > limit {

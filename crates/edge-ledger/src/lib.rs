@@ -81,6 +81,7 @@ mod parameter;
 mod resolution;
 mod sketch;
 pub mod statement;
+mod table;
 mod vote;
 mod vote_log;
 mod witness;

@@ -242,11 +242,15 @@ impl Ledger {
         for state in &base.states {
             let Some(found) = self.accounts.get_mut(&state.account) else { continue };
             let drop = state.seq.min(found.seq()).saturating_sub(found.below);
+            if drop == 0 {
+                continue;
+            }
             for certificate in found.chain.drain(..drop as usize) {
                 self.certificates.remove(&certificate.id());
             }
             found.chain.shrink_to_fit();
             found.below += drop;
+            found.shrink();
         }
         // What ended before is nobody's any more.
         let certificates = &self.certificates;
@@ -263,7 +267,7 @@ impl Ledger {
         let mut stored: BTreeMap<(NodeId, u64), Arc<Certificate>> =
             certificates.iter().map(place).collect();
         for (account, found) in &mut self.accounts {
-            let mut expected = found.chain.first().map_or(found.head, |first| first.body().prev);
+            let mut expected = found.chain.first().map_or(found.last, |first| first.body().prev);
             let mut before = Vec::new();
             while let Some(certificate) = stored.remove(&(*account, found.below)) {
                 if certificate.id() != expected {
@@ -273,6 +277,9 @@ impl Ledger {
                 self.certificates.insert(certificate.id(), certificate.clone());
                 before.push(certificate);
                 found.below -= 1;
+            }
+            if before.is_empty() {
+                continue;
             }
             before.reverse();
             before.append(&mut found.chain);

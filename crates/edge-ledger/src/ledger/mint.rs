@@ -214,6 +214,9 @@ impl Ledger {
         let mut vested = Vec::new();
         let pool = self.pool;
         for (account, found) in &mut self.accounts {
+            if found.vesting.is_empty() {
+                continue;
+            }
             let later = found.vesting.split_off(&(epoch + 1));
             let due = std::mem::replace(&mut found.vesting, later);
             let amount = Credits::sum(due.into_values()).unwrap_or_default();

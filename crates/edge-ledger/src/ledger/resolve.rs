@@ -88,6 +88,13 @@ impl Ledger {
     pub(super) fn take_penalties(&mut self, states: &[AccountState]) {
         for state in states {
             let Some(found) = self.accounts.get_mut(&state.account) else { continue };
+            // What is written takes room.
+            let charged = state.offences.iter().eq(found.offences.iter());
+            let promised = found.vesting.iter().map(|(epoch, amount)| (*epoch, *amount));
+            let same = charged && promised.eq(state.vesting.iter().copied());
+            if same && state.penalty == found.penalty {
+                continue;
+            }
             let before = found.forfeited();
             found.penalty = state.penalty;
             found.offences = state.offences.iter().copied().collect();

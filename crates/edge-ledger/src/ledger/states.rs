@@ -9,6 +9,7 @@ use crate::{
     account::{AccountState, AccountTree, OpenEscrow},
     error::LedgerError,
     genesis::Genesis,
+    table::Table,
 };
 
 impl Ledger {
@@ -23,7 +24,7 @@ impl Ledger {
         Some(AccountState {
             account: *account,
             seq: found.seq(),
-            head: found.head,
+            head: found.head(self.pool),
             epoch: found.epoch,
             balance: found.balance,
             staked: found.staked,
@@ -68,8 +69,8 @@ impl Ledger {
         supply: Credits,
         burned: Credits,
     ) -> Result<(), LedgerError> {
-        self.accounts = BTreeMap::new();
-        self.certificates = BTreeMap::new();
+        self.accounts = Table::default();
+        self.certificates = Table::default();
         self.escrows = BTreeMap::new();
         self.open.clear();
         let mut totals = self.totals;
@@ -99,23 +100,28 @@ impl Ledger {
                 self.open.insert((owner, id));
                 self.escrows.insert(id, escrow);
             }
-            let account = Account {
-                below: state.seq,
-                chain: Vec::new(),
-                head: state.head,
-                epoch: state.epoch,
-                balance: state.balance,
-                escrowed: summary.escrowed,
-                staked: state.staked,
-                penalty: state.penalty,
-                offences: state.offences.into_iter().collect(),
-                leaving: state.leaving.into_iter().collect(),
-                leaving_sum: summary.leaving,
-                incoming: state.incoming.into_iter().collect(),
-                incoming_sum: summary.incoming,
-                vesting: state.vesting.into_iter().collect(),
-                frozen: None,
-            };
+            let mut account = Account::default();
+            account.incoming = state.incoming.into_iter().collect();
+            // What is written gets room: most accounts have nothing of this.
+            if state.seq > 0 || state.epoch > 0 || state.balance > zero {
+                account.below = state.seq;
+                account.last = state.head;
+                account.epoch = state.epoch;
+                account.balance = state.balance;
+            }
+            if summary.escrowed.max(state.staked).max(summary.leaving) > zero {
+                account.escrowed = summary.escrowed;
+                account.staked = state.staked;
+                account.leaving = state.leaving.into_iter().collect();
+                account.leaving_sum = summary.leaving;
+            }
+            if state.penalty > zero || !state.offences.is_empty() {
+                account.penalty = state.penalty;
+                account.offences = state.offences.into_iter().collect();
+            }
+            if !state.vesting.is_empty() {
+                account.vesting = state.vesting.into_iter().collect();
+            }
             self.accounts.insert(owner, account);
         }
         totals.burned = burned.minus(totals.forfeited).map_err(|_| LedgerError::NotConserved)?;

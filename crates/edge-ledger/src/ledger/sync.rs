@@ -176,7 +176,7 @@ impl Ledger {
         (low[0], high[0]) = (first_byte, first_byte);
         let in_bucket = self.accounts.range(NodeId(low)..=NodeId(high));
         let with_blocks = in_bucket.filter(|(_, found)| found.seq() > 0);
-        with_blocks.map(|(account, found)| (*account, found.seq(), found.head))
+        with_blocks.map(|(account, found)| (*account, found.seq(), found.last))
     }
 
     /// Computed when it is asked for: a merge changes a bucket many times.

@@ -245,13 +245,11 @@ impl Ledger {
         let block = certificate.body();
         let fits = "invariant: every sum of certified amounts is at most the grant";
         let held = "invariant: what leaves a sum was counted in it";
-        let account =
-            self.accounts.entry(block.account).or_insert_with(|| Account::empty(self.pool));
+        let account = self.accounts.get_or_insert_with(block.account, Account::default);
         let forfeited = account.forfeited();
         for credit in &block.credits {
             account.incoming.remove(credit);
         }
-        account.incoming_sum = account.incoming_sum.minus(effect.credited).expect(held);
         self.totals.uncredited = self.totals.uncredited.minus(effect.credited).expect(held);
         self.totals.balances = self.totals.balances.minus(account.balance).expect(held);
         account.balance = block.balance_after;
@@ -274,7 +272,7 @@ impl Ledger {
             }
         }
         account.chain.push(certificate.clone());
-        account.head = id;
+        account.last = id;
         account.epoch = block.epoch;
         match &block.kind {
             BlockKind::Escrow { budget, prices, expires_epoch } => {
@@ -309,7 +307,7 @@ impl Ledger {
 
     /// What is at stake, or the penalty, of an account changed: what was forfeited of it before.
     pub(super) fn count_forfeited(&mut self, account: &NodeId, before: Credits) {
-        let now = self.accounts.get(account).map_or(Credits::ZERO, Account::forfeited);
+        let now = self.accounts.get(account).map_or(Credits::ZERO, |found| found.forfeited());
         let rest = self.totals.forfeited.minus(before);
         let rest = rest.expect("invariant: what leaves a sum was counted in it");
         self.totals.forfeited = rest.plus(now).expect("invariant: a part of what is at stake");
@@ -317,9 +315,7 @@ impl Ledger {
 
     pub(super) fn add_incoming(&mut self, to: NodeId, id: Digest, amount: Credits) {
         let fits = "invariant: every sum of certified amounts is at most the grant";
-        let account = self.accounts.entry(to).or_insert_with(|| Account::empty(self.pool));
-        account.incoming.insert(id, amount);
-        account.incoming_sum = account.incoming_sum.plus(amount).expect(fits);
+        self.accounts.get_or_insert_with(to, Account::default).incoming.insert(id, amount);
         self.totals.uncredited = self.totals.uncredited.plus(amount).expect(fits);
     }
 

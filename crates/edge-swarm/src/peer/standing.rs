@@ -41,7 +41,7 @@ const FORGIVEN_AFTER: Micros = Micros::from_secs(24 * 3_600);
 /// What a signature takes.
 const SIGNATURE_NS: u64 = 60_000;
 /// What it takes to add an account to a sketch.
-pub(super) const SKETCH_NS: u64 = 300;
+pub(super) const SKETCH_NS: u64 = 400;
 /// Nodes that are no members share a budget of so many percent of that of one.
 const STRANGERS_PERCENT: u64 = 400;
 /// Nodes of this node's owner get so many percent of what others get.
