@@ -25,6 +25,8 @@ pub const DEFAULTS: &str = include_str!("default.toml");
 /// What the name of a variable starts with.
 pub const VARIABLE_PREFIX: &str = "EDGE_NET_";
 
+/// The largest share of known texts in a batch, in thousandths.
+const CANARIES_PER_MILLE_MAX: u16 = 500;
 /// Variables with our prefix that are not settings of a node: they are read by the kernels, the
 /// command line and the tests.
 const OTHER_VARIABLES: [&str; 8] =
@@ -159,6 +161,8 @@ pub struct Config {
     pub trust: Assumption,
     /// What tunes audits and budgets.
     pub tuner: Policy,
+    /// Share of known texts in each batch.
+    pub canaries: Percent,
     /// Log filter.
     pub log: String,
     /// Log file, or standard error.
@@ -167,7 +171,7 @@ pub struct Config {
 }
 
 /// Every key, in the order of `default.toml`.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 20] = [
     "data_dir",
     "port",
     "bind",
@@ -185,6 +189,7 @@ pub const KEYS: [&str; 19] = [
     "exposure",
     "trust",
     "tuner",
+    "canaries",
     "log",
     "log_file",
 ];
@@ -341,6 +346,7 @@ impl Config {
             exposure: reader.parsed("exposure")?,
             trust: reader.parsed("trust")?,
             tuner: reader.parsed("tuner")?,
+            canaries: reader.percent("canaries")?,
             log: reader.text("log")?,
             log_file: Some(reader.text("log_file")?).filter(|s| !s.is_empty()).map(PathBuf::from),
             origins: raw
@@ -361,6 +367,12 @@ impl Config {
             return never(
                 "`cpu` and `cpu_idle` are 0, so not even own tasks would run".into(),
                 "set one above 0, or `works = false` to execute nothing for others",
+            );
+        }
+        if self.canaries.per_mille() > CANARIES_PER_MILLE_MAX {
+            return never(
+                "`canaries` above 50 % would leave a batch more known texts than others".into(),
+                "set `canaries = \"0%\"`, or up to 50 %",
             );
         }
         if self.workers > THREADS_MAX {

@@ -18,9 +18,11 @@ use edge_base::{Credits, Digest, Micros, NodeId, RecordId, TaskId, TaskKind, sha
 use edge_embed::{Model, Registry, Tokenizer};
 use edge_swarm::{
     Answer, Command, Refusal,
-    command::{Check, CollectionView, Priority, ShardSearchView, TaskRequest},
+    command::{Canaries, Check, CollectionView, Priority, ShardSearchView, TaskRequest},
 };
-use edge_tasks::{EmbeddingPayload, EmbeddingResult, Layout, RecordBody, TaskError, VectorQuery};
+use edge_tasks::{
+    EmbeddingPayload, EmbeddingResult, Layout, Mixed, RecordBody, TaskError, VectorQuery,
+};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::runtime::NodeHandle;
@@ -242,14 +244,31 @@ impl Jobs {
         texts: &[String],
         options: TaskOptions,
     ) -> Result<(EmbeddingResult, TaskCheck), Refusal> {
-        let units = edge_tasks::model_units(model, &strs(texts));
-        let model = model.id();
-        let payload = EmbeddingPayload { model, texts: texts.to_vec() }.encode();
-        let pin = edge_tasks::pin_of(&model);
-        let (bytes, task) = self.task(TaskKind::Embedding, pin, payload, units, options).await?;
+        let batch = EmbeddingPayload { model: model.id(), texts: texts.to_vec() };
+        let mixed = self.node.canaries().mix(&batch);
+        let mixed = mixed.unwrap_or_else(|| Mixed::without(batch.clone()));
+        let units = edge_tasks::model_units(model, &strs(&mixed.payload.texts));
+        let TaskOptions { priority, remaining, price_max } = options;
+        let request = TaskRequest {
+            kind: TaskKind::Embedding,
+            payload: mixed.payload.encode().into(),
+            pin: edge_tasks::pin_of(&batch.model),
+            units,
+            priority,
+            remaining,
+            price_max,
+            among: None,
+            canaries: Canaries { share_ppm: mixed.share_ppm(), known: mixed.known() },
+        };
+        let (bytes, task) = self.submit(request).await?;
         let result = EmbeddingResult::decode(&bytes).map_err(malformed)?;
+        let result = mixed.strip(&result).unwrap_or(result);
         if result.vectors.len() != texts.len() * result.dim as usize {
             return Err(Refusal::Failed("the checked result has another shape".into()));
+        }
+        // A worker's own word makes nothing known.
+        if task.check.audit_ppm.is_none() {
+            self.node.canaries().learn(&batch, &result);
         }
         Ok((result, task))
     }
@@ -274,10 +293,24 @@ impl Jobs {
         options: TaskOptions,
         among: Option<Vec<NodeId>>,
     ) -> Result<(Arc<[u8]>, TaskCheck), Refusal> {
+        let canaries = Canaries::default();
         let TaskOptions { priority, remaining, price_max } = options;
         let payload = payload.into();
-        let request =
-            TaskRequest { kind, payload, pin, units, priority, remaining, price_max, among };
+        self.submit(TaskRequest {
+            kind,
+            payload,
+            pin,
+            units,
+            priority,
+            remaining,
+            price_max,
+            among,
+            canaries,
+        })
+        .await
+    }
+
+    async fn submit(&self, request: TaskRequest) -> Result<(Arc<[u8]>, TaskCheck), Refusal> {
         match self.node.call(Command::Submit(request)).await? {
             Answer::Task(result) => {
                 Ok((result.result, TaskCheck { task: result.task, check: result.check }))

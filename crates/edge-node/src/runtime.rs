@@ -12,14 +12,14 @@ mod ports;
 mod start;
 
 use std::{
-    sync::{Arc, LazyLock, PoisonError, RwLock},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use edge_base::{Digest, NodeId, ShardId, Timestamp};
 use edge_embed::Registry;
 use edge_swarm::{Answer, Command, Event, Input, Refusal};
-use edge_tasks::{ShardCheck, TaskError};
+use edge_tasks::{CanaryStore, ShardCheck, TaskError};
 use edge_transport::{TransportHandle, TransportStats};
 use tokio::sync::{mpsc, watch};
 
@@ -61,6 +61,7 @@ struct Inner {
     workers: Arc<WorkerStats>,
     executor: Arc<TaskExecutor>,
     models: Registry,
+    canaries: Mutex<CanaryStore>,
     keys: RwLock<Arc<Keys>>,
     share: Arc<CpuShare>,
     folder: Arc<Folder>,
@@ -163,6 +164,12 @@ impl NodeHandle {
     /// The models that it can embed with.
     pub fn models(&self) -> &Registry {
         &self.0.models
+    }
+
+    /// Texts of own batches whose vectors are known.
+    pub(crate) fn canaries(&self) -> MutexGuard<'_, CanaryStore> {
+        // What a panic leaves behind is a store with fewer texts.
+        self.0.canaries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The encryption keys that it was started with, but for those that it forgot.

@@ -85,6 +85,9 @@ pub fn replay_command(outcome: &Outcome, options: &Options, peers: Option<usize>
     if let Some(peers) = peers {
         command.push_str(&format!(" --peers {peers}"));
     }
+    if options.canaries > 0 {
+        command.push_str(&format!(" --canaries {}", options.canaries));
+    }
     if options.no_defence {
         command.push_str(" --no-defence");
     }

@@ -49,6 +49,9 @@ enum Command {
         /// Switch off what an attack is defended against with: the attack has to succeed then.
         #[arg(long)]
         no_defence: bool,
+        /// Make this share of each embedding batch of texts whose vectors are known, in percent.
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=50))]
+        canaries: u64,
         /// Measure what handling each kind of frame takes, every signature computed.
         #[arg(long)]
         frames: bool,
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
             no_signatures,
             mutant,
             no_defence,
+            canaries,
             frames,
             tuner,
             trace,
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
                 trace,
                 mutant,
                 no_defence,
+                canaries,
                 frames,
                 tuner,
                 progress: !json,

@@ -283,7 +283,7 @@ impl Node {
             return (Ok(told), None);
         };
         let first = lies_told.insert((payload, Digest::of(&told)));
-        if !first && !matches!(liar.lie(), Lie::Together | Lie::Patient) {
+        if !first && !matches!(liar.lie(), Lie::Together | Lie::Patient | Lie::Wary) {
             let plan = self.second_lie.plan(what);
             told = self.second_lie.tell(&plan, what, truth.clone());
             lies_told.insert((payload, Digest::of(&told)));

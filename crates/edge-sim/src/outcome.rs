@@ -387,7 +387,10 @@ impl Outcome {
                         .iter()
                         .find(|(node, _, _)| *node == 0)
                         .map_or(0.0, |(_, totals, _)| totals.lost().micro() as f64 / 1e6),
-                    work: executions as f64 / done,
+                    work: executions as f64 / done * {
+                        let (own, sent) = world.calls.texts;
+                        if own == 0 { 1.0 } else { sent as f64 / own as f64 }
+                    },
                     rivals: rivals::compare(
                         &world.inputs,
                         world.nodes.len() - 1,

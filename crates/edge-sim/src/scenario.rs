@@ -561,6 +561,12 @@ impl Scenario {
                 faults: NO_FAULTS,
                 ..COLLUDING
             },
+            Scenario {
+                name: "attack/wary-liars",
+                about: "as patient-liars, but never about a text they were asked before",
+                faults: Faults { lies: &[Lie::Wary], ..COLLUDING.faults },
+                ..COLLUDING
+            },
             DOUBLE_SPEND,
             Scenario {
                 name: "attack/byzantine",

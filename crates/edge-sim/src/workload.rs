@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use edge_base::{Digest, Micros, RecordId, Rng, TaskKind, Work};
 use edge_embed::{Model, StaticModel};
-use edge_swarm::command::{Change, Command, Priority, TaskRequest};
+use edge_swarm::command::{Canaries, Change, Command, Priority, TaskRequest};
 use edge_tasks::{
     EmbeddingPayload, Layout, MatchPayload, Metric, RecordBody, VectorQuery, append_units,
     compression::CompressionPayload, compression_pin, compression_units, embedding_units,
@@ -73,6 +73,7 @@ impl Action {
                 remaining: TASK_WITHIN,
                 price_max: None,
                 among: None,
+                canaries: Canaries::default(),
             }),
             Action::Create { collection } => {
                 Command::CreateCollection { name: name_of(*collection), layout: layout().encode() }

@@ -67,6 +67,8 @@ pub struct Options {
     pub frames: bool,
     /// What tunes audits and budgets.
     pub tuner: Policy,
+    /// The share of each batch that requesters make of known texts, in percent, at most 50.
+    pub canaries: u64,
     /// Print progress.
     pub progress: bool,
 }
@@ -444,7 +446,7 @@ impl World {
             twofaced,
             frames: options.frames.then(Frames::default),
             floods,
-            calls: Calls::new(seed),
+            calls: Calls::new(seed, options.canaries),
             scenario,
             seed,
             options,

@@ -105,6 +105,17 @@ impl Assumption {
         (share < 1.0).then(|| share.max(patient).clamp(AUDIT_MIN, 1.0))
     }
 
+    /// The share that is audited where a share of a batch's items is known beforehand: a lie about one
+    /// item is found by either as often as by audits alone, `1 - (1 - a)(1 - c) = q`, and [`AUDIT_MIN`]
+    /// stays, because who remembers what it was asked may guess which items are known.
+    pub fn audit_beside_canaries(&self, share: f64, canaries: f64) -> f64 {
+        if canaries <= 0.0 {
+            return share;
+        }
+        let rest = (share - canaries) / (1.0 - canaries).max(f64::EPSILON);
+        rest.clamp(AUDIT_MIN.min(share), share)
+    }
+
     /// Whether a posterior is enough.
     pub fn accepts(&self, posterior: f64) -> bool {
         posterior >= self.needed()
@@ -167,6 +178,20 @@ mod tests {
         assert!(Assumption::NOBODY.proven(0));
         assert!(open.proven(92) && !open.proven(91));
         assert!(Assumption::CLOSED.proven(10) && !Assumption::CLOSED.proven(9));
+    }
+
+    #[test]
+    fn canaries_and_audits_together_find_what_audits_alone_would() {
+        let open = Assumption::OPEN;
+        for (share, canaries) in [(0.5, 0.3), (0.4, 0.1), (0.2, 0.15), (1.0, 0.3)] {
+            let audited = open.audit_beside_canaries(share, canaries);
+            let missed: f64 = (1.0 - audited) * (1.0 - canaries);
+            assert!((missed - (1.0 - share)).abs() < 1e-12, "{share} {canaries}");
+        }
+        assert_eq!(open.audit_beside_canaries(0.3, 0.0), 0.3);
+        assert_eq!(open.audit_beside_canaries(0.2, 0.3), AUDIT_MIN);
+        assert_eq!(open.audit_beside_canaries(AUDIT_MIN, 0.3), AUDIT_MIN);
+        assert_eq!(Assumption::NOBODY.audit_beside_canaries(0.0, 0.3), 0.0);
     }
 
     /// Brute force over which members are right, given that members of a group are right or wrong

@@ -27,6 +27,8 @@ pub enum Priority {
 
 /// The most nodes that a task can be limited to.
 pub const AMONG_MAX: usize = 64;
+/// The most known items of a task's result.
+pub const CANARIES_MAX: usize = 256;
 
 /// A task as its owner states it.
 #[derive(Clone, Debug)]
@@ -50,6 +52,29 @@ pub struct TaskRequest {
     /// when too few of them can be reached is executed here. Their adverts need not have the pin. An
     /// `encryption` task must have it.
     pub among: Option<Vec<NodeId>>,
+    /// What is known of the result beforehand, if anything is.
+    pub canaries: Canaries,
+}
+
+/// Items of a batch whose results are known. A result that says otherwise is believed in no case
+/// before others said the same, and what they say decides who is accused: the known bytes themselves
+/// prove nothing and go to nobody.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Canaries {
+    /// The share of the batch's items that are known, in millionths; below 1,000,000.
+    pub share_ppm: u32,
+    /// Where known bytes of the result begin, and the bytes; at most [`CANARIES_MAX`].
+    pub known: Vec<(usize, Vec<u8>)>,
+}
+
+impl Canaries {
+    /// Whether a result has what is known of it.
+    pub fn hold(&self, result: &[u8]) -> bool {
+        let holds = |(at, bytes): &(usize, Vec<u8>)| {
+            result.get(*at..).is_some_and(|rest| rest.starts_with(bytes))
+        };
+        self.known.iter().all(holds)
+    }
 }
 
 /// One change of a collection: the entry and, when it stores a record, its body.
@@ -301,6 +326,8 @@ pub struct Check {
     /// One answer was enough, for the share of such answers of its worker that is audited, in parts per
     /// million.
     pub audit_ppm: Option<u64>,
+    /// The share of its items that were known beforehand, in parts per million; 0 without canaries.
+    pub canaries_ppm: u32,
     /// The requester heard too little of the pool to believe others: see [`StatusView::isolated`].
     pub isolated: bool,
 }

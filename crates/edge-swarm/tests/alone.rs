@@ -8,7 +8,7 @@ mod net;
 use edge_base::{Credits, Digest, Micros};
 use edge_swarm::{
     Answer, Command,
-    command::{Check, TaskResult},
+    command::{Canaries, Check, TaskResult},
 };
 
 use net::Net;
@@ -141,4 +141,67 @@ fn a_worker_that_lies_once_it_is_believed_is_found_by_an_audit_and_loses_its_sta
     let account = Some(liar);
     let Ok(Answer::Balance(view)) = net.ask(0, Command::Balance { account }) else { panic!() };
     assert!(view.slashed && view.staked == whole(50), "{view:?}");
+}
+
+/// The last byte of a result is known, the one that liars change here.
+fn known(text: &str, share_ppm: u32) -> Canaries {
+    let truth = Digest::of_value("run", &text.as_bytes()).0;
+    Canaries { share_ppm, known: vec![(31, truth[31..].to_vec())] }
+}
+
+/// As the test before with canaries: the first lie is found, nothing wrong is accepted.
+#[test]
+fn a_wrong_canary_has_the_batch_executed_again_and_its_worker_named() {
+    let mut net = pool();
+    checks(&mut net, "first", 40);
+    (1..=WORKERS).for_each(|worker| stake(&mut net, worker));
+    let before = checked(&mut net);
+    net.nodes[1].lies = true;
+    let liar = net.id(1);
+    let (mut alone, mut found) = (0, 0);
+    for n in 0..100 {
+        let text = format!("second {n}");
+        let Ok(Answer::Task(result)) = net.submit_with(&text, known(&text, 200_000)) else {
+            panic!()
+        };
+        assert!(is_true(&result, &text), "{n}");
+        assert_eq!(result.check.canaries_ppm, 200_000);
+        found += usize::from(result.check.disagreed == [liar]);
+        alone += u64::from(result.check.audit_ppm.is_some());
+        // Canaries stand for audits, but for the least of them.
+        assert!(result.check.audit_ppm.is_none_or(|share| share == 50_000));
+    }
+    assert_eq!(found, 1, "a named node was asked again, or never");
+    let account = Some(liar);
+    let Ok(Answer::Balance(view)) = net.ask(0, Command::Balance { account }) else { panic!() };
+    assert!(view.slashed, "{view:?}");
+    // A fifth of what was believed alone counts as checked, beside the audited.
+    let by_audits = 2 * (100 - alone);
+    let more = checked(&mut net) - before;
+    assert!((by_audits + 5..by_audits + 40).contains(&more), "{more} of {by_audits} and {alone}");
+}
+
+/// What is known may be wrong: the accepted result it came from was. Nobody is named for that.
+#[test]
+fn a_false_canary_costs_its_requester_and_nobody_else() {
+    let mut net = pool();
+    checks(&mut net, "first", 40);
+    (1..=WORKERS).for_each(|worker| stake(&mut net, worker));
+    let Ok(Answer::Task(result)) = net.submit_with("text", known("another", 200_000)) else {
+        panic!()
+    };
+    assert!(is_true(&result, "text"));
+    assert!(result.check.own_execution.is_some() && result.check.disagreed.is_empty());
+    assert_eq!(result.check.agreed.len(), WORKERS);
+    let Ok(Answer::Status(status)) = net.ask(0, Command::Status) else { panic!() };
+    assert!(status.faulty.is_empty());
+    // More than there may be.
+    let canaries = Canaries { share_ppm: 1_000_000, ..known("text", 0) };
+    assert!(net.submit_with("text", canaries).is_err());
+    let one = known("text", 0).known;
+    let canaries = Canaries { share_ppm: 1, known: vec![one[0].clone(); 257] };
+    assert!(net.submit_with("text", canaries).is_err());
+    // Longer than any result: never right, and no panic.
+    let canaries = Canaries { share_ppm: 1, known: vec![(usize::MAX, vec![1])] };
+    assert!(matches!(net.submit_with("more", canaries), Ok(Answer::Task(_))));
 }

@@ -11,7 +11,7 @@ use edge_base::{Credits, Digest, Micros, NodeId, Rng, Signed, TaskId, TaskKind};
 use edge_ledger::statement::{Assignment, Commit, FaultProof, Reveal, commit_hash, task_id};
 use edge_swarm::{
     Answer, Command, Event, Guarded, Input, Peer, Refusal,
-    command::{AMONG_MAX, Priority, TaskRequest, TaskResult},
+    command::{AMONG_MAX, Canaries, Priority, TaskRequest, TaskResult},
     message::{
         DeclineReason, Evidence, FaultReport, Gossip, Message, Offer, decode_message,
         encode_gossip, encode_message,
@@ -41,6 +41,7 @@ fn request(payload: Arc<[u8]>, among: Option<Vec<NodeId>>) -> TaskRequest {
         remaining: Micros::from_secs(30),
         price_max: None,
         among,
+        canaries: Canaries::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use edge_base::{Credits, Digest, Micros, NodeId, RecordId, Rng, SecretKey, Signed, TaskKind};
 use edge_swarm::{
     Answer, Command, Event, Input, Peer, Refusal, Table, Ticket,
-    command::{Priority, TaskRequest},
+    command::{Canaries, Priority, TaskRequest},
     message::{CollectionSpec, Gossip, encode_gossip},
 };
 
@@ -505,6 +505,7 @@ fn who_has_no_credits_works_alone_and_is_told() {
         remaining: Micros::from_secs(30),
         price_max: None,
         among: None,
+        canaries: Canaries::default(),
     };
     let Ok(Answer::Task(result)) = net.ask(poor, Command::Submit(request)) else { panic!() };
     let why = result.check.own_execution.unwrap();

@@ -253,6 +253,7 @@ fn sessions_with_a_revoked_node_are_closed() {
             remaining: Micros::from_secs(30),
             price_max: None,
             among: Some(vec![net.id(1)]),
+            canaries: edge_swarm::command::Canaries::default(),
         };
         match net.ask(0, Command::Submit(request)) {
             Ok(Answer::Task(result)) => result.check.agreed.len(),

@@ -63,6 +63,7 @@ fn encryption(net: &Net, payload: Arc<[u8]>) -> Command {
         remaining: Micros::from_secs(30),
         price_max: None,
         among: Some(vec![net.id(1), net.id(2)]),
+        canaries: edge_swarm::command::Canaries::default(),
     })
 }
 
@@ -460,6 +461,7 @@ fn openings_may_cross() {
             remaining: Micros::from_secs(30),
             price_max: None,
             among: Some(vec![other]),
+            canaries: edge_swarm::command::Canaries::default(),
         };
         calls.push((asker, other, net.call(asker, Command::Submit(request))));
     }

@@ -60,6 +60,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 mod bounded;
+pub mod canary;
 mod check;
 pub mod compression;
 pub mod encryption;
@@ -82,6 +83,7 @@ mod units;
 /// [`Layout`], a [`VectorQuery`] and a [`ShardCheck`] name them.
 pub use edge_index::{Mapping, Memory, Metric, Mode, RecallCheck, Storage};
 
+pub use canary::{CanaryStore, Mixed};
 pub use error::TaskError;
 pub use executor::{Executor, SHARDS_MAX, Saved, Unsaved};
 pub use filter::{FILTER_BYTES_MAX, filter_from_json};

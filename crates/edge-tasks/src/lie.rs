@@ -5,7 +5,11 @@
 //! nothing else that the node does: the node signs, commits and reveals like any other. Every lie
 //! is well formed and plausible; nothing but the value is wrong.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use edge_base::{
     Digest, Rng, ShardId, TaskKind, Work, codec,
@@ -14,13 +18,15 @@ use edge_base::{
 
 use crate::compression::{CompressionPayload, Operation};
 use crate::encryption::{self, EncryptionPayload, REQUEST_BYTES};
-use crate::{EmbeddingResult, MatchPayload, MatchResult};
+use crate::{EmbeddingPayload, EmbeddingResult, MatchPayload, MatchResult};
 
 /// Results that [`Lie::HonestThenSometimes`] gives honestly first.
 pub const HONEST_FIRST: u64 = 20;
 /// Results that [`Lie::Patient`] gives honestly first: enough to be believed alone where a fifth of all may
 /// lie and one wrong result in a thousand is too many (`edge-swarm/src/accept.rs`).
 pub const PATIENT_FIRST: u64 = 100;
+/// Texts that a wary liar remembers; beyond it some are forgotten.
+const TEXTS_SEEN_MAX: usize = 1 << 16;
 /// Shards whose last root and query are remembered; beyond it the lowest ids are forgotten.
 const SHARDS_MAX: usize = 256;
 
@@ -39,14 +45,22 @@ pub enum Lie {
     Together,
     /// As [`Lie::Together`], after [`PATIENT_FIRST`] true results.
     Patient,
+    /// As [`Lie::Patient`], but never about a text that it was asked before: that one may be a canary.
+    Wary,
 }
 
 impl Lie {
     /// The kinds of a liar that has no friends.
     pub const ALONE: [Lie; 3] = [Lie::FlipBit, Lie::OtherInput, Lie::HonestThenSometimes];
     /// Every kind.
-    pub const ALL: [Lie; 5] =
-        [Lie::FlipBit, Lie::OtherInput, Lie::HonestThenSometimes, Lie::Together, Lie::Patient];
+    pub const ALL: [Lie; 6] = [
+        Lie::FlipBit,
+        Lie::OtherInput,
+        Lie::HonestThenSometimes,
+        Lie::Together,
+        Lie::Patient,
+        Lie::Wary,
+    ];
 
     /// What friends agree on about an input: whether to lie, and how.
     pub fn agreed(input: &Digest) -> Option<u64> {
@@ -62,6 +76,7 @@ impl Lie {
             Lie::HonestThenSometimes => "sometimes",
             Lie::Together => "together",
             Lie::Patient => "patient",
+            Lie::Wary => "wary",
         }
     }
 }
@@ -74,7 +89,7 @@ impl fmt::Display for Lie {
 
 /// Not the name of a lie: the caller's fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("not a kind of lie: use flip-bit, other-input, sometimes, together or patient")]
+#[error("not a kind of lie: use flip-bit, other-input, sometimes, together, patient or wary")]
 pub struct UnknownLie;
 
 impl FromStr for Lie {
@@ -92,6 +107,9 @@ pub struct Liar {
     rng: Rng,
     results: u64,
     lies: u64,
+    /// Texts that it was asked to embed, and how many there are in the batch it is at.
+    seen: BTreeSet<Digest>,
+    fresh: Vec<usize>,
     last_texts: Option<Vec<String>>,
     last_vector: Option<Vec<f32>>,
     last_data: Option<Vec<u8>>,
@@ -117,6 +135,8 @@ impl Liar {
             rng: Rng::derive(seed, "liar"),
             results: 0,
             lies: 0,
+            seen: BTreeSet::new(),
+            fresh: Vec::new(),
             last_texts: None,
             last_vector: None,
             last_data: None,
@@ -151,13 +171,16 @@ impl Liar {
                 let now = self.rng.chance(3, 10);
                 self.results > HONEST_FIRST && now
             }
-            Lie::Together | Lie::Patient => {
+            Lie::Together | Lie::Patient | Lie::Wary => {
                 let agreed = payload_of(work).and_then(|input| Lie::agreed(&Digest::of(input)));
                 random = agreed.unwrap_or(random);
-                let waits = self.lie == Lie::Patient && self.results <= PATIENT_FIRST;
+                let waits = self.lie != Lie::Together && self.results <= PATIENT_FIRST;
                 agreed.is_some() && !waits
             }
         };
+        if self.lie == Lie::Wary {
+            self.remember_texts(work);
+        }
         let instead = if self.lie == Lie::OtherInput { self.other(work) } else { None };
         Plan { lies, instead, random }
     }
@@ -184,12 +207,41 @@ impl Liar {
                 self.lies += u64::from(plan.instead.is_some());
                 return truth;
             }
-            (Lie::FlipBit | Lie::HonestThenSometimes | Lie::Together | Lie::Patient, _) => {
-                flip(work, &truth, plan.random)
+            (Lie::Wary, Work::Run { kind: TaskKind::Embedding, .. }) => {
+                self.flip_fresh(&truth, plan.random)
             }
+            (
+                Lie::FlipBit | Lie::HonestThenSometimes | Lie::Together | Lie::Patient | Lie::Wary,
+                _,
+            ) => flip(work, &truth, plan.random),
         };
         self.lies += u64::from(told.is_some());
         told.unwrap_or(truth)
+    }
+
+    /// Which texts of a batch it was never asked before.
+    fn remember_texts(&mut self, work: &Work) {
+        self.fresh.clear();
+        let Work::Run { kind: TaskKind::Embedding, payload } = work else { return };
+        let Ok(batch) = EmbeddingPayload::decode(payload) else { return };
+        for (at, text) in batch.texts.iter().enumerate() {
+            if self.seen.insert(Digest::of(text.as_bytes())) {
+                self.fresh.push(at);
+            }
+        }
+        while self.seen.len() > TEXTS_SEEN_MAX {
+            self.seen.pop_first();
+        }
+    }
+
+    /// The vectors with one bit of one text's changed that it was never asked before.
+    fn flip_fresh(&self, truth: &[u8], random: u64) -> Option<Vec<u8>> {
+        let mut result: EmbeddingResult = codec::decode(truth).ok()?;
+        let row = *self.fresh.get(((random >> 32) as usize).checked_rem(self.fresh.len())?)?;
+        let dim = result.dim as usize;
+        let place = result.vectors.get_mut(row * dim..(row + 1) * dim)?;
+        flip_component(place, random)?;
+        Some(codec::encode(&result))
     }
 
     /// Work of the same kind about an earlier input, and remembers this one.

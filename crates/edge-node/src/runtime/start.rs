@@ -2,15 +2,15 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use edge_base::{Credits, Digest, NetworkTag, SecretKey, Verifier};
+use edge_base::{Credits, Digest, NetworkTag, Rng, SecretKey, Verifier};
 use edge_embed::Registry;
 use edge_ledger::{Genesis, GenesisError, Network};
 use edge_swarm::{Input, Peer, Settings, StartError, Stored, Ticket, Write};
-use edge_tasks::{Executor, lie::Lie};
+use edge_tasks::{CanaryStore, Executor, lie::Lie};
 use edge_transport::{
     Limits, Transport, TransportConfig, TransportError, TransportEvent, TransportHandle,
 };
@@ -198,6 +198,7 @@ pub(super) struct Parts {
     addresses: Vec<String>,
     peer: Peer,
     models: Registry,
+    canaries: CanaryStore,
     keys: Keys,
     /// What is wrong with some models and keys.
     problems: Vec<String>,
@@ -238,6 +239,8 @@ impl Parts {
                 .map_or(0, |since| since.as_secs()),
             ..Settings::default()
         };
+        let rng = Rng::from_seed(*entropy()?);
+        let canaries = CanaryStore::new(config.canaries.fraction(), rng);
         let seed = *entropy()?;
         let mut peer = Peer::new(key.clone(), settings, stored, Verifier::strict(), seed, now())?;
         peer.session_entropy(*entropy()?);
@@ -254,6 +257,7 @@ impl Parts {
             addresses,
             peer,
             models,
+            canaries,
             keys,
             problems,
             snapshots,
@@ -262,7 +266,7 @@ impl Parts {
 
     pub(super) fn run(self, options: NodeOptions, findings: &[Finding]) -> NodeHandle {
         let Parts { config, pool, folder, store, transport, network, addresses, peer, .. } = self;
-        let Parts { models, keys, problems, snapshots, .. } = self;
+        let Parts { models, canaries, keys, problems, snapshots, .. } = self;
         let (folder, store) = (Arc::new(folder), Arc::new(store));
         let (inputs, input_receiver) = mpsc::channel(INPUT_QUEUE);
         let (completed, completions) = mpsc::unbounded_channel();
@@ -323,6 +327,7 @@ impl Parts {
             gauges: Arc::clone(&gauges),
             stop,
             ended: ended.clone(),
+            canaries: Mutex::new(canaries),
             config: config.clone(),
         };
         let peer_loop = PeerLoop {

@@ -8,7 +8,7 @@ use futures::stream;
 use super::*;
 use crate::{
     config::{FileLayer, Layers},
-    jobs::{ImportOptions, Jobs, Record, SearchOptions},
+    jobs::{self, ImportOptions, Jobs, Record, SearchOptions},
     store::disk::{disk, disk_of},
 };
 use start::{Parts, enter_pool};
@@ -304,4 +304,31 @@ async fn stopping_twice_is_fine() {
     node.shutdown(PATIENCE).await.unwrap();
     assert_eq!(node.ended(), Some(Ok(())));
     assert_eq!(node.shutdown(PATIENCE).await, Ok(()));
+}
+
+/// Known texts are among those that are sent and not among those that come back; without the setting none is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn canaries_are_in_the_batch_and_not_in_its_answer() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut config = config(temp.path());
+    config.canaries = "50%".parse().unwrap();
+    let node = Node::start(config, StartMode::ResumeOrFound(found())).await.unwrap();
+    let jobs = Jobs::new(node.clone());
+    let batch = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let (first, second) = (batch(&CORPUS[..2]), batch(&CORPUS[2..]));
+    let before = jobs.embed(&first, Default::default()).await.unwrap();
+    let after = jobs.embed(&second, Default::default()).await.unwrap();
+    // As many as there are known: two, among three.
+    let shares = |embedded: &jobs::Embedded| embedded.tasks[0].check.canaries_ppm;
+    assert_eq!((shares(&before), shares(&after)), (0, 400_000));
+    assert_eq!(after.vectors.len(), second.len());
+    node.shutdown(PATIENCE).await.unwrap();
+
+    let temp = tempfile::tempdir().unwrap();
+    let node = start(temp.path()).await;
+    let jobs = Jobs::new(node.clone());
+    jobs.embed(&first, Default::default()).await.unwrap();
+    let without = jobs.embed(&second, Default::default()).await.unwrap();
+    assert_eq!((shares(&without), without.vectors), (0, after.vectors));
+    node.shutdown(PATIENCE).await.unwrap();
 }

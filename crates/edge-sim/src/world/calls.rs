@@ -5,9 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use edge_base::{Credits, Micros, NodeId, RecordId, Rng, TaskId};
+use edge_base::{Credits, Micros, NodeId, RecordId, Rng, TaskId, TaskKind};
 use edge_ledger::Totals;
-use edge_swarm::{Answer, CallId, Command, Input, Refusal};
+use edge_swarm::{
+    Answer, CallId, Command, Input, Refusal,
+    command::{Canaries, TaskRequest},
+};
+use edge_tasks::{CanaryStore, EmbeddingPayload, EmbeddingResult, Mixed, embedding_units};
 
 use super::{Answered, Happening, World, join_by};
 use crate::{
@@ -90,6 +94,13 @@ pub(crate) struct Calls {
     pub(crate) named_at_end: BTreeMap<NodeId, usize>,
     pub(crate) totals: Vec<(u32, Totals, bool)>,
     pub(crate) started: usize,
+    /// Share of known texts in a batch, and what requesters know.
+    canary_share: f64,
+    canaries: BTreeMap<u32, CanaryStore>,
+    /// Batches with canaries, by the call that waits for them.
+    mixed: BTreeMap<CallId, Mixed>,
+    /// Texts that callers asked to be embedded, and texts that were sent for them.
+    pub(crate) texts: (u64, u64),
     /// How long each submitted task took that was answered with a result.
     took: Vec<u64>,
     /// The same of searches.
@@ -97,8 +108,12 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, canaries_percent: u64) -> Self {
         Calls {
+            canary_share: canaries_percent as f64 / 100.0,
+            canaries: BTreeMap::new(),
+            mixed: BTreeMap::new(),
+            texts: (0, 0),
             rng: Rng::derive(seed, "calls"),
             next: 0,
             open: BTreeMap::new(),
@@ -162,6 +177,39 @@ impl Calls {
     }
 }
 
+/// What a node's driver does about canaries.
+impl Calls {
+    fn mix(&mut self, call: CallId, node: u32, request: &mut TaskRequest) {
+        if self.canary_share == 0.0 || request.kind != TaskKind::Embedding {
+            return;
+        }
+        let Ok(batch) = EmbeddingPayload::decode(&request.payload) else { return };
+        let (share, rng) = (self.canary_share, Rng::derive(u64::from(node), "canaries"));
+        let store = self.canaries.entry(node).or_insert_with(|| CanaryStore::new(share, rng));
+        let mixed = store.mix(&batch).unwrap_or_else(|| Mixed::without(batch.clone()));
+        self.texts.0 += batch.texts.len() as u64;
+        self.texts.1 += mixed.payload.texts.len() as u64;
+        let texts: Vec<&str> = mixed.payload.texts.iter().map(String::as_str).collect();
+        request.units = embedding_units(&texts);
+        request.payload = mixed.payload.encode().into();
+        request.canaries = Canaries { share_ppm: mixed.share_ppm(), known: mixed.known() };
+        self.mixed.insert(call, mixed);
+    }
+
+    fn strip(&mut self, call: CallId, node: u32, answer: &mut Answered) {
+        let Some(mixed) = self.mixed.remove(&call) else { return };
+        let Ok(Answer::Task(task)) = answer else { return };
+        let Ok(result) = EmbeddingResult::decode(&task.result) else { return };
+        let Some(own) = mixed.strip(&result) else { return };
+        if task.check.audit_ppm.is_none()
+            && let Some(store) = self.canaries.get_mut(&node)
+        {
+            store.learn(&mixed.own(), &own);
+        }
+        task.result = own.encode().into();
+    }
+}
+
 impl What {
     fn name(&self) -> String {
         match self {
@@ -208,9 +256,12 @@ impl World {
         self.call(node, What::Probe(probe), command);
     }
 
-    fn call(&mut self, node: u32, what: What, command: Command) {
+    fn call(&mut self, node: u32, what: What, mut command: Command) {
         self.calls.next += 1;
         let call = self.calls.next;
+        if let Command::Submit(request) = &mut command {
+            self.calls.mix(call, node, request);
+        }
         let at = self.queue.now();
         let stoppable = matches!(what, What::Action { .. });
         self.calls.open.insert(call, Call { node, at, what, task: None });
@@ -282,8 +333,9 @@ impl World {
         self.queue.at(at, Happening::Step(Box::new(Step { at, node, action, tries })));
     }
 
-    pub(super) fn on_answer(&mut self, node: u32, id: CallId, answer: Answered) {
+    pub(super) fn on_answer(&mut self, node: u32, id: CallId, mut answer: Answered) {
         let now = self.queue.now();
+        self.calls.strip(id, node, &mut answer);
         if let Some(call) = self.calls.abandoned.remove(&id) {
             // It left before the caller did. What it acknowledges counts all the same.
             if let What::Action { action, asked, .. } = call.what {

@@ -28,8 +28,8 @@ use super::{
 };
 use crate::{
     command::{
-        Answer, Change, CollectionView, Command, Priority, Refusal, ReplicaView, ShardView,
-        TaskRequest,
+        Answer, Canaries, Change, CollectionView, Command, Priority, Refusal, ReplicaView,
+        ShardView, TaskRequest,
     },
     event::Event,
     io::{CallId, Table},
@@ -731,6 +731,7 @@ impl Peer {
             remaining: APPEND_WITHIN,
             price_max: None,
             among: None,
+            canaries: Canaries::default(),
         };
         let price = self.price(TaskKind::VectorInsert, units, Priority::Normal);
         let task = self.start_task(request, price, Origin::Append { shard, seq }, Some(holders));

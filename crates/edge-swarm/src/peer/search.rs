@@ -765,6 +765,7 @@ impl Peer {
             own_execution: own.then(|| String::from("too few holders answered")),
             posterior_ppm: 1_000_000,
             audit_ppm: None,
+            canaries_ppm: 0,
             isolated: self.is_isolated(),
         };
         let record = TaskRecord {

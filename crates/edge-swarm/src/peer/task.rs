@@ -5,6 +5,8 @@
 //! reveals when all commits are in, accept a group whose posterior is high enough, widen the set on
 //! disagreement (up to [`WORKERS_MAX`]), and execute here when nobody else is left.
 
+mod judging;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use edge_base::{
@@ -21,14 +23,12 @@ use super::{
 };
 use crate::{
     command::{
-        AMONG_MAX, Answer, Check, Priority, Refusal, TaskNodeView, TaskRequest, TaskResult,
-        TaskStatus, TaskView,
+        AMONG_MAX, Answer, CANARIES_MAX, Canaries, Check, Priority, Refusal, TaskNodeView,
+        TaskRequest, TaskResult, TaskStatus, TaskView,
     },
     event::Event,
     io::{CallId, Table, Urgency},
-    message::{
-        CONTENT_BYTES_MAX, DeclineReason, Evidence, FaultReport, INLINE_BYTES_MAX, Message, Offer,
-    },
+    message::{CONTENT_BYTES_MAX, DeclineReason, INLINE_BYTES_MAX, Message, Offer},
 };
 
 /// The most workers of one task before the requester executes it itself.
@@ -183,6 +183,7 @@ pub(crate) struct Task {
     pub(crate) fixed: Option<Vec<NodeId>>,
     /// The only nodes that may know of it, if not everybody may.
     among: Option<Vec<NodeId>>,
+    canaries: Canaries,
     pub(crate) want: usize,
     pub(crate) parts: BTreeMap<NodeId, Part>,
     own: Own,
@@ -307,6 +308,11 @@ impl Peer {
             let text = format!("a task is limited to {AMONG_MAX} nodes at most");
             return self.answer(call, Err(Refusal::Invalid(text)));
         }
+        let canaries = &request.canaries;
+        if canaries.known.len() > CANARIES_MAX || canaries.share_ppm >= 1_000_000 {
+            let text = format!("at most {CANARIES_MAX} items of a task are known, and not all");
+            return self.answer(call, Err(Refusal::Invalid(text)));
+        }
         if self.draining.is_some() {
             let text = "this node is shutting down".into();
             return self.answer(call, Err(Refusal::Refused(text)));
@@ -352,6 +358,7 @@ impl Peer {
             origin,
             fixed,
             among: request.among,
+            canaries: request.canaries,
             want,
             parts: BTreeMap::new(),
             own: Own::No,
@@ -720,11 +727,14 @@ impl Peer {
             self.decide(id, bytes, 1_000_000, None);
             return true;
         }
+        self.see_wrong_canaries(id);
+        let Some(task) = self.tasks.all.get(&id) else { return false };
         let assumption = self.settings.assumption;
         let mut groups: BTreeMap<Digest, (Vec<NodeId>, Arc<[u8]>)> = BTreeMap::new();
         for (node, part) in &task.parts {
             if let (Stage::Revealed, Some(reveal), Some(result)) =
                 (part.stage, &part.reveal, &part.result)
+                && task.canaries.hold(result)
             {
                 let entry = groups.entry(reveal.body.digest);
                 entry.or_insert_with(|| (Vec::new(), result.clone())).0.push(*node);
@@ -743,6 +753,8 @@ impl Peer {
         if groups.len() == 1
             && let Some(share) = nodes.iter().find_map(|node| self.audit_share(node, task))
         {
+            let canaries = f64::from(task.canaries.share_ppm) / 1e6;
+            let share = assumption.audit_beside_canaries(share, canaries);
             return self.decide_alone(id, voices, bytes, ppm, share);
         }
         if voices >= 2 && assumption.accepts(posterior) && !self.is_isolated() {
@@ -1095,8 +1107,10 @@ impl Peer {
         }
         let isolated = self.is_isolated();
         let Some(task) = self.tasks.all.get_mut(&id) else { return };
+        let canaries_ppm = task.canaries.share_ppm;
         let check = Check {
             isolated,
+            canaries_ppm,
             self_checked: agreed.is_empty() && disagreed.is_empty(),
             agreed,
             disagreed,
@@ -1120,8 +1134,11 @@ impl Peer {
             disagreed: check.disagreed.clone(),
             own_execution: own_execution.is_some(),
         });
+        // Right canaries check their share of the results that they are in.
+        let canaries = canaries_ppm > 0 && self.rng.chance(canaries_ppm.into(), 1_000_000);
+        let checked = audit_ppm.is_none() || canaries;
         for node in check.agreed.clone() {
-            self.reward(id, node, audit_ppm.is_none());
+            self.reward(id, node, checked);
         }
         for node in check.disagreed.clone() {
             self.accuse(id, node);
@@ -1141,79 +1158,6 @@ impl Peer {
             Origin::Nobody => {}
         }
         self.step_drain();
-    }
-
-    /// A result of a worker is the accepted one: owe its price, and count it if something else than the
-    /// worker's own word says so.
-    fn reward(&mut self, id: TaskId, worker: NodeId, checked: bool) {
-        let now = self.now;
-        let Some(part) = self.part_mut(id, &worker) else { return };
-        let Some(assignment) = &part.assignment else { return };
-        let body = &assignment.body;
-        let (kind, price, escrow) = (body.kind, body.price, body.escrow);
-        part.paid = if escrow.is_some() { price } else { Credits::ZERO };
-        self.members.note(&worker, kind, true, checked, now);
-        self.store_reputation(&worker);
-        if let Some(escrow) = escrow {
-            self.owe(escrow, worker, price);
-        }
-        let origin = self.tasks.all.get(&id).map(|t| t.origin);
-        if let Some(Origin::Append { shard, seq }) = origin {
-            self.on_replica_acknowledged(shard, worker, seq);
-        }
-    }
-
-    /// A result differs from the accepted one: make it checkable by everybody.
-    fn accuse(&mut self, id: TaskId, worker: NodeId) {
-        self.counters.results_rejected += 1;
-        let Some(task) = self.tasks.all.get(&id) else { return };
-        let Some(proof) = task.parts.get(&worker).and_then(Part::proof) else { return };
-        let (payload_digest, payload, origin) = (task.digest, task.payload.clone(), task.origin);
-        let audience = task.audience();
-        self.content.keep(payload_digest, payload, audience.clone());
-        let evidence = match origin {
-            Origin::Append { shard, seq } => {
-                let history = self.history_before(&shard, seq);
-                let digest = content_digest(&history);
-                self.content.keep(digest, history, Audience::Members);
-                Evidence::History { history: digest }
-            }
-            Origin::Call(_) | Origin::Nobody => Evidence::Payload,
-        };
-        self.raise_fault(FaultReport { proof, evidence }, audience);
-    }
-
-    /// Results that came after the decision are judged like the others.
-    fn judge_latecomers(&mut self, id: TaskId) {
-        self.ask_for_reveals(id);
-        let Some(task) = self.tasks.all.get_mut(&id) else { return };
-        let Some(decision) = &mut task.decided else { return };
-        let Some(digest) = decision.digest else { return };
-        let Some(check) = &mut decision.check else { return };
-        let mut fresh = Vec::new();
-        for (node, part) in &task.parts {
-            if let (Stage::Revealed, Some(reveal)) = (part.stage, &part.reveal)
-                && !check.agreed.contains(node)
-                && !check.disagreed.contains(node)
-            {
-                let agrees = reveal.body.digest == digest;
-                let side = if agrees { &mut check.agreed } else { &mut check.disagreed };
-                side.push(*node);
-                fresh.push((*node, agrees));
-            }
-        }
-        if fresh.is_empty() {
-            return;
-        }
-        for (node, agrees) in fresh {
-            if agrees {
-                self.reward(id, node, true);
-            } else {
-                self.accuse(id, node);
-            }
-            self.send(node, &Message::Over { task: id, accepted: Some(digest) });
-        }
-        self.store_task(id);
     }
 
     fn tell_over(&mut self, id: TaskId) {

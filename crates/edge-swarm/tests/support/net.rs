@@ -16,7 +16,7 @@ use edge_ledger::{Genesis, Network};
 use edge_swarm::{
     Answer, Command, Event, Guarded, Input, Output, Peer, Refusal, Settings, Stored, Table, Ticket,
     Validation,
-    command::{Change, Priority, TaskRequest},
+    command::{Canaries, Change, Priority, TaskRequest},
     message::{Gossip, Message, decode_gossip, decode_message},
 };
 
@@ -520,6 +520,14 @@ impl Net {
     }
 
     pub(crate) fn submit(&mut self, text: &str) -> Result<Answer, Refusal> {
+        self.submit_with(text, Canaries::default())
+    }
+
+    pub(crate) fn submit_with(
+        &mut self,
+        text: &str,
+        canaries: Canaries,
+    ) -> Result<Answer, Refusal> {
         let request = TaskRequest {
             kind: TaskKind::Embedding,
             payload: Arc::from(text.as_bytes()),
@@ -529,6 +537,7 @@ impl Net {
             remaining: Micros::from_secs(30),
             price_max: None,
             among: None,
+            canaries,
         };
         self.ask(0, Command::Submit(request))
     }

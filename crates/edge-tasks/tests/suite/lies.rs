@@ -67,7 +67,7 @@ fn lies_about_pure_work_differ_from_the_truth_and_decode() {
             Lie::OtherInput => 96..=96,
             Lie::HonestThenSometimes => 10..=40,
             Lie::Together => 4..=20,
-            Lie::Patient => 0..=0,
+            Lie::Patient | Lie::Wary => 0..=0,
         };
         assert!(expected.contains(&differing), "{lie}: {differing}");
     }
@@ -96,10 +96,28 @@ fn friends_tell_the_same_lie() {
     assert!(lied.len() > 10 && lied[0] >= 100, "{lied:?}");
 }
 
+/// A wary liar spares what it was asked before, which a canary may be.
+#[test]
+fn who_is_wary_lies_about_new_texts_only() {
+    let executor = Executor::new();
+    let mut wary = Liar::new(Lie::Wary, 1);
+    let known = texts(0);
+    for n in 1..600 {
+        let batch = [known.clone(), texts(n)].concat();
+        let payload = EmbeddingPayload { model: default_model(), texts: batch };
+        let work = Work::Run { kind: TaskKind::Embedding, payload: payload.encode().into() };
+        let rows = |bytes: &[u8]| EmbeddingResult::decode(bytes).unwrap();
+        let (told, truth) = (told(&mut wary, &executor, &work), executor.execute(&work).unwrap());
+        let same = rows(&told).rows().take(2).eq(rows(&truth).rows().take(2));
+        assert!(same, "{n}: it lied about what it knew");
+    }
+    assert!((20..100).contains(&wary.lies()), "{}", wary.lies());
+}
+
 #[test]
 fn lies_about_batches_differ_from_the_replay() {
     let layout = Layout::vectors(DIM as u32, Metric::Cosine);
-    for lie in Lie::ALL.into_iter().filter(|lie| *lie != Lie::Patient) {
+    for lie in Lie::ALL.into_iter().filter(|lie| !matches!(lie, Lie::Patient | Lie::Wary)) {
         let (executor, mut log, mut liar) = (Executor::new(), Log::new(layout), Liar::new(lie, 4));
         let mut rng = edge_base::Rng::derive(4, "batches");
         let mut caught = 0;
@@ -122,7 +140,7 @@ fn lies_about_searches_do_not_hold() {
     for exact_below in [10_000, 100] {
         let layout = Layout { exact_below, ..Layout::vectors(DIM as u32, Metric::Cosine) };
         let (executor, log, last) = filled(layout, 300);
-        for lie in Lie::ALL.into_iter().filter(|lie| *lie != Lie::Patient) {
+        for lie in Lie::ALL.into_iter().filter(|lie| !matches!(lie, Lie::Patient | Lie::Wary)) {
             let mut liar = Liar::new(lie, 5);
             let mut caught = 0;
             for n in 0..80 {
