@@ -36,6 +36,19 @@ pub enum Work {
         /// The root that the shard's owner accepted for the answer's position.
         root: Digest,
     },
+    /// Execute one item of a batch, of an `embedding` or a `semantic_match`, and compare it with what
+    /// another node's result for the whole batch says of it. Result: an encoded [`Verdict`].
+    CheckItem {
+        /// The kind.
+        kind: TaskKind,
+        /// The canonical payload of the batch.
+        payload: Arc<[u8]>,
+        /// The result that is checked.
+        result: Arc<[u8]>,
+        /// A byte of it: the item that this byte belongs to is executed, the first for a byte before
+        /// all items.
+        byte: u64,
+    },
     /// Compute what a `vector_insert` must have returned, from the log's entries alone, without an
     /// index. Result: an encoded [`crate::shard::AppendResult`], or an error when the batch does
     /// not continue the history.

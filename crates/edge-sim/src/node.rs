@@ -306,6 +306,7 @@ fn cost(what: &Work) -> u64 {
         }
         Work::Search { .. } => 1_500,
         Work::CheckAnswer { .. } => 400,
+        Work::CheckItem { .. } => 600,
         Work::Replay { history, .. } => 300 + history.len() as u64 / 64,
         Work::Restore { .. } | Work::Drop { .. } | Work::Paid { .. } => 50,
     }

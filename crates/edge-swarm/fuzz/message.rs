@@ -304,6 +304,7 @@ fn gossip() -> Vec<Gossip> {
         Gossip::Collection(spec()),
         Gossip::Head(head()),
         Gossip::Fault(Box::new(report(Evidence::Payload))),
+        Gossip::Fault(Box::new(report(Evidence::Item { byte: 1_000 }))),
         Gossip::Fault(Box::new(report(Evidence::Answer { answer: Digest([1; 32]), head: head() }))),
         Gossip::Equivocation(Box::new(equivocation())),
         Gossip::Checkpoint(Box::new(decided())),

@@ -191,6 +191,12 @@ pub enum Evidence {
         /// Content digest of the encoded entries of all batches before.
         history: Digest,
     },
+    /// The first byte of the revealed result that is not as it should be: executing the item it belongs
+    /// to shows it. The result's bytes are content under the revealed digest.
+    Item {
+        /// Where, from 0.
+        byte: u64,
+    },
 }
 
 /// A direct message.

@@ -161,7 +161,7 @@ fn a_wrong_canary_has_the_batch_executed_again_and_its_worker_named() {
     let (mut alone, mut found) = (0, 0);
     for n in 0..100 {
         let text = format!("second {n}");
-        let Ok(Answer::Task(result)) = net.submit_with(&text, known(&text, 200_000)) else {
+        let Ok(Answer::Task(result)) = net.submit_with(&text, known(&text, 200_000), 1_000) else {
             panic!()
         };
         assert!(is_true(&result, &text), "{n}");
@@ -187,7 +187,7 @@ fn a_false_canary_costs_its_requester_and_nobody_else() {
     let mut net = pool();
     checks(&mut net, "first", 40);
     (1..=WORKERS).for_each(|worker| stake(&mut net, worker));
-    let Ok(Answer::Task(result)) = net.submit_with("text", known("another", 200_000)) else {
+    let Ok(Answer::Task(result)) = net.submit_with("text", known("another", 200_000), 1_000) else {
         panic!()
     };
     assert!(is_true(&result, "text"));
@@ -197,11 +197,11 @@ fn a_false_canary_costs_its_requester_and_nobody_else() {
     assert!(status.faulty.is_empty());
     // More than there may be.
     let canaries = Canaries { share_ppm: 1_000_000, ..known("text", 0) };
-    assert!(net.submit_with("text", canaries).is_err());
+    assert!(net.submit_with("text", canaries, 1_000).is_err());
     let one = known("text", 0).known;
     let canaries = Canaries { share_ppm: 1, known: vec![one[0].clone(); 257] };
-    assert!(net.submit_with("text", canaries).is_err());
+    assert!(net.submit_with("text", canaries, 1_000).is_err());
     // Longer than any result: never right, and no panic.
     let canaries = Canaries { share_ppm: 1, known: vec![(usize::MAX, vec![1])] };
-    assert!(matches!(net.submit_with("more", canaries), Ok(Answer::Task(_))));
+    assert!(matches!(net.submit_with("more", canaries, 1_000), Ok(Answer::Task(_))));
 }

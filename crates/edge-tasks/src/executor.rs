@@ -14,7 +14,7 @@ use crate::encryption::{self, Keyring};
 use crate::query::Search;
 use crate::shard::{Checked, Shard, ShardCheck};
 use crate::snapshot::{NoSnapshots, Snapshots};
-use crate::{TaskError, check, compression, matching, pin, replay, text, units};
+use crate::{TaskError, check, compression, item, matching, pin, replay, text, units};
 
 /// The most shards of one executor.
 pub const SHARDS_MAX: usize = 1 << 16;
@@ -142,6 +142,9 @@ impl Executor {
             Work::CheckAnswer { payload, answer, root } => {
                 Ok(codec::encode(&check::answer(&Search::decode(payload)?, answer, root)))
             }
+            Work::CheckItem { kind, payload, result, byte } => {
+                Ok(codec::encode(&item::check(&self.models, *kind, payload, result, *byte)?))
+            }
             Work::Replay { history, payload } => {
                 Ok(codec::encode(&replay::replay(history, payload)?))
             }
@@ -192,6 +195,7 @@ impl Executor {
             }
             Work::Paid { work, .. } => self.units(work.inner()),
             Work::CheckAnswer { .. }
+            | Work::CheckItem { .. }
             | Work::Replay { .. }
             | Work::Restore { .. }
             | Work::Drop { .. } => Ok(0),

@@ -67,6 +67,7 @@ pub mod encryption;
 mod error;
 mod executor;
 mod filter;
+mod item;
 mod layout;
 pub mod lie;
 pub mod matching;

@@ -295,6 +295,7 @@ impl Liar {
             Work::Run { .. }
             | Work::Append { .. }
             | Work::CheckAnswer { .. }
+            | Work::CheckItem { .. }
             | Work::Replay { .. }
             | Work::Restore { .. }
             | Work::Drop { .. }
@@ -337,6 +338,7 @@ pub fn payload_of(work: &Work) -> Option<&[u8]> {
             Some(payload)
         }
         Work::CheckAnswer { .. }
+        | Work::CheckItem { .. }
         | Work::Replay { .. }
         | Work::Restore { .. }
         | Work::Drop { .. }
@@ -396,6 +398,7 @@ fn flip(work: &Work, truth: &[u8], random: u64) -> Option<Vec<u8>> {
         }
         Work::Run { .. }
         | Work::CheckAnswer { .. }
+        | Work::CheckItem { .. }
         | Work::Replay { .. }
         | Work::Restore { .. }
         | Work::Drop { .. }

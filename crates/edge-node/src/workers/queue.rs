@@ -91,6 +91,7 @@ fn size(work: &Work) -> u64 {
             payload.len()
         }
         Work::CheckAnswer { payload, answer, .. } => payload.len() + answer.len(),
+        Work::CheckItem { payload, result, .. } => payload.len() + result.len(),
         Work::Replay { history, payload } => history.len() + payload.len(),
         Work::Restore { .. } | Work::Drop { .. } | Work::Paid { .. } => 0,
     };

@@ -271,7 +271,7 @@ impl Peer {
         match waiter {
             Waiter::Job(task) => self.on_job_payload(task, bytes),
             Waiter::Result { task, worker } => self.on_result_fetched(task, worker, content, bytes),
-            Waiter::Fault(fault) => self.on_fault_content(fault, bytes.is_some()),
+            Waiter::Fault(fault) => self.on_fault_content(fault, content, bytes.is_some()),
             Waiter::States => self.on_states(content, bytes.as_deref()),
             Waiter::Audit => self.step_audits(),
         }

@@ -59,6 +59,8 @@ struct OpenReport {
     audience: Audience,
     missing: BTreeSet<Digest>,
     since: Timestamp,
+    /// The item that was named could not be fetched, or is as it should be: the whole batch decides.
+    whole: bool,
 }
 
 /// Reports under way and verified.
@@ -184,12 +186,12 @@ impl Peer {
             Evidence::Payload => {}
             Evidence::Answer { answer, .. } => wanted.push(*answer),
             Evidence::History { history } => wanted.push(*history),
+            Evidence::Item { .. } => wanted.push(report.proof.digest()),
         }
         let missing: BTreeSet<Digest> =
             wanted.into_iter().filter(|d| self.content.get(d).is_none()).collect();
         let since = self.now;
-        let open =
-            OpenReport { report, audience: audience.clone(), missing: missing.clone(), since };
+        let open = OpenReport { report, audience, missing: missing.clone(), since, whole: false };
         self.faults.open.insert(key, open);
         if missing.is_empty() {
             return self.recheck(key);
@@ -213,6 +215,7 @@ impl Peer {
                 | TaskKind::Compression
                 | TaskKind::Encryption,
             )
+            | (Evidence::Item { .. }, TaskKind::Embedding | TaskKind::SemanticMatch)
             | (Evidence::History { .. }, TaskKind::VectorInsert) => self.executes(body),
             (Evidence::Answer { answer, head }, TaskKind::VectorSearch) => {
                 let collection = self.shards.owner_of(&head.body.collection);
@@ -220,7 +223,13 @@ impl Peer {
                     && collection.is_some_and(|owner| owner == head.signer)
                     && head.open(&mut self.verifier, &self.pool).is_ok()
             }
-            (Evidence::Payload | Evidence::History { .. } | Evidence::Answer { .. }, _) => false,
+            (
+                Evidence::Payload
+                | Evidence::History { .. }
+                | Evidence::Answer { .. }
+                | Evidence::Item { .. },
+                _,
+            ) => false,
         }
     }
 
@@ -241,13 +250,20 @@ impl Peer {
         pins.contains(&body.pins)
     }
 
-    pub(super) fn on_fault_content(&mut self, fault: Digest, arrived: bool) {
+    pub(super) fn on_fault_content(&mut self, fault: Digest, content: Digest, arrived: bool) {
+        let Some(open) = self.faults.open.get_mut(&fault) else { return };
         if !arrived {
-            self.faults.open.remove(&fault);
-            return;
+            let item = matches!(open.report.evidence, Evidence::Item { .. });
+            // The payload is enough: it only takes longer. Else who names an item of a result that is
+            // nowhere would keep its worker from being judged.
+            if !item || content != open.report.proof.digest() {
+                self.faults.open.remove(&fault);
+                return;
+            }
+            open.whole = true;
+            open.missing.remove(&content);
         }
         let content = &self.content;
-        let Some(open) = self.faults.open.get_mut(&fault) else { return };
         open.missing.retain(|d| content.get(d).is_none());
         if open.missing.is_empty() {
             self.recheck(fault);
@@ -276,6 +292,11 @@ impl Peer {
         let kind = body.kind;
         let what = match &open.report.evidence {
             Evidence::Payload => Work::Run { kind, payload },
+            Evidence::Item { .. } if open.whole => Work::Run { kind, payload },
+            Evidence::Item { byte } => {
+                let Some(result) = self.content.get(&open.report.proof.digest()) else { return };
+                Work::CheckItem { kind, payload, result, byte: *byte }
+            }
             Evidence::History { history } => {
                 let Some(history) = self.content.get(history) else { return };
                 Work::Replay { history, payload }
@@ -293,8 +314,17 @@ impl Peer {
     }
 
     pub(super) fn on_rechecked(&mut self, fault: Digest, outcome: Result<Vec<u8>, String>) {
-        let Some(open) = self.faults.open.remove(&fault) else { return };
-        let OpenReport { report, audience, .. } = open;
+        let Some(mut open) = self.faults.open.remove(&fault) else { return };
+        if matches!(open.report.evidence, Evidence::Item { .. }) && !open.whole {
+            let verdict = outcome.as_ref().ok().and_then(|bytes| codec::decode(bytes).ok());
+            if !matches!(verdict, Some(Verdict::False(_))) {
+                // This item says nothing. Whoever named it, another one may be false.
+                open.whole = true;
+                self.faults.open.insert(fault, open);
+                return self.recheck(fault);
+            }
+        }
+        let OpenReport { report, audience, whole, .. } = open;
         self.faults.judged.insert(fault);
         // Work that fails here proves nothing.
         let Ok(bytes) = outcome else { return };
@@ -302,6 +332,7 @@ impl Peer {
             Evidence::Payload | Evidence::History { .. } => {
                 content_digest(&bytes) != report.proof.digest()
             }
+            Evidence::Item { .. } => !whole || content_digest(&bytes) != report.proof.digest(),
             Evidence::Answer { .. } => {
                 let verdict: Option<Verdict> = codec::decode(&bytes).ok();
                 matches!(verdict, Some(Verdict::False(_)))

@@ -195,7 +195,7 @@ fn signatures(gossip: &Gossip) -> u64 {
         | Gossip::Revocation(_) => 1,
         Gossip::Certificate(certificate) => 1 + certificate.votes.len() as u64,
         Gossip::Fault(report) => match report.evidence {
-            Evidence::Payload | Evidence::History { .. } => 3,
+            Evidence::Payload | Evidence::History { .. } | Evidence::Item { .. } => 3,
             Evidence::Answer { .. } => 4,
         },
         Gossip::Equivocation(_) => 2,

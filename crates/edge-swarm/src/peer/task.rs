@@ -175,6 +175,8 @@ pub(crate) struct Task {
     pub(crate) pin: Digest,
     pub(crate) issued: u64,
     pub(crate) price: Credits,
+    /// What one execution takes, in reference CPU-microseconds.
+    units: u64,
     pub(crate) priority: Priority,
     pub(crate) deadline: Timestamp,
     pub(crate) started: Timestamp,
@@ -352,6 +354,7 @@ impl Peer {
             pin: request.pin,
             issued,
             price,
+            units: request.units,
             priority: request.priority,
             deadline: self.now + request.remaining,
             started: self.now,

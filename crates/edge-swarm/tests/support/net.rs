@@ -17,7 +17,7 @@ use edge_swarm::{
     Answer, Command, Event, Guarded, Input, Output, Peer, Refusal, Settings, Stored, Table, Ticket,
     Validation,
     command::{Canaries, Change, Priority, TaskRequest},
-    message::{Gossip, Message, decode_gossip, decode_message},
+    message::{FaultReport, Gossip, Message, decode_gossip, decode_message},
 };
 
 pub(crate) const PIN: Digest = Digest([9; 32]);
@@ -45,6 +45,8 @@ pub(crate) struct Node {
     pub(crate) guarded: Vec<Guarded>,
     /// Payloads of pure tasks that were executed here.
     pub(crate) ran: Vec<Arc<[u8]>>,
+    /// Items that were executed alone.
+    pub(crate) items: Vec<u64>,
     pub(crate) wake: Timestamp,
     pub(crate) sent_away: usize,
     /// Answers searches without looking: nothing that is false, and no hits.
@@ -130,6 +132,16 @@ impl Node {
                     if fine { Verdict::Holds } else { Verdict::False("a wrong score".into()) };
                 Ok(codec::encode(&verdict))
             }
+            // An item is a byte of the result.
+            Work::CheckItem { payload, result, byte, .. } => {
+                self.items.push(*byte);
+                let truth = Digest::of_value("run", &payload[..]).0;
+                let at = *byte as usize;
+                let fine = truth.len() == result.len() && truth.get(at) == result.get(at);
+                let verdict =
+                    if fine { Verdict::Holds } else { Verdict::False("another byte".into()) };
+                Ok(codec::encode(&verdict))
+            }
             Work::Replay { history, payload } => {
                 let history: Vec<Vec<LogEntry>> =
                     codec::decode(history).map_err(|e| e.to_string())?;
@@ -187,6 +199,9 @@ pub(crate) struct Net {
     pub(crate) frozen: Option<usize>,
     /// Proofs of two blocks at one place get lost from now on.
     pub(crate) lose_proofs: bool,
+    /// Accusations of workers get lost from now on, and are kept here.
+    pub(crate) lose_faults: bool,
+    pub(crate) lost_faults: Vec<FaultReport>,
     /// How long stake is on its way back, for nodes that start from now on.
     pub(crate) unstake_delay: Option<Micros>,
     pub(crate) checkpoint_every: Micros,
@@ -232,6 +247,8 @@ impl Net {
             frozen: None,
             lose_proofs: false,
             unstake_delay: None,
+            lose_faults: false,
+            lost_faults: vec![],
             checkpoint_every: Settings::default().checkpoint_every,
             sketches: true,
             coherence: Settings::default().coherence,
@@ -267,6 +284,7 @@ impl Net {
             lies: false,
             guarded: vec![],
             ran: vec![],
+            items: vec![],
             wake: Timestamp(u64::MAX),
             sent_away: 0,
             lazy: false,
@@ -364,6 +382,12 @@ impl Net {
             && matches!(decode_gossip(frame), Ok(Gossip::Equivocation(_)))
         {
             return;
+        }
+        if let (true, Output::Send { frame, .. } | Output::Publish { frame }) =
+            (self.lose_faults, &output)
+            && let Ok(Gossip::Fault(report)) = decode_gossip(frame)
+        {
+            return self.lost_faults.push(*report);
         }
         if let (true, Output::Send { frame, .. }) = (self.withholds == Some(index), &output)
             && matches!(decode_message(frame), Ok(Message::Vote(_)))
@@ -520,19 +544,20 @@ impl Net {
     }
 
     pub(crate) fn submit(&mut self, text: &str) -> Result<Answer, Refusal> {
-        self.submit_with(text, Canaries::default())
+        self.submit_with(text, Canaries::default(), 1_000)
     }
 
     pub(crate) fn submit_with(
         &mut self,
         text: &str,
         canaries: Canaries,
+        units: u64,
     ) -> Result<Answer, Refusal> {
         let request = TaskRequest {
             kind: TaskKind::Embedding,
             payload: Arc::from(text.as_bytes()),
             pin: PIN,
-            units: 1_000,
+            units,
             priority: Priority::Normal,
             remaining: Micros::from_secs(30),
             price_max: None,

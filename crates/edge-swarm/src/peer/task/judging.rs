@@ -1,9 +1,9 @@
 //! What becomes of results: the worker of the accepted one is owed its price, who gave another one is
 //! accused, and what contradicts what is known beforehand is not believed.
 
-use edge_base::{Credits, NodeId, TaskId};
+use edge_base::{Credits, NodeId, TaskId, TaskKind};
 
-use super::{Draw, Origin, Part, Stage};
+use super::{Draw, Origin, Own, Part, Stage};
 use crate::{
     message::{Evidence, FaultReport, Message},
     peer::{
@@ -11,6 +11,10 @@ use crate::{
         content::{Audience, content_digest},
     },
 };
+
+/// What a batch takes at least, in reference CPU-microseconds, before a judge is told which item is false:
+/// the result that it fetches for that has a few hundred kilobytes at most.
+const ITEM_UNITS_MIN: u64 = 10_000;
 
 impl Peer {
     /// A result that contradicts what is known of it is not believed, and no single answer of anybody is
@@ -63,9 +67,31 @@ impl Peer {
                 self.content.keep(digest, history, Audience::Members);
                 Evidence::History { history: digest }
             }
-            Origin::Call(_) | Origin::Nobody => Evidence::Payload,
+            Origin::Call(_) | Origin::Nobody => self.item_evidence(id, worker, &audience),
         };
         self.raise_fault(FaultReport { proof, evidence }, audience);
+    }
+
+    /// The first byte that differs from the accepted result, where executing one item instead of all is
+    /// worth it that every judge fetches the false result, too.
+    fn item_evidence(&mut self, id: TaskId, worker: NodeId, audience: &Audience) -> Evidence {
+        let Some(task) = self.tasks.all.get(&id) else { return Evidence::Payload };
+        let items = matches!(task.kind, TaskKind::Embedding | TaskKind::SemanticMatch);
+        let told = task.parts.get(&worker).and_then(|part| part.result.clone());
+        let accepted = task.decided.as_ref().and_then(|decision| decision.digest);
+        let others = task.parts.values().filter_map(|part| part.result.as_ref());
+        let own = match &task.own {
+            Own::Done(bytes) => Some(bytes),
+            Own::No | Own::Running | Own::Failed(_) => None,
+        };
+        let truth = others.chain(own).find(|bytes| Some(content_digest(bytes)) == accepted);
+        let (Some(told), Some(truth)) = (told, truth) else { return Evidence::Payload };
+        if !items || task.units < ITEM_UNITS_MIN {
+            return Evidence::Payload;
+        }
+        let same = told.iter().zip(truth.iter()).take_while(|(a, b)| a == b).count();
+        self.content.keep(content_digest(&told), told, audience.clone());
+        Evidence::Item { byte: same as u64 }
     }
 
     /// Results that came after the decision are judged like the others.
