@@ -37,7 +37,7 @@ fn whoever_is_killed_takes_no_word_back() {
 fn drives_that_lie_are_caught() {
     let expected = ["owner-signs-once", "witness-votes-once", "blocks-survive"];
     let mut caught = BTreeSet::new();
-    for seed in 1..=20 {
+    for seed in 1..=40 {
         let options = Options { mutant: Some(Mutant::LostAcknowledgement), ..Options::default() };
         let violations = run(seed, options).violations;
         caught.extend(violations.into_iter().map(|violation| violation.checker));

@@ -91,7 +91,7 @@ fn attacks_by_wrong_results_hold_their_line_and_need_their_defence() {
 #[test]
 fn who_breaks_promises_is_asked_less() {
     let options = Options { no_signatures: true, ..Options::default() };
-    let seeds = 3 * scale();
+    let seeds = 4 + 3 * scale();
     let p99 = |no_defence: bool| {
         let mut times: Vec<f64> = Vec::new();
         for seed in 1..=seeds {
@@ -231,10 +231,15 @@ fn who_is_surrounded_notices_and_believes_nobody() {
         assert_eq!(outcome.tasks_done, outcome.tasks as u64);
     }
     assert!(given > 50.0, "{given}");
-    let control = run("attack/eclipse", 0, Options { no_defence: true, ..options });
-    let found = |words: &str| control.violations.iter().any(|v| v.text.contains(words));
-    assert!(found("the victim did not notice") && found("the victim believed"), "{control:#?}");
-    assert!(found("on an ended escrow"), "{control:#?}");
+    // Not in every run somebody asks the victim for what the attacker lies about.
+    let succeeds = (0..10).any(|seed| {
+        let control = run("attack/eclipse", seed, Options { no_defence: true, ..options });
+        let found = |words: &str| control.violations.iter().any(|v| v.text.contains(words));
+        found("the victim did not notice")
+            && found("the victim believed")
+            && found("on an ended escrow")
+    });
+    assert!(succeeds, "nothing came of it in ten runs without the defence");
 }
 
 #[test]
