@@ -143,8 +143,9 @@ impl Client {
             return Failure::new(
                 Exit::TimedOut,
                 "the node did not answer in time",
-                error,
-                "allow more with --timeout, or look at it with `edge-net status`",
+                "what was asked may still be done: blocks that wait for witnesses go on by themselves",
+                "before you ask again look at `edge-net status` and `edge-net ledger history`; \
+                 --timeout waits longer",
             );
         }
         Failure::new(

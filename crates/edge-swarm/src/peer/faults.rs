@@ -17,7 +17,6 @@ use super::{
     Peer, Purpose, Stored, Timer,
     content::{Audience, Waiter, content_digest},
     decode_stored,
-    standing::Wrong,
 };
 use crate::{
     event::Event,
@@ -409,7 +408,6 @@ impl Peer {
 
     /// A named node keeps no copy and gets no work; what it still owes is not waited for.
     pub(super) fn drop_liar(&mut self, node: NodeId) {
-        self.wrong(&node, Wrong::Fault);
         for shard in self.remove_replica_everywhere(&node) {
             self.send(node, &Message::Release { shard });
             self.event(Event::ReplicaLost { shard, node });

@@ -259,8 +259,6 @@ pub enum Wrong {
     BadSignature,
     /// Gossip that does not hold, as could have been seen before it was passed on.
     BadGossip,
-    /// A result that was proven wrong.
-    Fault,
     /// Nothing: a person wants it so.
     Asked,
     /// A sketch that no ledger has.
@@ -273,8 +271,6 @@ impl Wrong {
             Wrong::OverLimit => 8,
             Wrong::Malformed => 50,
             Wrong::BadSignature | Wrong::BadGossip | Wrong::MadeUpSketch => 100,
-            // What it costs is its stake. As a witness it may still be needed.
-            Wrong::Fault => POINTS_MAX / 2,
             Wrong::Asked => 0,
         }
     }
@@ -286,7 +282,6 @@ impl Wrong {
             Wrong::Malformed => "malformed messages",
             Wrong::BadSignature => "signatures that do not hold",
             Wrong::BadGossip => "gossip that does not hold",
-            Wrong::Fault => "wrong results",
             Wrong::Asked => "asked for",
             Wrong::MadeUpSketch => "sketches that no ledger has",
         }
