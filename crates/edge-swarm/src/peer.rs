@@ -44,6 +44,7 @@ mod replica;
 mod revocation;
 mod search;
 mod session;
+mod spread;
 mod stake;
 mod standing;
 mod start;

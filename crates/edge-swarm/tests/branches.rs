@@ -16,13 +16,6 @@ fn key(n: u8) -> SecretKey {
     SecretKey::from_seed([n; 32])
 }
 
-fn status(net: &mut Net, index: usize) -> edge_swarm::command::StatusView {
-    match net.ask(index, Command::Status) {
-        Ok(Answer::Status(status)) => *status,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn knows(net: &mut Net, index: usize, node: NodeId) -> bool {
     let Ok(Answer::Peers(peers)) = net.ask(index, Command::ListPeers) else { panic!() };
     peers.iter().any(|peer| peer.node == node)
@@ -30,7 +23,7 @@ fn knows(net: &mut Net, index: usize, node: NodeId) -> bool {
 
 /// Tells a node of an identity that somebody invited.
 fn introduce(net: &mut Net, to: usize, inviter: u8, identity: u8) -> bool {
-    let pool = status(net, to).pool;
+    let pool = net.status(to).pool;
     let node = key(identity).node_id();
     let membership = Signed::seal(Membership { node, group: node }, &key(inviter), &pool);
     let record = MemberRecord { membership: Some(membership), node, addresses: vec![] };
@@ -98,7 +91,7 @@ fn what_one_member_invited_confirms_nothing_to_itself_and_costs_it() {
         assert_eq!(task.result[..], truth[..], "{:?}", task.check);
     }
     net.run(Micros::from_secs(15));
-    let founder = status(&mut net, 0);
+    let founder = net.status(0);
     assert_eq!(founder.faulty.len(), 2, "both are named");
     let account = Some(net.id(inviter));
     let Ok(Answer::Balance(balance)) = net.ask(0, Command::Balance { account }) else { panic!() };

@@ -51,20 +51,6 @@ fn with_defence() -> Net {
     five(Some(Deadlines::from_repair(REPAIR)), true)
 }
 
-fn pool_of(net: &mut Net) -> Digest {
-    match net.ask(0, Command::Status) {
-        Ok(Answer::Status(status)) => status.pool,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn named_at(net: &mut Net, index: usize) -> Vec<edge_base::NodeId> {
-    match net.ask(index, Command::Status) {
-        Ok(Answer::Status(status)) => status.faulty,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// A collection that only its owner's key knows of, and heads of its first shard.
 struct Forged {
     pool: Digest,
@@ -75,7 +61,7 @@ struct Forged {
 
 impl Forged {
     fn new(net: &mut Net, owner: usize) -> Forged {
-        let pool = pool_of(net);
+        let pool = net.pool();
         let spec = CollectionSpec { name: "x".into(), nonce: 1, layout: vec![], dropped: false };
         let spec = Signed::seal(spec, &key(owner), &pool);
         let collection = spec.body.id(&key(owner).node_id());
@@ -147,7 +133,7 @@ fn an_owner_that_signs_two_heads_is_named_everywhere_once_its_time_is_over() {
     for index in 0..4 {
         let (standing, _) = forged.standing_at(&mut net, index).unwrap();
         assert_eq!(standing, Standing::Contested, "at {index}");
-        assert!(named_at(&mut net, index).is_empty());
+        assert!(net.named_at(index).is_empty());
     }
     // Its answers say so: nobody holds the shard, and what there is is marked.
     net.kill(3);
@@ -155,7 +141,7 @@ fn an_owner_that_signs_two_heads_is_named_everywhere_once_its_time_is_over() {
     for index in 0..3 {
         let (standing, _) = forged.standing_at(&mut net, index).unwrap();
         assert_eq!(standing, Standing::Upheld, "at {index}");
-        assert_eq!(named_at(&mut net, index), [owner], "at {index}");
+        assert_eq!(net.named_at(index), [owner], "at {index}");
         publish(&mut net, index, &Gossip::Head(forged.head(3, "three")));
         let (_, seq) = forged.standing_at(&mut net, index).unwrap();
         assert_eq!(seq, 2, "nothing is built on it");
@@ -168,7 +154,7 @@ fn an_owner_that_signs_two_heads_is_named_everywhere_once_its_time_is_over() {
     net.run(Micros::from_secs(3));
     for index in [1, 3] {
         assert_eq!(forged.standing_at(&mut net, index).map(|s| s.0), Some(Standing::Upheld));
-        assert_eq!(named_at(&mut net, index), [owner], "at {index}");
+        assert_eq!(net.named_at(index), [owner], "at {index}");
     }
 }
 
@@ -182,7 +168,7 @@ fn without_the_defence_nobody_learns_of_two_heads() {
     net.run(Micros(2 * REPAIR.0));
     for index in 0..4 {
         assert_eq!(forged.standing_at(&mut net, index), Some((Standing::Sound, 2)));
-        assert!(named_at(&mut net, index).is_empty());
+        assert!(net.named_at(index).is_empty());
     }
 }
 
@@ -205,7 +191,7 @@ fn the_only_witness_decides_about_others_and_nobody_about_it() {
         net.run(Micros(9 * REPAIR.0));
         assert_eq!(forged.standing_at(&mut net, 2).map(|s| s.0), Some(standing), "{owner}");
         let id = net.id(owner);
-        let named = named_at(&mut net, 2);
+        let named = net.named_at(2);
         assert_eq!(named.contains(&id), standing == Standing::Upheld);
     }
 }
@@ -215,7 +201,7 @@ fn the_only_witness_decides_about_others_and_nobody_about_it() {
 #[test]
 fn an_owner_that_was_rolled_back_puts_it_right_and_is_not_named() {
     let mut net = with_defence();
-    let pool = pool_of(&mut net);
+    let pool = net.pool();
     let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
     assert!(net.ask(0, create).is_ok());
     net.append(0, 5).unwrap();
@@ -242,7 +228,7 @@ fn an_owner_that_was_rolled_back_puts_it_right_and_is_not_named() {
         let shard = &views[0].shards[0];
         assert_eq!((shard.standing, shard.seq), (Standing::Repaired, 2), "at {index}");
         assert_eq!(shard.root, true_root, "at {index}");
-        assert!(named_at(&mut net, index).is_empty());
+        assert!(net.named_at(index).is_empty());
     }
     assert!(net.append(9, 10).is_err(), "the log is not continued");
     let found = net.search_from(2);
@@ -252,7 +238,7 @@ fn an_owner_that_was_rolled_back_puts_it_right_and_is_not_named() {
 #[test]
 fn answers_from_the_fork_on_say_that_they_are_contested() {
     let mut net = with_defence();
-    let pool = pool_of(&mut net);
+    let pool = net.pool();
     let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
     assert!(net.ask(0, create).is_ok());
     net.append(0, 5).unwrap();
@@ -356,12 +342,12 @@ fn a_holder_that_was_given_another_head_is_not_named_for_its_answer() {
         }
         net.run(Micros::from_secs(6));
         let (holder, owner) = (net.id(1), net.id(OWNER));
-        assert_eq!(named_at(&mut net, 0).contains(&holder), named);
-        assert_eq!(named_at(&mut net, 2).contains(&holder), named);
+        assert_eq!(net.named_at(0).contains(&holder), named);
+        assert_eq!(net.named_at(2).contains(&holder), named);
         if !named {
             assert_eq!(forged.standing_at(&mut net, 0).map(|s| s.0), Some(Standing::Contested));
             net.run(REPAIR);
-            assert_eq!(named_at(&mut net, 2), [owner]);
+            assert_eq!(net.named_at(2), [owner]);
         }
     }
 }
@@ -456,7 +442,7 @@ fn false_contests_and_ballots_change_nothing_and_cost_their_sender_its_hearing()
         net.settle();
     }
     assert_eq!(forged.standing_at(&mut net, 0).map(|s| s.0), Some(Standing::Contested));
-    assert!(named_at(&mut net, 0).is_empty());
+    assert!(net.named_at(0).is_empty());
     // Two faulty of four can do it: the assumption is what holds.
     for by in 1..4 {
         let bytes = encode_message(&Message::Ballot(Box::new(seal(&body, by))));
@@ -542,7 +528,7 @@ fn all_honest_nodes_reach_one_verdict_under_cuts_and_loss() {
         for index in 0..4 {
             let standing = forged.standing_at(&mut net, index).map(|s| s.0);
             assert_eq!(standing, Some(Standing::Upheld), "seed {seed}, node {index}");
-            assert_eq!(named_at(&mut net, index), [owner], "seed {seed}, node {index}");
+            assert_eq!(net.named_at(index), [owner], "seed {seed}, node {index}");
         }
     }
 }

@@ -27,29 +27,6 @@ fn key(n: u8) -> SecretKey {
     SecretKey::from_seed([n; 32])
 }
 
-/// A founder and three strangers; the node at a place has the key of the next number.
-fn four() -> Net {
-    let mut net = Net::new();
-    for _ in 0..3 {
-        net.join(false);
-    }
-    net
-}
-
-fn pool_of(net: &mut Net) -> Digest {
-    match net.ask(0, Command::Status) {
-        Ok(Answer::Status(status)) => status.pool,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn named_at(net: &mut Net, index: usize) -> Vec<edge_base::NodeId> {
-    match net.ask(index, Command::Status) {
-        Ok(Answer::Status(status)) => status.faulty,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// What requester and worker sign for one execution.
 struct Work<'a> {
     requester: u8,
@@ -102,7 +79,7 @@ fn publish(net: &mut Net, to: usize, gossip: &Gossip) {
 
 #[test]
 fn addresses_of_a_member_are_its_own_word() {
-    let mut net = four();
+    let mut net = Net::four();
     let addresses = |net: &mut Net| {
         let one = net.id(1);
         let Ok(Answer::Peers(peers)) = net.ask(0, Command::ListPeers) else { panic!() };
@@ -119,8 +96,8 @@ fn addresses_of_a_member_are_its_own_word() {
 /// wrongly, however often, does not protect whoever gave it.
 #[test]
 fn a_head_of_another_shard_refutes_nothing_and_shields_nobody() {
-    let mut net = four();
-    let pool = pool_of(&mut net);
+    let mut net = Net::four();
+    let pool = net.pool();
     // Member 1 owns a collection, and asked member 2.
     let spec = CollectionSpec { name: "x".into(), nonce: 1, layout: vec![], dropped: false };
     let spec = Signed::seal(spec, &key(2), &pool);
@@ -167,7 +144,7 @@ fn a_head_of_another_shard_refutes_nothing_and_shields_nobody() {
             net.input(0, Input::Frame { from, bytes: encode_message(&chunk) });
         }
         net.settle();
-        named_at(net, 0)
+        net.named_at(0)
     };
     for index in 1..30 {
         assert_eq!(accuse(&mut net, index), [], "by a head of shard {index}");
@@ -178,8 +155,8 @@ fn a_head_of_another_shard_refutes_nothing_and_shields_nobody() {
 
 #[test]
 fn empty_accusations_do_not_make_a_liar_unnameable() {
-    let mut net = four();
-    let pool = pool_of(&mut net);
+    let mut net = Net::four();
+    let pool = net.pool();
     for issued in 0..20 {
         let proof = Work {
             requester: 2,
@@ -204,7 +181,7 @@ fn empty_accusations_do_not_make_a_liar_unnameable() {
     net.run(Micros::from_secs(15));
     let liar = net.id(3);
     for index in [0, 2] {
-        assert_eq!(named_at(&mut net, index), [liar], "at node {index}");
+        assert_eq!(net.named_at(index), [liar], "at node {index}");
     }
 }
 
@@ -212,8 +189,8 @@ fn empty_accusations_do_not_make_a_liar_unnameable() {
 #[test]
 fn a_worker_of_another_build_is_not_judged_by_this_one() {
     for (pin, named) in [(Digest::of(b"another build"), false), (PIN, true)] {
-        let mut net = four();
-        let pool = pool_of(&mut net);
+        let mut net = Net::four();
+        let pool = net.pool();
         let work = Work {
             requester: 2,
             worker: 3,
@@ -239,15 +216,15 @@ fn a_worker_of_another_build_is_not_judged_by_this_one() {
         net.input(0, Input::Frame { from, bytes: encode_message(&chunk) });
         net.settle();
         let expected = if named { vec![net.id(2)] } else { vec![] };
-        assert_eq!(named_at(&mut net, 0), expected);
+        assert_eq!(net.named_at(0), expected);
     }
 }
 
 /// A requester takes results and says each time that it accepted something else.
 #[test]
 fn what_was_not_accepted_counts_for_a_while() {
-    let mut net = four();
-    let pool = pool_of(&mut net);
+    let mut net = Net::four();
+    let pool = net.pool();
     let taken = |net: &mut Net, first: u64| {
         net.submit(&format!("opens an escrow {first}")).unwrap();
         let history = Command::History { account: None, limit: 100 };
@@ -317,8 +294,8 @@ fn names_at(net: &mut Net, index: usize) -> Vec<String> {
 /// back, for ever where the owner did not return.
 #[test]
 fn a_removed_collection_stays_removed() {
-    let mut net = four();
-    let pool = pool_of(&mut net);
+    let mut net = Net::four();
+    let pool = net.pool();
     let owner = key(2);
     let spec = |nonce: u64, dropped: bool| {
         let spec = CollectionSpec { name: "x".into(), nonce, layout: vec![], dropped };
@@ -355,8 +332,8 @@ fn a_removed_collection_stays_removed() {
 /// After a restart an advert of long ago moved a member to where it was then.
 #[test]
 fn an_old_advert_says_nothing_after_a_restart() {
-    let mut net = four();
-    let pool = pool_of(&mut net);
+    let mut net = Net::four();
+    let pool = net.pool();
     let one = net.id(1);
     let advert = |life: u64, counter: u64, at: &str| {
         let advert = Advert {
@@ -395,7 +372,7 @@ fn an_old_advert_says_nothing_after_a_restart() {
 /// What holders say is no secret, and nobody becomes one by saying it.
 #[test]
 fn nobody_holds_a_copy_by_its_own_word() {
-    let mut net = four();
+    let mut net = Net::four();
     net.join(false);
     let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
     net.ask(0, create).unwrap();
@@ -451,6 +428,6 @@ fn who_cannot_show_a_copy_does_not_hold_it() {
         let after = holders(&mut net);
         assert_eq!(after.contains(&net.id(other)), holds, "{after:?}");
         // Nobody is named: what it said was not signed.
-        assert_eq!(named_at(&mut net, 0), []);
+        assert_eq!(net.named_at(0), []);
     }
 }

@@ -37,22 +37,6 @@ fn key(n: u8) -> SecretKey {
     SecretKey::from_seed([n; 32])
 }
 
-/// A founder and three strangers; the node at a place has the key of the next number.
-fn four() -> Net {
-    let mut net = Net::new();
-    for _ in 0..3 {
-        net.join(false);
-    }
-    net
-}
-
-fn pool_of(net: &mut Net) -> Digest {
-    match net.ask(0, Command::Status) {
-        Ok(Answer::Status(status)) => status.pool,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// Kinds of direct messages.
 const DIRECT: usize = 50;
 
@@ -367,7 +351,7 @@ impl Flooder {
 }
 
 fn flooder(net: &mut Net) -> Flooder {
-    Flooder { key: key(2), pool: pool_of(net) }
+    Flooder { key: key(2), pool: net.pool() }
 }
 
 /// What a message calls itself, without its content.
@@ -377,7 +361,7 @@ fn variant(debug: &str) -> String {
 
 #[test]
 fn the_numbers_of_the_limits_are_those_of_the_messages() {
-    let mut net = four();
+    let mut net = Net::four();
     let from = flooder(&mut net);
     let direct = from.direct(1, net.id(0), &net.genesis);
     let direct = direct.iter().map(|m| (variant(&format!("{m:?}")), encode_message(m)));
@@ -399,7 +383,7 @@ fn the_numbers_of_the_limits_are_those_of_the_messages() {
 #[test]
 fn a_flood_of_each_kind_of_message_is_banned() {
     for (at, kind) in FrameKind::all().enumerate() {
-        let mut net = four();
+        let mut net = Net::four();
         let from = flooder(&mut net);
         let (to, id) = (net.id(0), from.id());
         if kind.name() == "Head" || kind.name() == "Replicate" {
@@ -455,7 +439,7 @@ fn nobody_fills_a_table_alone() {
     for _ in 0..3 {
         net.join(false);
     }
-    let pool = pool_of(&mut net);
+    let pool = net.pool();
     let count = |net: &Net, what: &str| {
         let held = net.nodes[0].peer.as_ref().unwrap().held();
         held.into_iter()
@@ -523,7 +507,7 @@ fn banned_for(net: &mut Net, at: usize, node: NodeId) -> Option<Micros> {
 
 #[test]
 fn a_ban_ends_lasts_longer_the_next_time_and_survives_a_restart() {
-    let mut net = four();
+    let mut net = Net::four();
     let id = net.id(1);
     let misbehave = |net: &mut Net| {
         for n in 0..30u8 {
@@ -560,7 +544,7 @@ fn a_ban_ends_lasts_longer_the_next_time_and_survives_a_restart() {
 
 #[test]
 fn a_person_bans_and_lets_in_again() {
-    let mut net = four();
+    let mut net = Net::four();
     let (id, stranger) = (net.id(1), key(99).node_id());
     for node in [id, stranger] {
         assert!(net.ask(0, Command::Ban { node, lasts: Micros::from_secs(3_600) }).is_ok());
@@ -588,7 +572,7 @@ fn a_person_bans_and_lets_in_again() {
 /// Only what is new, holds and is a member's word is passed on.
 #[test]
 fn gossip_is_passed_on_only_after_it_was_looked_at() {
-    let mut net = four();
+    let mut net = Net::four();
     let from = flooder(&mut net);
     let hear = |net: &mut Net, by: NodeId, gossip: &Gossip| {
         net.nodes[0].judged.clear();
@@ -626,7 +610,7 @@ fn gossip_is_passed_on_only_after_it_was_looked_at() {
 /// What others once said can be repeated by anybody: its author is not blamed for that.
 #[test]
 fn nobody_is_banned_for_what_others_repeat() {
-    let mut net = four();
+    let mut net = Net::four();
     let from = flooder(&mut net);
     for n in 1..3_000 {
         let bytes = encode_gossip(&Gossip::Advert(from.advert(n)));
@@ -642,8 +626,8 @@ fn nobody_is_banned_for_what_others_repeat() {
 /// Keys are free: however many strangers come, together they get what four members get.
 #[test]
 fn strangers_share_a_budget() {
-    let mut net = four();
-    let pool = pool_of(&mut net);
+    let mut net = Net::four();
+    let pool = net.pool();
     let hello = Message::Hello {
         pool,
         membership: None,

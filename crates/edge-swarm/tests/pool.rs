@@ -545,13 +545,6 @@ fn invite(net: &mut Net, credits: u64) -> Result<Ticket, Refusal> {
     }
 }
 
-fn status(net: &mut Net, index: usize) -> edge_swarm::command::StatusView {
-    match net.ask(index, Command::Status) {
-        Ok(Answer::Status(status)) => *status,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// Nodes that hold a used ticket come by the dozen: they are sent away, the oldest first, and who
 /// holds a good one still gets in.
 #[test]
@@ -564,10 +557,10 @@ fn strangers_are_sent_away_and_leave_room_for_newcomers() {
     }
     assert_eq!(net.nodes[0].sent_away, 40 - 16, "40 strangers, 16 may stay for a while");
     let newcomer = net.join(false);
-    assert!(status(&mut net, newcomer).founder.is_some());
+    assert!(net.status(newcomer).founder.is_some());
     net.run(Micros::from_secs(12));
     assert_eq!(net.nodes[0].sent_away, 40, "the others were not let in within ten seconds");
-    assert_eq!(status(&mut net, 0).members, 3);
+    assert_eq!(net.status(0).members, 3);
 }
 
 /// A node whose ticket is refused says why and takes another one.
@@ -579,7 +572,7 @@ fn a_refused_ticket_can_be_replaced() {
     net.run(Micros::from_secs(2));
     let late = net.add(SecretKey::from_seed([51; 32]), Peer::join(&used));
     net.run(Micros::from_secs(2));
-    let refused = status(&mut net, late);
+    let refused = net.status(late);
     assert_eq!(refused.founder, None);
     assert!(refused.notes[0].contains("the ticket was used by"), "{:?}", refused.notes);
 
@@ -592,7 +585,7 @@ fn a_refused_ticket_can_be_replaced() {
     }
     net.start(late);
     net.run(Micros::from_secs(3));
-    assert_eq!(status(&mut net, late).founder, Some(net.id(0)));
+    assert_eq!(net.status(late).founder, Some(net.id(0)));
     assert!(Peer::is_let_in(&net.nodes[late].stored()));
 }
 
@@ -626,7 +619,7 @@ fn without_a_quorum_own_tasks_run_here_and_say_so() {
     net.run(Micros::from_secs(2));
     net.kill(2);
     net.kill(3);
-    let before = status(&mut net, 0);
+    let before = net.status(0);
     assert_eq!((before.witnesses, before.witnesses_reachable, before.quorum), (4, 2, 3));
     let Ok(Answer::Task(result)) = net.submit("hello") else { panic!() };
     assert!(result.check.self_checked);

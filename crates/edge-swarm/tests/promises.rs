@@ -6,7 +6,7 @@ mod net;
 
 use std::sync::Arc;
 
-use edge_base::{Credits, Digest, EscrowId, Micros, NodeId, SecretKey, Signed, TaskKind};
+use edge_base::{Credits, Digest, EscrowId, Micros, SecretKey, Signed, TaskKind};
 use edge_ledger::{
     BlockKind, Certificate, FeeRate, Payment, PriceList, SignedBlock, block_hash,
     statement::{Assignment, Voucher, task_id},
@@ -108,13 +108,6 @@ fn pay(net: &Net, escrow: EscrowId, worker: usize, amount: u64) -> BlockKind {
     BlockKind::settle(escrow, vec![payment], FeeRate::DEFAULT).unwrap()
 }
 
-fn named_at(net: &mut Net, index: usize) -> Vec<NodeId> {
-    match net.ask(index, Command::Status) {
-        Ok(Answer::Status(status)) => status.faulty,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn who_takes_back_what_it_vouched_for_gets_no_vote() {
     let (mut net, pool) = pool();
@@ -196,7 +189,7 @@ fn who_promises_more_than_it_set_aside_is_named_and_loses_its_stake() {
         net.join(false);
         let cheat = net.id(CHEAT);
         for index in [0, 1, 2, 4] {
-            assert_eq!(named_at(&mut net, index).contains(&cheat), named, "node {index}");
+            assert_eq!(net.named_at(index).contains(&cheat), named, "node {index}");
             let account = Some(cheat);
             let asked = net.ask(index, Command::Balance { account });
             let Ok(Answer::Balance(view)) = asked else { panic!() };

@@ -302,11 +302,12 @@ impl Peer {
         }
     }
 
-    /// Tells a node that was away whose promises are worth nothing.
+    /// Tells a node that was away whose promises are worth nothing. Where there are more than fit,
+    /// each meeting tells of others.
     pub(super) fn tell_overdrafts(&mut self, to: NodeId) {
-        let proofs: Vec<OverdraftProof> =
-            self.promises.overdrafts.values().take(TOLD_MAX).cloned().collect();
-        for proof in proofs {
+        let all: Vec<NodeId> = self.promises.overdrafts.keys().copied().collect();
+        for owner in self.some_of(all, TOLD_MAX) {
+            let Some(proof) = self.promises.overdrafts.get(&owner).cloned() else { continue };
             self.publish_to(to, &Gossip::Overdraft(Box::new(proof)));
         }
     }

@@ -16,10 +16,7 @@ use edge_coherence::{
 use edge_ledger::OffenceKind;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Peer, Stored, decode_stored,
-    membership::{Link, MEMBERS_MAX, Member},
-};
+use super::{Peer, Stored, decode_stored, membership::MEMBERS_MAX};
 use crate::{
     command::Standing,
     contest::{Contest, HeadClaim, HeadPair, PAIRS_MAX, REPAIRS_MAX, Repair, Replayed},
@@ -33,8 +30,6 @@ const CASES_MAX: usize = 1_024;
 const CASES_OF_ONE_MAX: usize = 16;
 /// Conflicts that a node which was away is told at once.
 const TOLD_MAX: usize = 32;
-/// Evidence that is new here is handed on to so many neighbours, beside what gossip does.
-const FANOUT: usize = 8;
 /// Contests that do not hold, of one sender, after which nothing more of it is looked into ...
 const BONDS: u64 = 8;
 /// ... until this has passed for each of them.
@@ -177,10 +172,8 @@ impl Peer {
     /// tells of others.
     pub(super) fn tell_contests(&mut self, to: NodeId) {
         let all: Vec<ShardId> = self.coherence.dockets.keys().copied().collect();
-        let more = all.len() > TOLD_MAX;
-        let first = if more { self.rng.below(all.len() as u64) as usize } else { 0 };
-        for shard in all.iter().cycle().skip(first).take(all.len().min(TOLD_MAX)) {
-            let Some(docket) = self.coherence.dockets.get(shard) else { continue };
+        for shard in self.some_of(all, TOLD_MAX) {
+            let Some(docket) = self.coherence.dockets.get(&shard) else { continue };
             let contest = docket.contest();
             self.publish_to(to, &Gossip::Contest(Box::new(contest)));
         }
@@ -554,15 +547,7 @@ impl Peer {
         if from.is_none() {
             self.publish(&gossip);
         }
-        let up = |(node, member): (&NodeId, &Member)| {
-            let linked = matches!(member.link, Link::Up) && Some(*node) != from;
-            linked.then_some(*node)
-        };
-        let mut linked: Vec<NodeId> = self.members.iter().filter_map(up).collect();
-        self.rng.shuffle(&mut linked);
-        for node in linked.into_iter().take(FANOUT) {
-            self.publish_to(node, &gossip);
-        }
+        self.hand_on(&gossip, from);
     }
 
     // The owner.

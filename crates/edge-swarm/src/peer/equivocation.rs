@@ -10,18 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use edge_base::{Micros, NodeId, Timestamp};
 use edge_ledger::{Applied, Certificate, EquivocationProof, LedgerError, SignedBlock, block_hash};
 
-use super::{
-    Peer,
-    membership::{Link, MEMBERS_MAX, Member},
-};
+use super::{Peer, membership::MEMBERS_MAX};
 use crate::{io::Table, message::Gossip};
 
 /// Before the stored key of a proof that froze an account.
 pub(super) const FROZEN: &[u8] = b"frozen";
 /// Proofs that a node which was away is told at once.
 const TOLD_MAX: usize = 64;
-/// A proof that is new here is handed on to so many neighbours, beside what gossip does.
-const FANOUT: usize = 8;
 /// Proofs about members of whose accounts nothing is known yet.
 const EARLY_MAX: usize = 1_024;
 /// Proofs that do not hold, of one sender, after which nothing more of it is looked into ...
@@ -76,13 +71,9 @@ impl Peer {
     /// meeting tells of others.
     pub(super) fn tell_equivocations(&mut self, to: NodeId) {
         let all: Vec<NodeId> = self.equivocations.frozen.iter().copied().collect();
-        let more = all.len() > TOLD_MAX;
-        let first = if more { self.rng.below(all.len() as u64) as usize } else { 0 };
-        for account in all.iter().cycle().skip(first).take(all.len().min(TOLD_MAX)) {
-            let proof = self.bank.as_ref().and_then(|bank| bank.ledger.equivocation(account));
-            if let Some(proof) = proof.cloned() {
-                let proof = Box::new(proof.as_ref().clone());
-                self.publish_to(to, &Gossip::Equivocation(proof));
+        for account in self.some_of(all, TOLD_MAX) {
+            if let Some(gossip) = self.gossip_about(&account) {
+                self.publish_to(to, &gossip);
             }
         }
     }
@@ -110,7 +101,9 @@ impl Peer {
         }
         if let Ok(Applied::New) = bank.ledger.apply_equivocation(proof, &mut self.verifier) {
             self.on_frozen(account);
-            self.hand_on(account, from);
+            if let Some(gossip) = self.gossip_about(&account) {
+                self.hand_on(&gossip, from);
+            }
         }
     }
 
@@ -178,21 +171,7 @@ impl Peer {
     fn tell_everybody(&mut self, account: NodeId) {
         if let Some(gossip) = self.gossip_about(&account) {
             self.publish(&gossip);
-        }
-        self.hand_on(account, None);
-    }
-
-    /// Hands a proof on to some neighbours: what one loses another brings.
-    fn hand_on(&mut self, account: NodeId, from: Option<NodeId>) {
-        let Some(gossip) = self.gossip_about(&account) else { return };
-        let up = |(node, member): (&NodeId, &Member)| {
-            let linked = matches!(member.link, Link::Up) && Some(*node) != from;
-            linked.then_some(*node)
-        };
-        let mut linked: Vec<NodeId> = self.members.iter().filter_map(up).collect();
-        self.rng.shuffle(&mut linked);
-        for node in linked.into_iter().take(FANOUT) {
-            self.publish_to(node, &gossip);
+            self.hand_on(&gossip, None);
         }
     }
 }

@@ -20,7 +20,10 @@ use edge_base::{
 };
 use zeroize::Zeroizing;
 
-use super::{Peer, Timer, standing::Wrong};
+use super::{
+    Peer, Timer,
+    standing::{Bucket, Budget, Wrong},
+};
 use crate::{
     frame::FrameKind,
     message::{self, Message},
@@ -41,31 +44,11 @@ const OPEN_AGAIN: Micros = Micros::from_millis(500);
 const OPEN_TRIES: u32 = 8;
 /// Handshakes with one node: so many at once, then one for each of these times. A pair of nodes needs one an
 /// hour, and one for each restart.
-const HANDSHAKES_BURST: u32 = 4;
 const HANDSHAKE_EVERY: Micros = Micros::from_secs(2);
+const HANDSHAKES: Budget = Budget::one_each(HANDSHAKE_EVERY, 4);
 /// Handshakes that others begin, with all nodes: a twentieth of a core.
-const ALL_BURST: u32 = 64;
 const ALL_EVERY: Micros = Micros::from_millis(20);
-
-/// Handshakes that may be computed now.
-#[derive(Debug)]
-struct Allowance {
-    left: u32,
-    since: Timestamp,
-}
-
-impl Allowance {
-    fn take(&mut self, now: Timestamp, burst: u32, every: Micros) -> bool {
-        let earned = now.since(self.since).0 / every.0;
-        if earned > 0 {
-            self.left = burst.min(self.left.saturating_add(u32::try_from(earned).unwrap_or(burst)));
-            self.since = self.since + every.times(earned);
-        }
-        let may = self.left > 0;
-        self.left -= u32::from(may);
-        may
-    }
-}
+const ALL: Budget = Budget::one_each(ALL_EVERY, 64);
 
 /// A session and what is known about the other end's part in it.
 struct Held {
@@ -86,7 +69,7 @@ struct Pair {
     waiting_bytes: usize,
     /// Whether a timer looks after the opening.
     timed: bool,
-    allowance: Allowance,
+    allowance: Bucket,
     used: Timestamp,
 }
 
@@ -98,7 +81,7 @@ impl Pair {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             timed: false,
-            allowance: Allowance { left: HANDSHAKES_BURST, since: now },
+            allowance: Bucket::full(HANDSHAKES, now),
             used: now,
         }
     }
@@ -135,7 +118,7 @@ pub(crate) struct Sessions {
     /// What secrets are drawn from. Replaced with every draw, so that nothing in memory leads back to secrets
     /// of before (Bernstein, "Fast-key-erasure random-number generators", 2017).
     entropy: Zeroizing<[u8; 32]>,
-    allowance: Allowance,
+    allowance: Bucket,
     limits: Limits,
     /// Whom the message is from that is being handled, if it came in a session.
     answering: Option<NodeId>,
@@ -150,7 +133,7 @@ impl Sessions {
             pairs: BTreeMap::new(),
             waiting_bytes: 0,
             entropy: Zeroizing::new(hasher.finish().0),
-            allowance: Allowance { left: ALL_BURST, since: now },
+            allowance: Bucket::full(ALL, now),
             limits: Limits::default(),
             answering: None,
         }
@@ -372,7 +355,7 @@ impl Peer {
         let bounded = self.settings.limits;
         let pair = self.sessions.pair(to, now);
         let begins = pair.opening.is_none()
-            && (pair.allowance.take(now, HANDSHAKES_BURST, HANDSHAKE_EVERY) || !bounded);
+            && (pair.allowance.take_one(HANDSHAKES, HANDSHAKE_EVERY, now) || !bounded);
         if !std::mem::replace(&mut pair.timed, true) {
             self.after(OPEN_AGAIN, Timer::Session(to));
         }
@@ -435,8 +418,8 @@ impl Peer {
             return;
         }
         // Asked more often than anybody honest does: not answered, and asked again.
-        let may = pair.allowance.take(now, HANDSHAKES_BURST, HANDSHAKE_EVERY)
-            && self.sessions.allowance.take(now, ALL_BURST, ALL_EVERY);
+        let may = pair.allowance.take_one(HANDSHAKES, HANDSHAKE_EVERY, now)
+            && self.sessions.allowance.take_one(ALL, ALL_EVERY, now);
         if !may && self.settings.limits {
             return self.refuse_private();
         }

@@ -49,12 +49,17 @@ const OWN_PERCENT: u64 = 800;
 
 /// Work of a sender: `share` thousandths of one core in the long run, `burst_ms` at once.
 #[derive(Clone, Copy)]
-struct Budget {
+pub(super) struct Budget {
     share: u64,
     burst_ms: u64,
 }
 
 impl Budget {
+    /// One thing in each such time, and so many at once: [`Bucket::take_one`].
+    pub(super) const fn one_each(every: Micros, at_once: u64) -> Budget {
+        Budget { share: 1_000, burst_ms: every.0 / 1_000 * at_once }
+    }
+
     const fn percent(self, percent: u64) -> Budget {
         Budget { share: self.share * percent / 100, burst_ms: self.burst_ms * percent / 100 }
     }
@@ -88,13 +93,13 @@ fn budget_of(class: Class) -> Budget {
 
 /// A token bucket. A nanosecond of work comes back every `1000 / share` nanoseconds.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     tokens_ns: u64,
     at: Timestamp,
 }
 
 impl Bucket {
-    fn full(budget: Budget, now: Timestamp) -> Bucket {
+    pub(super) fn full(budget: Budget, now: Timestamp) -> Bucket {
         Bucket { tokens_ns: budget.burst_ms * 1_000_000, at: now }
     }
 
@@ -106,6 +111,11 @@ impl Bucket {
             self.tokens_ns -= cost_ns;
         }
         enough
+    }
+
+    /// Takes one of what a budget gives each such time.
+    pub(super) fn take_one(&mut self, budget: Budget, every: Micros, now: Timestamp) -> bool {
+        self.take(budget, every.0 * 1_000, now)
     }
 
     fn refill(&mut self, budget: Budget, now: Timestamp) {

@@ -266,6 +266,32 @@ impl Net {
         net
     }
 
+    /// A founder and three strangers; the node at a place has the key of the next number.
+    pub(crate) fn four() -> Net {
+        let mut net = Net::new();
+        for _ in 0..3 {
+            net.join(false);
+        }
+        net
+    }
+
+    pub(crate) fn status(&mut self, index: usize) -> edge_swarm::command::StatusView {
+        match self.ask(index, Command::Status) {
+            Ok(Answer::Status(status)) => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the pool is called.
+    pub(crate) fn pool(&mut self) -> Digest {
+        self.status(0).pool
+    }
+
+    /// Whom a node holds for liars.
+    pub(crate) fn named_at(&mut self, index: usize) -> Vec<NodeId> {
+        self.status(index).faulty
+    }
+
     pub(crate) fn add(&mut self, key: SecretKey, writes: Vec<edge_swarm::Write>) -> usize {
         let mut disk: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>> = BTreeMap::new();
         for write in writes {
