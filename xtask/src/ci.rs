@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::options::Options;
 use crate::stages::{self, Outcome, Stage};
 use crate::testing::{Counts, PROFILE, TARGETS};
-use crate::{environment, licences, netns, process, testing, tidy, workspace};
+use crate::{environment, licences, netns, process, testing, tidy, web, workspace};
 
 const HELP: &str = "\
 Everything CI runs, in stages
@@ -24,11 +24,13 @@ Options:
   --skip a,b     leave these stages out
   --keep-going   do not stop at the first stage that fails
 
-Stages: fmt, tidy, licences, clippy, wasm, doc, build, test, sim, demo, netns
+Stages: fmt, tidy, licences, clippy, wasm, web, doc, build, test, sim, demo, netns, browser
 ";
 
-const STAGES: &[&str] =
-    &["fmt", "tidy", "licences", "clippy", "wasm", "doc", "build", "test", "sim", "demo", "netns"];
+const STAGES: &[&str] = &[
+    "fmt", "tidy", "licences", "clippy", "wasm", "web", "doc", "build", "test", "sim", "demo",
+    "netns", "browser",
+];
 
 /// Crates that have to build for the browser as they are.
 const WASM_CRATES: &[&str] = &[
@@ -40,6 +42,9 @@ const WASM_CRATES: &[&str] = &[
     "edge-ledger",
     "edge-coherence",
     "edge-swarm",
+    "edge-transport",
+    "edge-wasm-net",
+    "edge-wasm-compute",
 ];
 
 /// Seeds of the scenario in CI; `nightly` runs ten times as many.
@@ -83,6 +88,7 @@ fn stages_in_order(counts: &Rc<Cell<Option<Counts>>>) -> Vec<Stage> {
             passed(cargo.args(["--", "-D", "warnings"]))
         }),
         Stage::new("wasm", wasm),
+        Stage::new("web", web::stage),
         Stage::new("doc", || {
             let mut cargo = environment::cargo();
             cargo.env("RUSTDOCFLAGS", "-D warnings").arg("doc").args(PROFILE);
@@ -97,6 +103,7 @@ fn stages_in_order(counts: &Rc<Cell<Option<Counts>>>) -> Vec<Stage> {
         Stage::new("sim", || mixed_faults(SIM_SEEDS)),
         Stage::new("demo", demo),
         Stage::new("netns", netns::stage),
+        Stage::new("browser", web::browser_stage),
     ]
 }
 

@@ -6,7 +6,8 @@
 //!
 //! Invariants: light dependencies only (it is built before anything else); a stage that
 //! could not run says so and why, it never counts as passed; nothing here writes outside
-//! the build folder except `nightly`, which writes the report it is asked for.
+//! the build folder except `nightly`, which writes the report it is asked for, and `web`, which writes into
+//! `js` what git ignores.
 
 mod against;
 mod bench;
@@ -21,6 +22,7 @@ mod process;
 mod stages;
 mod testing;
 mod tidy;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ Commands:
   fuzz      run the mutation fuzzer over the decoders of remote bytes
   netns     two nodes in two network namespaces, with delay and loss between them
   nightly   the full-scale checks, with a report
+  web       build the browser's package
+  browser   run the browser's tests in a real browser
 
 `cargo xtask COMMAND --help` tells more about one.
 ";
@@ -54,6 +58,8 @@ const COMMANDS: &[(&str, Command)] = &[
     ("fuzz", fuzz::main),
     ("netns", netns::main),
     ("nightly", nightly::main),
+    ("web", web::main),
+    ("browser", web::browser),
 ];
 
 fn main() -> ExitCode {

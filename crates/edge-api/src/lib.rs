@@ -29,5 +29,6 @@ mod guard;
 mod metrics;
 mod routes;
 mod server;
+mod web;
 
 pub use server::{ApiError, Server, serve};

@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     connections::{self, Limits},
     error::Failure,
-    guard, routes,
+    guard, routes, web,
 };
 
 /// Why the API cannot be served.
@@ -88,6 +88,7 @@ pub async fn serve(node: NodeHandle) -> Result<Server, ApiError> {
     let app = App { jobs: Jobs::new(node.clone()), node: node.clone(), url: url.clone(), stop };
     let router: Router = Router::new()
         .merge(routes::router())
+        .merge(web::router())
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(|| async { Failure::no_route() })
         .layer(middleware::from_fn_with_state(guard::Guard::new(token, bind), guard::check))

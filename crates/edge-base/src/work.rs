@@ -3,35 +3,43 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Digest, ShardId, TaskKind};
 
-/// A piece of computation, with all that it needs as bytes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A piece of computation, with all that it needs as bytes. Encoded only between two workers of one tab:
+/// what two nodes say to each other are messages.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Work {
     /// A pure task: `embedding`, `semantic_match`, `compression` or `encryption`. Result: the task's canonical result.
     Run {
         /// The kind.
         kind: TaskKind,
         /// The canonical payload.
+        #[serde(with = "shared")]
         payload: Arc<[u8]>,
     },
     /// Apply one batch to a shard held here. Batches of a shard are handed out in order, one at a
     /// time. Result: an encoded [`crate::shard::AppendResult`].
     Append {
         /// An encoded [`crate::shard::LogBatch`].
+        #[serde(with = "shared")]
         payload: Arc<[u8]>,
     },
     /// Search a shard held here. Result: an encoded [`crate::shard::ShardAnswer`].
     Search {
         /// An encoded [`crate::shard::ShardQuery`].
+        #[serde(with = "shared")]
         payload: Arc<[u8]>,
     },
     /// Check every hit of another node's answer: its Merkle path to `root`, its score, the order
     /// and the count. Result: an encoded [`Verdict`].
     CheckAnswer {
         /// An encoded [`crate::shard::ShardQuery`].
+        #[serde(with = "shared")]
         payload: Arc<[u8]>,
         /// An encoded [`crate::shard::ShardAnswer`].
+        #[serde(with = "shared")]
         answer: Arc<[u8]>,
         /// The root that the shard's owner accepted for the answer's position.
         root: Digest,
@@ -42,8 +50,10 @@ pub enum Work {
         /// The kind.
         kind: TaskKind,
         /// The canonical payload of the batch.
+        #[serde(with = "shared")]
         payload: Arc<[u8]>,
         /// The result that is checked.
+        #[serde(with = "shared")]
         result: Arc<[u8]>,
         /// A byte of it: the item that this byte belongs to is executed, the first for a byte before
         /// all items.
@@ -54,8 +64,10 @@ pub enum Work {
     /// not continue the history.
     Replay {
         /// The encoded `Vec<Vec<LogEntry>>` of all batches before.
+        #[serde(with = "shared")]
         history: Arc<[u8]>,
         /// An encoded [`crate::shard::LogBatch`].
+        #[serde(with = "shared")]
         payload: Arc<[u8]>,
     },
     /// Make a shard what it was when a snapshot of it was taken, so that its log need not be applied from
@@ -105,4 +117,18 @@ pub enum Verdict {
     Holds,
     /// A statement in the answer is false; says which.
     False(String),
+}
+/// Shared bytes as bytes.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u8]>, D::Error> {
+        Vec::deserialize(from).map(Arc::from)
+    }
 }

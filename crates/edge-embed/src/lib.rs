@@ -35,12 +35,14 @@
 
 mod encoder;
 mod model;
+mod pack;
 mod registry;
 mod static_model;
 mod tokenizer;
 
 pub use encoder::{Encoder, EncoderFiles, LoadError};
 pub use model::{EmbedError, Model};
+pub use pack::PackError;
 pub use registry::{Registry, RegistryError};
 pub use static_model::StaticModel;
 pub use tokenizer::{Tokenizer, UnknownToken, VocabularyError};

@@ -6,27 +6,12 @@ use edge_base::{Digest, Hasher};
 use edge_kernels::canon::{self, Kernels};
 
 use crate::model::{EmbedError, Model};
+use crate::pack::{self, PINNED};
 use crate::tokenizer::Tokenizer;
 
-const DIM: usize = 256;
+pub(crate) const DIM: usize = 256;
 const MAX_TOKENS: usize = 512;
 const NAME: &str = "static-256";
-
-const TABLE: &[u8] = include_bytes!("../model/table_i8_30522x256.bin");
-const SCALES: &[u8] = include_bytes!("../model/row_scale_f32.bin");
-const WEIGHTS: &[u8] = include_bytes!("../model/weight_f32.bin");
-const BIAS: &[u8] = include_bytes!("../model/bias_f32.bin");
-/// `[384, 256]` little-endian f32, row-major.
-const TEACHER_PROJECTION: &[u8] = include_bytes!("../model/teacher_projection_384x256_f32.bin");
-
-/// SHA-256 of the files above, in their order. Pinned rather than computed: the id of the model is
-/// needed at every start, hashing 8 MB is not. A test compares them with the files.
-const PINNED: [&str; 4] = [
-    "7e4820e5a1a43ba8bb8861ac190776df5f8f5997dec36d6f66b00c227aeedcd6",
-    "5eb480421c62a98300bf6502f68e2f495d4fefc5e868dc9253fec5d6fae97649",
-    "0230eef25efb9322d9c4f40e8675075e161bbdc2c14452cc14911ac1fadf58f6",
-    "24a491bc3a26e86bc968ee3b730f9ceeea7f9abfab607f3fcbae6c1f900c8ae3",
-];
 
 /// A static embedding (after Model2Vec, Tulkens and van Dongen 2024), fitted so that the weighted
 /// mean of token rows matches the sentence embeddings of all-MiniLM-L6-v2; see `model/README.md`.
@@ -50,7 +35,10 @@ pub struct StaticModel {
 }
 
 impl StaticModel {
-    /// The model compiled in: 30,522 tokens, 256 dimensions, 8.4 MB.
+    /// The built-in model: 30,522 tokens, 256 dimensions, 8.4 MB.
+    ///
+    /// # Panics
+    /// Without the feature `builtin`, where [`provide`](StaticModel::provide) was not called before.
     pub fn builtin() -> &'static StaticModel {
         static BUILTIN: OnceLock<StaticModel> = OnceLock::new();
         BUILTIN.get_or_init(|| {
@@ -63,12 +51,13 @@ impl StaticModel {
             for pinned in PINNED {
                 hasher.update_framed(pinned.as_bytes());
             }
+            let files = pack::files();
             StaticModel {
                 tokenizer,
-                table: bytemuck::cast_slice(TABLE),
-                scales: floats(SCALES),
-                weights: floats(WEIGHTS),
-                bias: floats(BIAS),
+                table: bytemuck::cast_slice(files.table),
+                scales: floats(files.scales),
+                weights: floats(files.weights),
+                bias: floats(files.bias),
                 id: hasher.finish(),
             }
         })
@@ -77,8 +66,25 @@ impl StaticModel {
     /// What brings the embeddings of all-MiniLM-L6-v2, which this model was distilled from, into its space:
     /// the file `edge_projection_f32.bin` of an encoder ([`crate::EncoderFiles`]) whose vectors are to compare with those of
     /// this model. `[384, 256]` little-endian f32, row-major.
+    #[cfg(feature = "builtin")]
     pub fn teacher_projection() -> &'static [u8] {
-        TEACHER_PROJECTION
+        include_bytes!("../model/teacher_projection_384x256_f32.bin")
+    }
+
+    /// The model's files as one: what a program without them is given by [`provide`](StaticModel::provide).
+    #[cfg(feature = "builtin")]
+    pub fn pack() -> Vec<u8> {
+        pack::pack()
+    }
+
+    /// Gives a program that was built without the model's files what [`pack`](Self::pack) made of them. Done
+    /// again it changes nothing.
+    ///
+    /// # Errors
+    /// [`PackError`](crate::PackError) for other bytes than those.
+    #[cfg(not(feature = "builtin"))]
+    pub fn provide(pack: Vec<u8>) -> Result<(), crate::PackError> {
+        pack::provide(pack)
     }
 
     /// The tokenizer of this model.
@@ -175,7 +181,9 @@ mod tests {
 
     #[test]
     fn the_files_are_the_pinned_ones_and_fit_together() {
-        for (bytes, pinned) in [TABLE, SCALES, WEIGHTS, BIAS].into_iter().zip(PINNED) {
+        let files = pack::files();
+        let parts = [files.table, files.scales, files.weights, files.bias];
+        for (bytes, pinned) in parts.into_iter().zip(PINNED) {
             assert_eq!(Digest::of(bytes).to_hex(), pinned);
         }
         let model = StaticModel::builtin();

@@ -14,8 +14,6 @@ use rules::{Fate, Rules};
 use trie::{Root, Trie};
 use words::Words;
 
-const VOCABULARY: &str = include_str!("../model/vocab.txt");
-
 /// A word of more characters than this becomes one `[UNK]`.
 const MAX_WORD_CHARS: usize = 100;
 /// A token longer than this is no part of any word that is cut.
@@ -102,7 +100,8 @@ impl Tokenizer {
     pub fn builtin() -> &'static Tokenizer {
         static BUILTIN: OnceLock<Tokenizer> = OnceLock::new();
         BUILTIN.get_or_init(|| {
-            Tokenizer::new(VOCABULARY).expect("invariant: the vocabulary compiled in is valid")
+            Tokenizer::new(crate::pack::files().vocabulary)
+                .expect("invariant: the vocabulary of the built-in model is valid")
         })
     }
 

@@ -496,7 +496,7 @@ impl Jobs {
                 bytes => serde_json::from_slice(bytes)
                     .map_err(|error| Refusal::Failed(format!("record {}: {error}", hit.id)))?,
             };
-            let key = import::take_key(&hit.id, &mut payload);
+            let key = edge_tasks::take_key(&hit.id, &mut payload);
             Ok(Hit { id: hit.id, key, score: edge_tasks::score_from_key(hit.score), payload })
         });
         let hits = hits.collect::<Result<_, Refusal>>()?;

@@ -221,6 +221,12 @@ pub enum Command {
     },
     /// Pay what is owed now instead of at the next occasion.
     Settle,
+    /// Take tasks of others from now on, or decline them and finish what was taken. Holds until the next
+    /// start; of an identity that takes none by its settings it changes nothing.
+    Work {
+        /// Whether to take them.
+        others: bool,
+    },
     /// Finish what was promised and take nothing new; answered when idle.
     Drain,
 }

@@ -110,6 +110,8 @@ pub struct Peer {
     pub(crate) audits: audits::Audits,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
+    /// Its owner wants no tasks of others now.
+    pub(crate) paused: bool,
     pub(crate) counters: Counters,
 }
 

@@ -96,7 +96,9 @@ pub use pin::{
     pins_with, shard_pin,
 };
 pub use query::{ANSWER_BYTES_MAX, EF_MAX, VectorQuery, score_from_key};
-pub use record::{RecordBody, normalised, record_id_for_key, record_id_for_text};
+pub use record::{
+    KEY_FIELD, RecordBody, normalised, record_id_for_key, record_id_for_text, take_key,
+};
 pub use replay::HISTORY_BYTES_MAX;
 pub use shard::ShardCheck;
 pub use snapshot::{MemorySnapshots, Snapshots};

@@ -7,6 +7,7 @@ use edge_base::{Digest, Hasher, RecordId, codec};
 use edge_index::{DIM_MAX, PAYLOAD_BYTES_MAX, Record, record_hash};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::text::check_finite;
 use crate::{Layout, TaskError, bounded};
@@ -110,4 +111,17 @@ pub fn record_id_for_key(key: &str) -> RecordId {
     let mut hasher = Hasher::new("tasks/record-key/1");
     hasher.update(key.as_bytes());
     RecordId(hasher.finish())
+}
+
+/// Where a stored payload keeps the caller's id. A record without one is stored without it.
+pub const KEY_FIELD: &str = "edge-net:id";
+
+/// Takes the caller's id out of a stored payload: only one that this record goes by is believed.
+pub fn take_key(id: &RecordId, payload: &mut Map<String, Value>) -> Option<String> {
+    let key = payload.get(KEY_FIELD)?.as_str()?.to_owned();
+    if record_id_for_key(&key) != *id {
+        return None;
+    }
+    payload.remove(KEY_FIELD);
+    Some(key)
 }

@@ -1,11 +1,13 @@
 //! Where nodes are, and when to dial them again.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edge_base::NodeId;
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+
+use crate::platform::Instant;
 
 /// Addresses remembered for one node.
 const ADDRESSES_MAX: usize = 16;

@@ -8,7 +8,7 @@ mod gossip;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edge_base::NodeId;
 use futures::StreamExt;
@@ -28,7 +28,7 @@ use crate::handle::Command;
 use crate::identity::{node_id_of, peer_id_of};
 use crate::limit::TokenBucket;
 use crate::outgoing::Shared;
-use crate::platform;
+use crate::platform::{self, Instant};
 use crate::stats::{PeerStats, TransportKind};
 
 use connections::{Connection, Dial};

@@ -1,6 +1,8 @@
 //! A token bucket that may go into debt.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::platform::Instant;
 
 /// Grants `rate` tokens a second, saves up `burst` of them. A charge is always taken; what is
 /// missing is how long the charged thing has to wait.

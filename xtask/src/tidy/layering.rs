@@ -26,6 +26,8 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("edge-api", &["edge-node"], "a client of the node's one call"),
     ("edge-cli", &["edge-api"], "the outermost shell"),
     ("edge-sim", &["edge-swarm", "edge-tasks"], "drives the real peer over a virtual network"),
+    ("edge-wasm-net", &["edge-transport"], "the peer in a browser: computes nothing"),
+    ("edge-wasm-compute", &["edge-tasks"], "task execution in a browser: knows no peer"),
     ("edge-sandbox", &["edge-base"], "users' wasm under limits, used by the node"),
     ("xtask", &[], "automation stands beside the product"),
 ];

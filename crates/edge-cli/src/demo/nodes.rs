@@ -58,8 +58,6 @@ pub(crate) struct Member {
     pub(crate) client: Client,
     pub(crate) watch: Watch,
     lie: Option<String>,
-    /// Where it listens for peers: kept over restarts, so that others find it again.
-    listen: String,
     family: Family,
     child: Arc<Mutex<Child>>,
     /// Held open: the node ends when it is closed.
@@ -76,13 +74,9 @@ impl Member {
         lie: Option<String>,
     ) -> Outcome<Member> {
         let folder = root.join(name);
-        let any = "/ip4/127.0.0.1/tcp/0";
-        let (child, lifeline) = spawn(root, &folder, any, ticket, lie.as_deref())?;
+        let (child, lifeline) = spawn(root, &folder, ticket, lie.as_deref())?;
         let child = family.adopt(child);
         let (node, client) = answering(&folder, &child, root, name)?;
-        let status = client.get("/api/v1/status")?;
-        let address = status["addresses"][0].as_str().unwrap_or(any);
-        let listen = address.split("/p2p/").next().unwrap_or(any).to_owned();
         let watch = Watch::default();
         watch.follow(&client)?;
         Ok(Member {
@@ -92,7 +86,6 @@ impl Member {
             client,
             watch,
             lie,
-            listen,
             family: family.clone(),
             child,
             lifeline: Some(lifeline),
@@ -110,8 +103,7 @@ impl Member {
     /// Starts the node again on its folder.
     pub(crate) fn restart(&mut self) -> Outcome {
         let root = self.folder.parent().unwrap_or(&self.folder).to_owned();
-        let (child, lifeline) =
-            spawn(&root, &self.folder, &self.listen, None, self.lie.as_deref())?;
+        let (child, lifeline) = spawn(&root, &self.folder, None, self.lie.as_deref())?;
         self.child = self.family.adopt(child);
         self.lifeline = Some(lifeline);
         let (_, client) = answering(&self.folder, &self.child, &root, &self.name)?;
@@ -149,7 +141,6 @@ impl Member {
 fn spawn(
     root: &Path,
     folder: &Path,
-    listen: &str,
     ticket: Option<&str>,
     lie: Option<&str>,
 ) -> Outcome<(Child, ChildStdin)> {
@@ -173,7 +164,9 @@ fn spawn(
         .arg(&settings)
         .arg("--data-dir")
         .arg(folder)
-        .args(["start", "--port", "0", "--listen", listen, "--no-mdns"])
+        .args(["start", "--port", "0", "--no-mdns"])
+        // For nodes, and for tabs of a browser. A node takes the ports of its last run again.
+        .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/tcp/0/ws"])
         .args(["--cpu", "100%", "--log", "warn", "--test-pool", "--exit-with-parent"])
         .stdin(Stdio::piped())
         .stdout(out)

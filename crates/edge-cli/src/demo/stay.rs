@@ -41,6 +41,7 @@ pub(crate) fn what_next(say: &Say, url: Option<&str>) {
             ));
             say.line(format!("  edge-net --api {url} task ls"));
             say.line(format!("  edge-net --api {url} ledger verify"));
+            say.line(format!("a tab of a browser on this machine joins the pool at {url}/join"));
         }
         None => {
             say.line("try:");

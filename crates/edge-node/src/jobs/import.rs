@@ -16,7 +16,7 @@ use edge_base::{
     shard::{BATCH_BYTES_MAX, LogEntry},
 };
 use edge_swarm::{Answer, Command, Refusal, command::Change};
-use edge_tasks::{Layout, RecordBody};
+use edge_tasks::{KEY_FIELD, Layout, RecordBody};
 use futures::{Stream, StreamExt as _, stream, stream::FuturesUnordered};
 
 use super::{
@@ -30,8 +30,6 @@ const BATCH_RECORDS: usize = 128;
 const BATCH_BYTES: usize = BATCH_BYTES_MAX - PAYLOAD_BYTES_MAX - 32 * 1024;
 /// The largest payload of a record, text included.
 const PAYLOAD_BYTES_MAX: usize = 64 << 10;
-/// Where a stored payload keeps the caller's id. A record without one is stored without it.
-const KEY_FIELD: &str = "edge-net:id";
 /// Embedding tasks in flight.
 const GROUPS_IN_FLIGHT: usize = 8;
 /// Log batches in flight.
@@ -512,19 +510,6 @@ fn row(index: u64, record: Record, layout: &Layout) -> Result<Row, String> {
     Ok(Row { index, key, id, text, vector, payload, by_content })
 }
 
-/// Takes the caller's id out of a stored payload: only one that this record goes by is believed.
-pub(super) fn take_key(
-    id: &RecordId,
-    payload: &mut serde_json::Map<String, serde_json::Value>,
-) -> Option<String> {
-    let key = payload.get(KEY_FIELD)?.as_str()?.to_owned();
-    if edge_tasks::record_id_for_key(&key) != *id {
-        return None;
-    }
-    payload.remove(KEY_FIELD);
-    Some(key)
-}
-
 fn payload_bytes(payload: &serde_json::Map<String, serde_json::Value>) -> Result<Vec<u8>, String> {
     let bytes = serde_json::to_vec(payload).map_err(|error| format!("its payload: {error}"))?;
     if bytes.len() > PAYLOAD_BYTES_MAX {
@@ -536,6 +521,8 @@ fn payload_bytes(payload: &serde_json::Map<String, serde_json::Value>) -> Result
 
 #[cfg(test)]
 mod tests {
+    use edge_tasks::take_key;
+
     use super::*;
 
     fn text(text: &str) -> Record {

@@ -184,7 +184,7 @@ impl Peer {
     }
 
     fn want_run(&mut self, assignment: &Assignment) {
-        let known = self.settings.works && self.settings.pins.contains(&assignment.pins);
+        let known = self.takes_work() && self.settings.pins.contains(&assignment.pins);
         if known && self.audits.runs.len() < 2 * AUDITS_MAX {
             let assignment = assignment.clone();
             let task = assignment.task;

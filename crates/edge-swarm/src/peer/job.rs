@@ -163,6 +163,18 @@ impl Peer {
         }
     }
 
+    /// Whether this node takes tasks of others now.
+    pub(super) fn takes_work(&self) -> bool {
+        self.settings.works && !self.paused && self.draining.is_none()
+    }
+
+    /// Takes tasks of others from now on, or declines them and finishes what it took; members are told.
+    pub(super) fn work_for_others(&mut self, takes: bool) {
+        if std::mem::replace(&mut self.paused, !takes) == takes {
+            self.tell_advert();
+        }
+    }
+
     /// Why this node would not take a task, if so.
     fn unwilling(
         &self,
@@ -174,7 +186,7 @@ impl Peer {
         if self.draining.is_some() {
             return Some(DeclineReason::Leaving);
         }
-        if !self.settings.works {
+        if !self.takes_work() {
             return Some(DeclineReason::NotWorking);
         }
         if self.jobs.active >= self.settings.queue_max || self.works_full() {

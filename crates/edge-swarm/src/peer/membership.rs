@@ -797,7 +797,7 @@ impl Peer {
             counter: self.members.advert_counter,
             life: self.life,
             pins: self.settings.pins.clone(),
-            works: self.settings.works && self.draining.is_none(),
+            works: self.takes_work(),
             load: self.jobs.load(),
             addresses: self.settings.addresses.clone(),
             set_version,
@@ -814,11 +814,16 @@ impl Peer {
         Micros::from_millis(2_000.max(self.members.len() as u64 * 100))
     }
 
-    pub(super) fn on_advert_timer(&mut self) {
+    /// Says what this node can do now.
+    pub(super) fn tell_advert(&mut self) {
         if self.bank.is_some() && self.is_admitted() {
             let advert = self.own_advert();
             self.publish(&Gossip::Advert(advert));
         }
+    }
+
+    pub(super) fn on_advert_timer(&mut self) {
+        self.tell_advert();
         let interval = self.advert_interval();
         let delay = self.jittered(interval);
         self.after(delay, Timer::Advert);

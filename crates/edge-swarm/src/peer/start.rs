@@ -146,6 +146,7 @@ impl Peer {
             audits: Audits::default(),
             may_vote: true,
             draining: None,
+            paused: false,
             counters: Counters::default(),
         };
         peer.persist(Table::Pool, b"life", &life);

@@ -101,6 +101,10 @@ impl Peer {
             Command::Stake { amount } => self.stake(call, amount),
             Command::Unstake { amount } => self.unstake(call, amount),
             Command::Settle => self.settle_now(call),
+            Command::Work { others } => {
+                self.work_for_others(others);
+                self.answer(call, Ok(Answer::Done));
+            }
             Command::Drain => self.drain(call),
         }
     }

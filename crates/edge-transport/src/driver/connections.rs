@@ -1,6 +1,6 @@
 //! Connections: made, shown to be of the pool, measured, lost, made again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edge_base::NodeId;
 use libp2p::core::ConnectedPoint;
@@ -11,6 +11,7 @@ use libp2p::{Multiaddr, PeerId, identify, ping};
 use super::{Driver, Timer, node_id, peer_id, reason};
 use crate::book::{is_loopback, leads_somewhere, split_peer};
 use crate::event::TransportEvent;
+use crate::platform::Instant;
 
 /// How long a connection may exist without saying which pool it is of.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! Direct frames: one batch in flight each way, numbered, acknowledged when taken.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edge_base::NodeId;
 use libp2p::PeerId;
@@ -13,6 +13,7 @@ use super::{Driver, OutboxItem, Peer, Timer, node_id, peer_id};
 use crate::batch::decode_batch;
 use crate::codec::{Acknowledged, DirectRequest};
 use crate::event::TransportEvent;
+use crate::platform::Instant;
 
 /// First wait before a batch is sent again on a connection that still stands; doubles.
 const RESEND_FIRST: Duration = Duration::from_millis(50);

@@ -1,16 +1,16 @@
 //! Finding nodes: mDNS on the local network, Kademlia by id.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edge_base::NodeId;
 use libp2p::kad::{self, QueryResult};
-use libp2p::{Multiaddr, PeerId, mdns};
+use libp2p::{Multiaddr, PeerId};
 
 use super::{Driver, node_id};
 use crate::book::split_peer;
 use crate::event::TransportEvent;
-use crate::platform::MdnsEvent;
+use crate::platform::{Instant, MdnsEvent, MdnsNews, mdns_news};
 
 /// Nodes and addresses of a local network that are remembered.
 const MDNS_NODES_MAX: usize = 256;
@@ -54,24 +54,22 @@ impl Foreign {
 
 impl Driver {
     pub(super) fn on_mdns(&mut self, event: MdnsEvent) {
-        match event {
-            mdns::Event::Discovered(found) => {
-                let now = Instant::now();
-                for (peer, address) in found {
-                    self.on_mdns_found(&peer, address, now);
-                }
+        let now = Instant::now();
+        for news in mdns_news(event) {
+            match news {
+                MdnsNews::Found(peer, address) => self.on_mdns_found(&peer, address, now),
+                MdnsNews::Gone(peer, address) => self.on_mdns_gone(&peer, address),
             }
-            mdns::Event::Expired(gone) => {
-                for (peer, address) in gone {
-                    let Some(node) = node_id(&peer) else { continue };
-                    let (address, _) = split_peer(address);
-                    if let Some(seen) = self.mdns.get_mut(&node) {
-                        seen.addresses.retain(|known| *known != address);
-                        if seen.addresses.is_empty() {
-                            self.mdns.remove(&node);
-                        }
-                    }
-                }
+        }
+    }
+
+    fn on_mdns_gone(&mut self, peer: &PeerId, address: Multiaddr) {
+        let Some(node) = node_id(peer) else { return };
+        let (address, _) = split_peer(address);
+        if let Some(seen) = self.mdns.get_mut(&node) {
+            seen.addresses.retain(|known| *known != address);
+            if seen.addresses.is_empty() {
+                self.mdns.remove(&node);
             }
         }
     }

@@ -1,7 +1,5 @@
 //! Published frames, out and in.
 
-use std::time::Instant;
-
 use edge_base::NodeId;
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, MessageAcceptance, MessageId, PublishError};
@@ -10,6 +8,7 @@ use super::{Driver, OUTBOX_MAX, OutboxItem, node_id, peer_id};
 use crate::behaviour::OUTSIDER_SCORE;
 use crate::event::{TransportEvent, Validation};
 use crate::outgoing::JUDGED_MAX;
+use crate::platform::Instant;
 
 impl Driver {
     /// Publishes what waits. With peers of which none has subscribed yet, which takes a round trip

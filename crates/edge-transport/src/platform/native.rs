@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
@@ -15,9 +15,12 @@ use libp2p::{
     websocket, yamux,
 };
 
+use super::MdnsNews;
 use crate::behaviour::{Behaviour, setup};
 use crate::config::TransportConfig;
 use crate::error::TransportError;
+
+pub(crate) use std::time::Instant;
 
 pub(crate) type Mdns = Toggle<libp2p_mdns::tokio::Behaviour>;
 pub(crate) type MdnsEvent = libp2p_mdns::Event;
@@ -50,6 +53,15 @@ pub(crate) fn mdns(enabled: bool, me: PeerId) -> Result<Mdns, TransportError> {
         .transpose()
         .map_err(setup)?;
     Ok(behaviour.into())
+}
+
+pub(crate) fn mdns_news(event: MdnsEvent) -> Vec<MdnsNews> {
+    let found = |(peer, address)| MdnsNews::Found(peer, address);
+    let gone = |(peer, address)| MdnsNews::Gone(peer, address);
+    match event {
+        MdnsEvent::Discovered(list) => list.into_iter().map(found).collect(),
+        MdnsEvent::Expired(list) => list.into_iter().map(gone).collect(),
+    }
 }
 
 pub(crate) fn build_swarm(

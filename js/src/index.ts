@@ -1,0 +1,444 @@
+/**
+ * An edge-net node in a browser tab.
+ *
+ * ```ts
+ * await init();
+ * const node = new EdgeNetConfig("my-site").build();
+ * await node.start();
+ * ```
+ *
+ * Nothing here computes: the node lives in workers, and this is the page's end of it.
+ *
+ * @packageDocumentation
+ */
+
+import { type Allowed, Activity } from "./activity.js";
+import { Asking } from "./rpc.js";
+import type { StartOptions, Started, SubmitOptions } from "./worker.js";
+import type { PoolStats } from "./pool.js";
+
+export { type Badge, badge } from "./badge.js";
+export type { PoolStats } from "./pool.js";
+
+/** What `submitTask` takes, by kind. */
+export type TaskPayloads = {
+  vector_search: { query?: string; data?: string; k?: number; index?: string };
+  embedding: { text?: string; data?: string; model?: string };
+  semantic_match: { text?: string; data?: string; categories?: string[] };
+  compression: { data: Uint8Array; operation?: "compress" | "decompress" };
+};
+
+/** A record found. */
+export type Hit = { id: string; record: string; score: number; payload: Record<string, unknown> };
+export type Match = {
+  category: string | null; nearest: string; score: number; similarity: number;
+  scores: { label: string; score: number; similarity: number }[];
+};
+
+/** What `submitTask` answers, by kind. */
+export type TaskResults = {
+  vector_search: Hit[];
+  embedding: Float32Array;
+  semantic_match: Match;
+  compression: Uint8Array;
+};
+
+/** Categories of a `semantic_match` that names none. */
+export const DEFAULT_CATEGORIES = ["positive", "negative", "neutral"];
+
+/** `null`: nothing here counts it yet. */
+export type Stats = {
+  ruv_earned: number | null; ruv_spent: number | null; tasks_completed: number; reputation: number | null;
+};
+
+type Balance = { balance: number; incoming: number; escrowed: number; vouchers: number };
+type Status = {
+  node: string; members: number; connected: number; executed_for_others: number; balance: Balance; notes: string[];
+};
+type Peer = { node: string; connected: boolean; reliability: number; faults: number; load: number };
+
+/** What a node tells whoever listens. */
+export type Events = {
+  /** One sentence that says what the node does, and why not more. */
+  status: string;
+  /** Something that happened to the peer, as `/api/v1/events` says it. */
+  event: { kind?: string } & Record<string, unknown>;
+  /** The node ended; why, if it was not asked to. */
+  ended: string | null;
+};
+
+const SNAPSHOT_MS = 2_000;
+const STOP_MS = 3_000;
+
+/** Loads what can be loaded before a node is started: nothing runs yet. Kept for the three-line quick start. */
+export async function init(): Promise<void> {
+  if (typeof WebAssembly !== "object") throw new Error("this browser has no WebAssembly");
+  if (typeof Worker !== "function") throw new Error("this page cannot start workers");
+}
+
+/** How a tab's node is set up. */
+export class EdgeNetConfig {
+  readonly siteId: string;
+  #share = 0.25;
+  #idle = 5_000;
+  #battery = true;
+  #works = true;
+  #bootstrap: string[] = [];
+  #ticket: string | undefined;
+  #from: string | undefined;
+  #workers = 0;
+
+  /** `siteId`: what the site calls itself; people see it, it changes nothing else. */
+  constructor(siteId: string) {
+    this.siteId = siteId;
+  }
+
+  /** The share of all cores that tasks of others may take, .1 to .5. */
+  cpuLimit(share: number): this {
+    if (!(share >= 0.1 && share <= 0.5)) throw new RangeError(`cpuLimit is .1 to .5, not ${share}`);
+    this.#share = share;
+    return this;
+  }
+
+  /** Works for others after so many milliseconds without input on the page. */
+  minIdleTime(milliseconds: number): this {
+    if (!(milliseconds >= 0)) throw new RangeError(`minIdleTime is not negative, as ${milliseconds} is`);
+    this.#idle = milliseconds;
+    return this;
+  }
+
+  /** Whether to rest on battery, and where the browser does not say whether there is one. Default: yes. */
+  respectBattery(yes: boolean): this {
+    this.#battery = yes;
+    return this;
+  }
+
+  /** Addresses of gateways (WebSocket multiaddresses with `/p2p/`). */
+  bootstrap(addresses: string[]): this {
+    this.#bootstrap = [...addresses];
+    return this;
+  }
+
+  /** The ticket that lets this tab into a pool, from `edge-net identity invite`. */
+  ticket(text: string): this {
+    this.#ticket = text;
+    return this;
+  }
+
+  /** A node to ask for a ticket: the origin that this page came from, when it came from a node. */
+  from(origin: string): this {
+    this.#from = origin;
+    return this;
+  }
+
+  /** Workers that compute; one for each two cores if nothing is said, at most 16. */
+  workers(count: number): this {
+    this.#workers = count;
+    return this;
+  }
+
+  /** Whether to execute tasks of others at all. */
+  contributes(yes: boolean): this {
+    this.#works = yes;
+    return this;
+  }
+
+  build(): EdgeNetNode {
+    const cores = navigator.hardwareConcurrency ?? 1;
+    return new EdgeNetNode(this.siteId, {
+      share: this.#share,
+      idle: this.#idle,
+      battery: this.#battery,
+      works: this.#works,
+      gateways: this.#bootstrap,
+      ticket: this.#ticket,
+      from: this.#from,
+      cores,
+      workers: this.#workers > 0 ? this.#workers : Math.max(1, Math.floor(cores / 2)),
+    });
+  }
+}
+
+type Settings = {
+  share: number; idle: number; battery: boolean; works: boolean; gateways: string[];
+  ticket: string | undefined; from: string | undefined; cores: number; workers: number;
+};
+
+/** A node. `start` begins, `stop` (or `await using`) ends it. */
+export class EdgeNetNode implements AsyncDisposable {
+  readonly siteId: string;
+  #settings: Settings;
+  #worker: Worker | null = null;
+  #asking: Asking | null = null;
+  #started: Started | null = null;
+  #activity: Activity | null = null;
+  #paused = false;
+  #stopping = false;
+  #timer: ReturnType<typeof setInterval> | null = null;
+  #snapshot: { at: number; status: Status; pool: PoolStats } | null = null;
+  #listeners = new Map<keyof Events, Set<(value: never) => void>>();
+  #said = "not started";
+
+  constructor(siteId: string, settings?: Settings) {
+    this.siteId = siteId;
+    this.#settings = settings ?? new EdgeNetConfig(siteId).build().#settings;
+  }
+
+  /** Starts the node. Only to be called when the person at the machine agreed. */
+  async start(): Promise<void> {
+    if (this.#worker !== null) throw new Error("refused: the node runs already");
+    this.#stopping = false;
+    const settings = this.#settings;
+    this.#say("joining the pool");
+    const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    const asking = new Asking(worker);
+    this.#worker = worker;
+    this.#asking = asking;
+    asking.onnews = (news, value) => {
+      if (news === "event") this.#emit("event", value as Events["event"]);
+      else if (news === "ended") this.#end(value as string | null);
+    };
+    worker.addEventListener("error", (event) => {
+      this.#end(`its worker did not start or died: ${event.message || "blocked by the page's policy?"}`);
+    });
+    try {
+      const options: StartOptions = {
+        gateways: settings.gateways, works: settings.works, share: settings.share,
+        workers: settings.workers, cores: settings.cores, base: new URL("./", import.meta.url).href,
+      };
+      if (settings.ticket !== undefined) options.ticket = settings.ticket;
+      if (settings.from !== undefined) options.from = settings.from;
+      this.#started = await asking.ask<Started>("start", [options]);
+    } catch (error) {
+      this.#end(error instanceof Error ? error.message : String(error));
+      throw error;
+    }
+    if (settings.works) {
+      this.#activity = new Activity(settings.idle, settings.battery, (allowed) => void this.#allow(allowed));
+    }
+    await this.#look();
+    this.#timer = setInterval(() => void this.#look(), SNAPSHOT_MS);
+  }
+
+  /** Rests until `resume`: takes no tasks of others; own tasks go on. */
+  async pause(): Promise<void> {
+    this.#paused = true;
+    await this.#allow(this.#activity?.allowed ?? { yes: true, why: "" });
+  }
+
+  async resume(): Promise<void> {
+    this.#paused = false;
+    await this.#allow(this.#activity?.allowed ?? { yes: true, why: "" });
+  }
+
+  /** Takes nothing new, finishes what was promised if that takes no longer than `patience` milliseconds, and ends. */
+  async stop(patience = STOP_MS): Promise<void> {
+    const asking = this.#asking;
+    if (asking === null) return;
+    this.#stopping = true;
+    this.#say("Stopping: it finishes what it promised.");
+    // What is not finished then goes on at the next start: everything promised is stored.
+    const late = new Promise((done) => setTimeout(done, patience));
+    await Promise.race([asking.ask("stop").catch(() => undefined), late]);
+    this.#end(null);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  /** 64 hexadecimal digits; empty before `start`. */
+  nodeId(): string {
+    return this.#started?.id ?? "";
+  }
+
+  /** Why nothing survives a reload, if so. */
+  get volatile(): string | null {
+    return this.#started?.volatile ?? null;
+  }
+
+  /** One sentence: what the node does. */
+  get status(): string {
+    return this.#said;
+  }
+
+  /** Whether the page has had no input for `minIdleTime`. */
+  isIdle(): boolean {
+    return this.#activity?.idle ?? false;
+  }
+
+  /** Has the pool execute a task and check it; `maxCost` is the most for one execution, in rUv. */
+  async submitTask<K extends keyof TaskPayloads>(
+    kind: K, payload: TaskPayloads[K], maxCost?: number,
+  ): Promise<TaskResults[K]> {
+    const options: SubmitOptions = {};
+    if (maxCost !== undefined) options.microRuv = Math.floor(maxCost * 1e6);
+    return (await this.#submit(kind, payload, options)) as TaskResults[K];
+  }
+
+  async #submit(kind: keyof TaskPayloads, payload: TaskPayloads[keyof TaskPayloads], options: SubmitOptions) {
+    const asking = this.#ready();
+    switch (kind) {
+      case "vector_search": {
+        const { query, data, k, index } = payload as TaskPayloads["vector_search"];
+        const found = await asking.ask<{ hits: Hit[] }>("search", [text(query ?? data, "query"), k ?? 10, index]);
+        return found.hits;
+      }
+      case "embedding": {
+        const { text: given, data, model } = payload as TaskPayloads["embedding"];
+        if (model !== undefined && model !== "sentence-transformer" && model !== "static-256") {
+          throw new Error(`not found: a tab has the built-in model only, not ${model}`);
+        }
+        const made = await asking.ask<{ vectors: Float32Array }>("embedding", [[text(given ?? data, "text")], options]);
+        return made.vectors;
+      }
+      case "semantic_match": {
+        const { text: given, data, categories } = payload as TaskPayloads["semantic_match"];
+        return asking.ask<Match>("matching", [text(given ?? data, "text"), categories ?? DEFAULT_CATEGORIES, options]);
+      }
+      case "compression": {
+        const { data, operation } = payload as TaskPayloads["compression"];
+        const done = await asking.ask<{ data: Uint8Array }>("compression", [data, operation === "decompress", options]);
+        return done.data;
+      }
+      default:
+        throw new Error(`invalid: a tab submits no tasks of kind ${String(kind)}`);
+    }
+  }
+
+  /** Executes one waiting task of others now, whatever limits say; false if none waits. */
+  processNextTask(): Promise<boolean> {
+    return this.#ready().ask<boolean>("next");
+  }
+
+  /** Spendable credits in rUv, of the last look, which is at most some seconds old. */
+  ruvBalance(): number {
+    const { balance, incoming } = this.#snapshot?.status.balance ?? { balance: 0, incoming: 0 };
+    return balance + incoming;
+  }
+
+  /** How old what the readers answer from is, in milliseconds. */
+  snapshotAge(): number | null {
+    return this.#snapshot === null ? null : Date.now() - this.#snapshot.at;
+  }
+
+  getStats(): Stats {
+    const status = this.#snapshot?.status;
+    return {
+      ruv_earned: null,
+      ruv_spent: null,
+      tasks_completed: status?.executed_for_others ?? 0,
+      reputation: null,
+    };
+  }
+
+  /** What the workers did. */
+  workerStats(): PoolStats | null {
+    return this.#snapshot?.pool ?? null;
+  }
+
+  /** The `n` connected members that keep most of what they promise, best first. */
+  async getOptimalPeers(n: number): Promise<string[]> {
+    const peers = (await this.#ready().ask<Peer[]>("peers")).filter((peer) => peer.connected && peer.faults === 0);
+    peers.sort((a, b) => b.reliability - a.reliability || a.load - b.load);
+    return peers.slice(0, n).map((peer) => peer.node);
+  }
+
+  /** The members that this node knows, as `/api/v1/peers` says them. */
+  peers(): Promise<Record<string, unknown>[]> {
+    return this.#ready().ask("peers");
+  }
+
+  /** The collections of the pool. */
+  collections(): Promise<Record<string, unknown>[]> {
+    return this.#ready().ask("collections");
+  }
+
+  /** Own tasks, newest first. */
+  tasks(limit = 20): Promise<Record<string, unknown>[]> {
+    return this.#ready().ask("tasks", [limit]);
+  }
+
+  /** The blocks of this node's account. */
+  history(limit = 50): Promise<Record<string, unknown>[]> {
+    return this.#ready().ask("history", [limit]);
+  }
+
+  on<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): () => void {
+    const listeners = this.#listeners.get(event) ?? new Set();
+    this.#listeners.set(event, listeners);
+    listeners.add(listener as (value: never) => void);
+    return () => listeners.delete(listener as (value: never) => void);
+  }
+
+  #ready(): Asking {
+    if (this.#asking === null || this.#started === null) throw new Error("failed: the node is not running");
+    return this.#asking;
+  }
+
+  async #allow(allowed: Allowed): Promise<void> {
+    const yes = allowed.yes && !this.#paused;
+    if (this.#started === null) return;
+    await this.#asking?.ask("contribute", [yes]);
+    this.#sentence();
+  }
+
+  async #look(): Promise<void> {
+    const asking = this.#asking;
+    if (asking === null || this.#started === null) return;
+    const [status, pool] = await Promise.all([asking.ask<Status>("status"), asking.ask<PoolStats>("stats")]);
+    this.#snapshot = { at: Date.now(), status, pool };
+    this.#sentence();
+  }
+
+  #sentence(): void {
+    const seen = this.#snapshot;
+    if (seen === null || this.#stopping) return;
+    const { status } = seen;
+    const allowed = this.#activity?.allowed;
+    let does = "works for the pool";
+    if (!this.#settings.works) does = "uses the pool and takes no tasks";
+    else if (this.#paused) does = "rests: you paused it";
+    else if (allowed !== undefined && !allowed.yes) does = `rests: ${allowed.why}`;
+    if (status.connected === 0) does = "is not connected; it tries again by itself";
+    const { balance, incoming, escrowed, vouchers } = status.balance;
+    const credits = `${amount(balance + incoming + escrowed)} rUv${vouchers > 0 ? ` and ${amount(vouchers)} promised` : ""}`;
+    const earned = `${status.executed_for_others} tasks done for others, ${credits}`;
+    this.#say(`This tab ${does}. ${status.connected} of ${status.members} members connected, ${earned}.`);
+  }
+
+  #say(sentence: string): void {
+    if (sentence === this.#said) return;
+    this.#said = sentence;
+    this.#emit("status", sentence);
+  }
+
+  #emit<E extends keyof Events>(event: E, value: Events[E]): void {
+    for (const listener of this.#listeners.get(event) ?? []) (listener as (value: Events[E]) => void)(value);
+  }
+
+  #end(why: string | null): void {
+    if (this.#worker === null) return;
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+    this.#activity?.end();
+    this.#activity = null;
+    this.#asking?.end(why ?? "the node has stopped");
+    this.#worker.terminate();
+    this.#worker = null;
+    this.#asking = null;
+    this.#started = null;
+    this.#say(why === null ? "Stopped." : `Stopped: ${why}`);
+    this.#emit("ended", why);
+  }
+}
+
+/** An amount for people: six digits are all there are. */
+function amount(ruv: number): string {
+  return String(Math.round(ruv * 1e6) / 1e6);
+}
+
+function text(given: string | undefined, name: string): string {
+  if (given === undefined || given.trim() === "") throw new Error(`invalid: \`${name}\` is empty`);
+  return given;
+}

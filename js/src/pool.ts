@@ -1,0 +1,233 @@
+/** Workers that compute: one instance of the module each, work stealing, a share of the CPU that is kept. */
+
+import { Asking, reason } from "./rpc.js";
+
+/** A piece of work, and who wants it. */
+type Piece = {
+  bytes: Uint8Array;
+  /** 0 first. */
+  urgency: number;
+  /** A task of somebody else: runs only while this tab contributes. */
+  others: boolean;
+  cancelled: boolean;
+  done: (result: Uint8Array) => void;
+  failed: (error: Error) => void;
+};
+
+/** One worker: newest of its own first, oldest of another's when it has none (Blumofe and Leiserson 1999). */
+class Hand {
+  readonly queue: Piece[] = [];
+  running: Piece | null = null;
+  readonly worker: Worker;
+  readonly asking: Asking;
+
+  constructor(worker: Worker) {
+    this.worker = worker;
+    this.asking = new Asking(worker);
+  }
+}
+
+export const WORKERS_MAX = 16;
+/** Pieces that may wait. */
+const WAITING_MAX = 4_096;
+/** CPU time that may be saved up, in milliseconds of all that is allowed. */
+const SAVED_MS = 250;
+
+/** What a worker says when it is ready. */
+export type Abilities = { pins: Uint8Array; shardPin: Uint8Array; instructions: string };
+
+/** What the pool has done. */
+export type PoolStats = {
+  workers: number;
+  instructions: string;
+  waiting: number;
+  running: number;
+  executed: number;
+  failed: number;
+  stolen: number;
+  /** Milliseconds of workers' time that pieces took. */
+  busyMs: number;
+};
+
+export class Pool {
+  #hands: Hand[] = [];
+  #next = 0;
+  #share: number;
+  #cores: number;
+  #tokens: number;
+  #at = performance.now();
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #contributes = true;
+  readonly stats: PoolStats = {
+    workers: 0, instructions: "", waiting: 0, running: 0, executed: 0, failed: 0, stolen: 0, busyMs: 0,
+  };
+
+  /** `share`: of all cores, 0 to 1. */
+  constructor(share: number, cores: number) {
+    this.#share = share;
+    this.#cores = cores;
+    this.#tokens = SAVED_MS * share * cores;
+  }
+
+  /** Starts workers, each with the module and the model; answers what they can execute. */
+  async start(count: number, module: WebAssembly.Module, model: ArrayBuffer): Promise<Abilities> {
+    const starting = Array.from({ length: Math.max(1, Math.min(count, WORKERS_MAX)) }, async () => {
+      const worker = new Worker(new URL("./compute-worker.js", import.meta.url), { type: "module" });
+      const hand = new Hand(worker);
+      worker.addEventListener("error", (event) => this.#lost(hand, event.message));
+      const started = await hand.asking.ask<Abilities>("start", [module, model]);
+      this.#hands.push(hand);
+      return started;
+    });
+    const [first] = await Promise.all(starting);
+    if (first === undefined) throw new Error("no worker could be started");
+    this.stats.workers = this.#hands.length;
+    this.stats.instructions = first.instructions;
+    return first;
+  }
+
+  /** Executes work; `handle.cancelled = true` drops it if it did not begin. */
+  execute(bytes: Uint8Array, urgency: number, others: boolean): { result: Promise<Uint8Array>; cancel: () => void } {
+    let piece: Piece | undefined;
+    const result = new Promise<Uint8Array>((done, failed) => {
+      if (this.stats.waiting >= WAITING_MAX) {
+        failed(new Error("too much work waits in this tab"));
+        return;
+      }
+      piece = { bytes, urgency, others, cancelled: false, done, failed };
+      const hand = this.#hands[this.#next++ % Math.max(1, this.#hands.length)];
+      if (hand === undefined) {
+        failed(new Error("no worker runs in this tab"));
+        return;
+      }
+      hand.queue.push(piece);
+      this.stats.waiting += 1;
+      this.#hand_out();
+    });
+    return { result, cancel: () => { if (piece !== undefined) piece.cancelled = true; } };
+  }
+
+  /** Asks a worker's own functions: payloads to make, results to read. */
+  async call<T>(op: string, args: unknown[]): Promise<T> {
+    const idle = this.#hands.find((hand) => hand.running === null) ?? this.#hands[0];
+    if (idle === undefined) throw new Error("no worker runs in this tab");
+    return idle.asking.ask<T>(op, args);
+  }
+
+  /** Whether tasks of others run now. */
+  contribute(yes: boolean): void {
+    this.#contributes = yes;
+    this.#hand_out();
+  }
+
+  limit(share: number): void {
+    this.#refill();
+    this.#share = share;
+    this.#hand_out();
+  }
+
+  /** Runs one waiting task of others now, whatever the share says; false if none waits. */
+  async next(): Promise<boolean> {
+    const hand = this.#hands.find((hand) => hand.running === null);
+    const piece = hand === undefined ? null : this.#take(hand, true);
+    if (hand === undefined || piece === null) return false;
+    await this.#run(hand, piece);
+    return true;
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    for (const hand of this.#hands) {
+      hand.worker.terminate();
+      for (const piece of [...hand.queue, hand.running]) piece?.failed(new Error("the node has stopped"));
+    }
+    this.#hands = [];
+  }
+
+  #refill(): void {
+    const now = performance.now();
+    const rate = this.#share * this.#cores;
+    this.#tokens = Math.min(this.#tokens + (now - this.#at) * rate, SAVED_MS * rate);
+    this.#at = now;
+  }
+
+  /** The most urgent piece that may run: the hand's newest, else another's oldest. */
+  #take(hand: Hand, forced: boolean): Piece | null {
+    const may = (piece: Piece) => forced || this.#contributes || !piece.others;
+    let best: { from: Hand; at: number; piece: Piece } | null = null;
+    const look = (from: Hand, at: number, piece: Piece) => {
+      if (may(piece) && (best === null || piece.urgency < best.piece.urgency)) best = { from, at, piece };
+    };
+    for (const from of this.#hands) {
+      from.queue.splice(0, from.queue.length, ...from.queue.filter((piece) => !this.#dropped(piece)));
+    }
+    for (let at = hand.queue.length - 1; at >= 0; at -= 1) look(hand, at, hand.queue[at] as Piece);
+    for (const other of this.#hands) {
+      if (other !== hand) other.queue.forEach((piece, at) => look(other, at, piece));
+    }
+    if (best === null) return null;
+    const { from, at, piece } = best as { from: Hand; at: number; piece: Piece };
+    from.queue.splice(at, 1);
+    this.stats.waiting -= 1;
+    if (from !== hand) this.stats.stolen += 1;
+    return piece;
+  }
+
+  #dropped(piece: Piece): boolean {
+    if (!piece.cancelled) return false;
+    this.stats.waiting -= 1;
+    piece.failed(new Error("cancelled"));
+    return true;
+  }
+
+  #hand_out(): void {
+    this.#refill();
+    for (const hand of this.#hands) {
+      if (hand.running !== null) continue;
+      if (this.#tokens <= 0) break;
+      const piece = this.#take(hand, false);
+      if (piece !== null) void this.#run(hand, piece);
+    }
+    if (this.#tokens <= 0 && this.stats.waiting > 0 && this.#timer === null) {
+      const wait = Math.max(1, -this.#tokens / Math.max(1e-6, this.#share * this.#cores));
+      this.#timer = setTimeout(() => {
+        this.#timer = null;
+        this.#hand_out();
+      }, wait);
+    }
+  }
+
+  async #run(hand: Hand, piece: Piece): Promise<void> {
+    hand.running = piece;
+    this.stats.running += 1;
+    try {
+      const { result, ms } = await hand.asking.ask<{ result: Uint8Array; ms: number }>("execute", [piece.bytes]);
+      this.#spent(ms);
+      this.stats.executed += 1;
+      piece.done(result);
+    } catch (error) {
+      this.stats.failed += 1;
+      piece.failed(new Error(reason(error)));
+    } finally {
+      hand.running = null;
+      this.stats.running -= 1;
+      this.#hand_out();
+    }
+  }
+
+  #spent(ms: number): void {
+    this.#tokens -= ms;
+    this.stats.busyMs += ms;
+  }
+
+  /** A worker that died takes what it ran with it, and no more. */
+  #lost(hand: Hand, why: string): void {
+    this.#hands = this.#hands.filter((other) => other !== hand);
+    this.stats.workers = this.#hands.length;
+    hand.asking.end(`a worker of this tab died: ${why}`);
+    const [first] = this.#hands;
+    if (first !== undefined) first.queue.push(...hand.queue);
+    else for (const piece of hand.queue) piece.failed(new Error("no worker runs in this tab"));
+    this.#hand_out();
+  }
+}

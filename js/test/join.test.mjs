@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Pool, browser, cli, consent, get, sleep, tab, until } from "../testing/pool.mjs";
+
+let chrome;
+before(async () => { chrome = await browser(); });
+after(async () => { await chrome.close(); });
+
+const submit = (page, kind, payload) =>
+  page.evaluate(async ([kind, payload]) => {
+    const result = await window.edgeNet.submitTask(kind, payload);
+    return result instanceof Float32Array ? Array.from(result) : result;
+  }, [kind, payload]);
+
+test("a tab joins the pool of the demo, is paid for what others submit, and uses the pool", { timeout: 300_000 }, async (t) => {
+  const pool = new Pool();
+  t.after(() => pool.end());
+  const demo = pool.run("demo", ["demo", "--max-documents", "1500"]);
+  const url = await until("the demo", 200, () => {
+    if (demo.child.exitCode !== null) throw new Error(demo.said());
+    return /joins the pool at (http:\S+)\/join/.exec(demo.said())?.[1];
+  });
+  const one = await tab(chrome, url);
+  assert.equal(await one.page.evaluate(() => window.edgeNet), undefined, "nothing runs before consent");
+  assert.equal(one.page.workers().length, 0, "nothing runs before consent");
+  const took = await consent(one, 3);
+  t.diagnostic(`a peer after ${took} s`);
+  const id = await one.page.evaluate(() => window.edgeNet.nodeId());
+  const known = async () => (await get(url, "/api/v1/peers")).peers.find((peer) => peer.node === id);
+  assert.equal((await until("the demo's node knows the tab", 10, known)).agent.split("/")[0], "edge-net-web");
+
+  // Others' texts come in until the tab has done and been promised pay for some of them.
+  const joined = Date.now();
+  const texts = [];
+  const paid = await until("pay for the tab", 60, async () => {
+    const at = texts.length;
+    texts.push(`passage ${at}: the lamp on shelf ${at} burns ${at % 7} hours`);
+    await cli(url, "collection", "import", "afterwards", pool.texts(`import-${at}`, [texts[at]]));
+    return one.page.evaluate(() => /([\d.]+) promised/.exec(window.edgeNet.status)?.[1]);
+  });
+  t.diagnostic(`${paid} rUv promised after ${(Date.now() - joined) / 1_000} s and ${texts.length} imports`);
+  const done = await one.page.evaluate(() => window.edgeNet.workerStats().executed);
+  assert.ok(done > 0);
+  // Its part in a task is known to the requester, which paid it, and what it made is in the replicas' logs.
+  const tasks = (await get(url, "/api/v1/tasks?limit=200")).tasks;
+  const parts = tasks.flatMap((task) => task.nodes.filter((node) => node.node === id).map((node) => ({ task, node })));
+  const worked = parts.find(({ task, node }) => task.kind === "embedding" && task.status === "verified" && node.paid > 0);
+  assert.ok(worked, JSON.stringify(parts).slice(0, 2_000));
+  assert.equal(worked.node.digest, worked.task.result, "what it revealed is what was accepted");
+  const [held] = (await get(url, "/api/v1/collections/afterwards")).shards;
+  assert.equal(held.rows, texts.length);
+  assert.ok(held.replicas.filter((replica) => replica.seq === held.seq).length >= 2, JSON.stringify(held));
+
+  // The tab's own questions have the answers of the command line.
+  const sentence = "how do I set a timeout on a tcp connection";
+  const [collection] = (await get(url, "/api/v1/collections")).collections.filter((c) => c.name !== "afterwards");
+  const hits = await submit(one.page, "vector_search", { query: sentence, k: 5, index: collection.name });
+  const same = await cli(url, "search", sentence, "-c", collection.name, "-k", "5");
+  assert.deepEqual(hits.map((hit) => [hit.record, hit.score]), same.hits.map((hit) => [hit.record, hit.score]));
+  const vector = await submit(one.page, "embedding", { text: sentence });
+  const { vectors } = await cli(url, "embed", sentence);
+  assert.deepEqual(vector, vectors[0].map(Math.fround));
+  const categories = ["networks", "baking"];
+  const match = await submit(one.page, "semantic_match", { text: sentence, categories });
+  const said = await cli(url, "match", sentence, "--labels", categories.join(","));
+  assert.deepEqual([match.category, match.score, match.similarity], [said.category, said.score, said.similarity]);
+  assert.equal(match.category, "networks");
+  if (process.env.EDGE_SCREENSHOT) await one.page.screenshot({ path: process.env.EDGE_SCREENSHOT, fullPage: true });
+
+  await one.page.click("#stop");
+  await until("the end", 10, async () => (await one.status()) === "Stopped.");
+  assert.deepEqual(one.wrong, []);
+});
+
+test("two tabs of one pool: one does the other's task through the relay, keeps its key, and may die", { timeout: 240_000 }, async (t) => {
+  const pool = new Pool();
+  t.after(() => pool.end());
+  // The native nodes take no tasks: only tabs do.
+  process.env.EDGE_NET_WORKS = "false";
+  t.after(() => delete process.env.EDGE_NET_WORKS);
+  const url = await pool.start("a");
+  const { ticket } = await cli(url, "identity", "invite");
+  await pool.start("b", "--join", ticket);
+  const context = await chrome.newContext();
+  const one = await tab(chrome, url);
+  const two = await tab(chrome, url, context);
+  await consent(one, 2);
+  await consent(two, 3);
+  const [first, second] = await Promise.all([one, two].map(({ page }) => page.evaluate(() => window.edgeNet.nodeId())));
+  const link = await until("the tabs see each other", 20, async () =>
+    (await one.page.evaluate(() => window.edgeNet.peers())).find((peer) => peer.node === second && peer.connected));
+  assert.ok(link.addresses.every((address) => address.includes("/p2p-circuit/")), link.addresses.join(" "));
+
+  await until("a tab that contributes", 20, async () => /works for the pool/.test(await two.status()));
+  const vector = await until("the other tab's answer", 60, async () => {
+    const made = await submit(one.page, "embedding", { text: `a lighthouse ${Date.now()}` });
+    const [task] = await one.page.evaluate(() => window.edgeNet.tasks(1));
+    return task.nodes.some((node) => node.node === second && node.paid > 0) && made;
+  });
+  assert.equal(vector.length, 256);
+  assert.ok((await two.page.evaluate(() => window.edgeNet.getStats())).tasks_completed >= 0);
+
+  // A second node of the same site is refused, and says why.
+  const third = await tab(chrome, url, context);
+  await third.page.click("#consent");
+  await until("a refusal", 10, async () => /another tab of this site/.test(await third.status()));
+  await third.page.close();
+
+  // The key and the membership survive a reload.
+  const before = (await get(url, "/api/v1/peers")).peers.length;
+  await two.page.reload();
+  await consent(two, 3);
+  assert.equal(await two.page.evaluate(() => window.edgeNet.nodeId()), second);
+  assert.equal((await get(url, "/api/v1/peers")).peers.length, before, "no further member");
+
+  // It dies while tasks run: the requester has its answers all the same, and pays for no more than it got.
+  const waiting = cli(url, "embed", ...Array.from({ length: 40 }, (_, at) => `sentence ${at}`));
+  await sleep(30);
+  await two.page.context().close();
+  const { vectors } = await waiting;
+  assert.equal(vectors.length, 40);
+  const verified = await cli(url, "ledger", "verify");
+  assert.equal(verified.conserved ?? true, true);
+  assert.notEqual(first, second);
+  assert.deepEqual(one.wrong, []);
+});
+
+test("a browser that stores nothing or starts no workers is told so", { timeout: 60_000 }, async (t) => {
+  const pool = new Pool();
+  t.after(() => pool.end());
+  const url = await pool.start("a");
+  const context = await chrome.newContext();
+  await context.route("**/web/worker.js", async (route) => {
+    const answer = await route.fetch();
+    const denied = 'Object.defineProperty(self, "indexedDB", { value: { open() { throw new Error("denied"); } } });\n';
+    await route.fulfill({ response: answer, body: denied + (await answer.text()) });
+  });
+  const one = await tab(chrome, url, context);
+  await consent(one, 1);
+  assert.match(await one.page.textContent("#more"), /stores nothing \(denied\)/);
+  await context.close();
+
+  const strict = await chrome.newContext();
+  await strict.route("**/join", async (route) => {
+    const answer = await route.fetch();
+    const policy = answer.headers()["content-security-policy"].replace("worker-src 'self'", "worker-src 'none'");
+    await route.fulfill({ response: answer, headers: { ...answer.headers(), "content-security-policy": policy } });
+  });
+  const two = await tab(chrome, url, strict);
+  await two.page.click("#consent");
+  await until("a reason", 10, async () => /worker did not start|policy/i.test(await two.status()));
+  await strict.close();
+});

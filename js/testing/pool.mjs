@@ -1,0 +1,123 @@
+/** Native nodes and a browser for the tests beside this file. */
+
+import { execFile, spawn } from "node:child_process";
+import { closeSync, existsSync, mkdtempSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { chromium } from "playwright-core";
+
+const EDGE_NET = process.env.EDGE_NET;
+const CHROMIUM = process.env.EDGE_CHROMIUM;
+if (!EDGE_NET || !CHROMIUM) throw new Error("run these tests by `cargo xtask browser`");
+
+export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Looks again and again until something is there, at most so long. */
+export async function until(what, seconds, look) {
+  const end = Date.now() + seconds * 1_000;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`${what}: not within ${seconds} s`);
+    await sleep(200);
+  }
+}
+
+/** Native nodes in a folder that is removed with them. */
+export class Pool {
+  folder = mkdtempSync(join(tmpdir(), "edge-net-browser-"));
+  #children = [];
+
+  /** Starts a program and answers its process; its output goes to a file. */
+  run(name, args) {
+    const log = join(this.folder, `${name}.log`);
+    const out = openSync(log, "w");
+    // The test's own load would make every node rest.
+    const env = { ...process.env, EDGE_NET_CPU: "100%", EDGE_NET_CPU_IDLE: "100%" };
+    const child = spawn(EDGE_NET, args, { stdio: ["ignore", out, out], env });
+    closeSync(out);
+    this.#children.push(child);
+    return { child, said: () => readFileSync(log, "utf8") };
+  }
+
+  /** Starts a node and answers its URL. */
+  async start(name, ...args) {
+    const data = join(this.folder, name);
+    const node = this.run(name, ["start", "--data-dir", data, "--port", "0", ...args]);
+    const note = join(data, "api.json");
+    return until(`node ${name}`, 30, () => {
+      if (node.child.exitCode !== null) throw new Error(node.said());
+      if (!existsSync(note)) return null;
+      try {
+        return JSON.parse(readFileSync(note, "utf8")).url;
+      } catch {
+        return null;
+      }
+    });
+  }
+
+  texts(name, texts) {
+    const folder = join(this.folder, name);
+    mkdirSync(folder);
+    texts.forEach((text, at) => writeFileSync(join(folder, `${at}.txt`), text));
+    return folder;
+  }
+
+  async end() {
+    for (const child of this.#children) child.kill("SIGTERM");
+    await Promise.all(this.#children.map((child) => Promise.race([
+      new Promise((done) => (child.exitCode === null ? child.once("exit", done) : done())),
+      sleep(10_000).then(() => child.kill("SIGKILL")),
+    ])));
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** The command line, as JSON. */
+export async function cli(url, ...args) {
+  const { stdout } = await promisify(execFile)(EDGE_NET, ["--api", url, "--json", ...args], { maxBuffer: 64 << 20 });
+  return JSON.parse(stdout);
+}
+
+export async function get(url, path) {
+  const answer = await fetch(new URL(path, url));
+  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+  return answer.json();
+}
+
+export async function browser() {
+  return chromium.launch({
+    executablePath: CHROMIUM,
+    args: [
+      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+      "--disable-component-update", "--disable-sync",
+    ],
+  });
+}
+
+/** A tab at `/join` in a context of its own, or in the given one; what goes wrong in it is kept. */
+export async function tab(chrome, url, context) {
+  const page = await (context ?? (await chrome.newContext())).newPage();
+  const wrong = [];
+  page.on("pageerror", (error) => wrong.push(error.message));
+  page.on("console", (message) => { if (message.type() === "error") wrong.push(message.text()); });
+  // The machine is busy with this test; what the browser says of that is set to what a calm one says.
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Emulation.setPressureSourceOverrideEnabled", { enabled: true, source: "cpu" });
+  await devtools.send("Emulation.setPressureStateOverride", { source: "cpu", state: "nominal" });
+  await page.goto(`${url}/join`);
+  return { page, wrong, status: () => page.textContent("#status") };
+}
+
+/** Consents, and waits until the tab is a peer of so many others. */
+export async function consent({ page, status }, others) {
+  const begun = Date.now();
+  await page.click("#consent");
+  await until(`a tab with ${others} peers`, 30, async () => {
+    const connected = Number(/(\d+) of \d+ members connected/.exec(await status())?.[1] ?? 0);
+    if (/did not start|^Stopped/.test(await status())) throw new Error(await status());
+    return connected >= others;
+  });
+  return (Date.now() - begun) / 1_000;
+}
