@@ -55,6 +55,7 @@ type Balance = { balance: number; incoming: number; escrowed: number; vouchers: 
 type Status = {
   node: string; members: number; connected: number; executed_for_others: number; balance: Balance; notes: string[];
 };
+type Checkpoint = { multiplier_nano: number; epoch: number };
 type Peer = { node: string; connected: boolean; reliability: number; faults: number; load: number };
 
 /** What a node tells whoever listens. */
@@ -66,6 +67,10 @@ export type Events = {
   /** The node ended; why, if it was not asked to. */
   ended: string | null;
 };
+
+/** What a page saw of a peer. */
+type Routed = { good: number; bad: number; latencyMs: number };
+const ROUTED_MAX = 1_024;
 
 const SNAPSHOT_MS = 2_000;
 const STOP_MS = 3_000;
@@ -175,7 +180,8 @@ export class EdgeNetNode implements AsyncDisposable {
   #paused = false;
   #stopping = false;
   #timer: ReturnType<typeof setInterval> | null = null;
-  #snapshot: { at: number; status: Status; pool: PoolStats } | null = null;
+  #snapshot: { at: number; status: Status; pool: PoolStats; checkpoint: Checkpoint | null } | null = null;
+  #routed = new Map<string, Routed>();
   #listeners = new Map<keyof Events, Set<(value: never) => void>>();
   #said = "not started";
 
@@ -337,11 +343,37 @@ export class EdgeNetNode implements AsyncDisposable {
     return this.#snapshot?.pool ?? null;
   }
 
-  /** The `n` connected members that keep most of what they promise, best first. */
+  /** What the contribution curve multiplies minted work by, at the last checkpoint; `null` before the first. */
+  getMultiplier(): number | null {
+    const found = this.#snapshot?.checkpoint;
+    return found ? found.multiplier_nano / 1e9 : null;
+  }
+
+  /** Remembers what the page saw of a peer, for `getOptimalPeers`. */
+  recordTaskRouting(kind: string, peer: string, latencyMs: number, ok: boolean): void {
+    if (!(latencyMs >= 0)) throw new RangeError(`latencyMs is not negative, as ${latencyMs} is`);
+    if (kind === "" || peer === "") throw new Error("invalid: `kind` and `peer` are empty");
+    const seen = this.#routed.get(peer) ?? { good: 0, bad: 0, latencyMs };
+    if (ok) seen.good += 1;
+    else seen.bad += 1;
+    seen.latencyMs += (latencyMs - seen.latencyMs) / 8;
+    this.#routed.delete(peer);
+    this.#routed.set(peer, seen);
+    const [oldest] = this.#routed.keys();
+    if (this.#routed.size > ROUTED_MAX && oldest !== undefined) this.#routed.delete(oldest);
+  }
+
+  /** The `n` connected members that keep most of what they promise, best first; of equals the faster one. */
   async getOptimalPeers(n: number): Promise<string[]> {
     const peers = (await this.#ready().ask<Peer[]>("peers")).filter((peer) => peer.connected && peer.faults === 0);
-    peers.sort((a, b) => b.reliability - a.reliability || a.load - b.load);
-    return peers.slice(0, n).map((peer) => peer.node);
+    const kept = (peer: Peer) => {
+      const { good, bad } = this.#routed.get(peer.node) ?? { good: 0, bad: 0 };
+      // The mean of a Beta(1, 1) that saw these, beside what the peer itself knows of its promises.
+      return peer.reliability + (good + 1) / (good + bad + 2);
+    };
+    const latency = (peer: Peer) => this.#routed.get(peer.node)?.latencyMs ?? Number.POSITIVE_INFINITY;
+    const order = (a: Peer, b: Peer) => kept(b) - kept(a) || a.load - b.load || Number(latency(a) > latency(b));
+    return peers.sort(order).slice(0, n).map((peer) => peer.node);
   }
 
   /** The members that this node knows, as `/api/v1/peers` says them. */
@@ -386,8 +418,10 @@ export class EdgeNetNode implements AsyncDisposable {
   async #look(): Promise<void> {
     const asking = this.#asking;
     if (asking === null || this.#started === null) return;
-    const [status, pool] = await Promise.all([asking.ask<Status>("status"), asking.ask<PoolStats>("stats")]);
-    this.#snapshot = { at: Date.now(), status, pool };
+    const [status, pool, checkpoint] = await Promise.all([
+      asking.ask<Status>("status"), asking.ask<PoolStats>("stats"), asking.ask<Checkpoint | null>("checkpoint"),
+    ]);
+    this.#snapshot = { at: Date.now(), status, pool, checkpoint };
     this.#sentence();
   }
 
@@ -403,7 +437,8 @@ export class EdgeNetNode implements AsyncDisposable {
     if (status.connected === 0) does = "is not connected; it tries again by itself";
     const { balance, incoming, escrowed, vouchers } = status.balance;
     const credits = `${amount(balance + incoming + escrowed)} rUv${vouchers > 0 ? ` and ${amount(vouchers)} promised` : ""}`;
-    const earned = `${status.executed_for_others} tasks done for others, ${credits}`;
+    const count = status.executed_for_others;
+    const earned = `${count} ${count === 1 ? "task" : "tasks"} done for others, ${credits}`;
     this.#say(`This tab ${does}. ${status.connected} of ${status.members} members connected, ${earned}.`);
   }
 

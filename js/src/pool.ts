@@ -47,6 +47,8 @@ export type PoolStats = {
   stolen: number;
   /** Milliseconds of workers' time that pieces took. */
   busyMs: number;
+  /** Milliseconds that the peer and its network took. */
+  networkMs: number;
 };
 
 export class Pool {
@@ -59,7 +61,7 @@ export class Pool {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #contributes = true;
   readonly stats: PoolStats = {
-    workers: 0, instructions: "", waiting: 0, running: 0, executed: 0, failed: 0, stolen: 0, busyMs: 0,
+    workers: 0, instructions: "", waiting: 0, running: 0, executed: 0, failed: 0, stolen: 0, busyMs: 0, networkMs: 0,
   };
 
   /** `share`: of all cores, 0 to 1. */
@@ -202,7 +204,7 @@ export class Pool {
     this.stats.running += 1;
     try {
       const { result, ms } = await hand.asking.ask<{ result: Uint8Array; ms: number }>("execute", [piece.bytes]);
-      this.#spent(ms);
+      this.spent(ms, "busy");
       this.stats.executed += 1;
       piece.done(result);
     } catch (error) {
@@ -215,9 +217,10 @@ export class Pool {
     }
   }
 
-  #spent(ms: number): void {
+  /** Counts CPU time against the share. */
+  spent(ms: number, on: "busy" | "network"): void {
     this.#tokens -= ms;
-    this.stats.busyMs += ms;
+    this.stats[`${on}Ms`] += ms;
   }
 
   /** A worker that died takes what it ran with it, and no more. */

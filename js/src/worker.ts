@@ -1,6 +1,7 @@
 /** The worker that is the node: the peer with its network (`edge-wasm-net`), storage, and the workers that compute. */
 
 import init, { Node, Options, isMember, ticketPool } from "./wasm/edge_wasm_net.js";
+import { Meter } from "./metered.js";
 import { Pool, type PoolStats } from "./pool.js";
 import { type Port, answering, reason, tell } from "./rpc.js";
 import { type Store, type Write, openStore, storedPools } from "./store.js";
@@ -108,7 +109,9 @@ async function start(options: StartOptions): Promise<Started> {
       WebAssembly.compileStreaming(fetch(at("wasm/edge_wasm_compute_bg.wasm"))),
       fetched(at("model.bin")),
     ]);
-    await init({ module_or_path: network });
+    const pool = new Pool(options.share, options.cores);
+    // What the network takes is taken from the same share.
+    await new Meter((ms) => pool.spent(ms, "network")).metered(() => init({ module_or_path: network }));
     const { pool: pool_id, gateways } = await destination(options);
     const { store, seed } = await openStore(pool_id);
     const rows = await store.rows(LARGE);
@@ -116,7 +119,6 @@ async function start(options: StartOptions): Promise<Started> {
     if (ticket === undefined && options.from !== undefined && !isMember(rows)) {
       ticket = (await asked("POST", new URL("/join/ticket", options.from))).ticket;
     }
-    const pool = new Pool(options.share, options.cores);
     const { pins, shardPin } = await pool.start(options.workers, compute, model);
     const given = new Options(seed, options.works, pins, shardPin, Date.now() / 1_000);
     if (ticket !== undefined) given.ticket(ticket);
@@ -193,6 +195,7 @@ answering(page, {
   peers: async () => JSON.parse(await ready().node.peers()),
   tasks: async (limit: number) => JSON.parse(await ready().node.tasks(limit)),
   history: async (limit: number) => JSON.parse(await ready().node.history(limit)),
+  checkpoint: async () => JSON.parse(await ready().node.checkpoint()),
   security: async () => JSON.parse(await ready().node.security()),
   collections: async () => JSON.parse(await ready().node.collections()),
 

@@ -125,6 +125,26 @@ test("two tabs of one pool: one does the other's task through the relay, keeps i
   assert.deepEqual(one.wrong, []);
 });
 
+test("tabs find a gateway again that was killed, and each other through it", { timeout: 120_000 }, async (t) => {
+  const pool = new Pool();
+  t.after(() => pool.end());
+  const url = await pool.start("a");
+  const [one, two] = [await tab(chrome, url), await tab(chrome, url)];
+  await consent(one, 1);
+  await consent(two, 2);
+  const id = await two.page.evaluate(() => window.edgeNet.nodeId());
+  await pool.kill("a");
+  let seen;
+  await until("the tab notices", 60, async () => / 0 of 3 members connected/.test(seen = await one.status()), () => seen);
+  assert.match(await one.status(), /tries again by itself/);
+  await pool.start("a");
+  const sees = async () => (await one.page.evaluate(() => window.edgeNet.peers())).find((peer) => peer.node === id)?.connected;
+  await until("the tabs see each other again", 60, sees);
+  await until("both members", 20, async () => / 2 of 3 members connected/.test(await one.status()));
+  const vector = await submit(one.page, "embedding", { text: "after all that" });
+  assert.equal(vector.length, 256);
+});
+
 test("a browser that stores nothing or starts no workers is told so", { timeout: 60_000 }, async (t) => {
   const pool = new Pool();
   t.after(() => pool.end());

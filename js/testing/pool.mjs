@@ -14,12 +14,12 @@ if (!EDGE_NET || !CHROMIUM) throw new Error("run these tests by `cargo xtask bro
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Looks again and again until something is there, at most so long. */
-export async function until(what, seconds, look) {
+export async function until(what, seconds, look, said = () => "") {
   const end = Date.now() + seconds * 1_000;
   for (;;) {
     const found = await look();
     if (found) return found;
-    if (Date.now() > end) throw new Error(`${what}: not within ${seconds} s`);
+    if (Date.now() > end) throw new Error(`${what}: not within ${seconds} s; ${said()}`);
     await sleep(200);
   }
 }
@@ -28,6 +28,7 @@ export async function until(what, seconds, look) {
 export class Pool {
   folder = mkdtempSync(join(tmpdir(), "edge-net-browser-"));
   #children = [];
+  #nodes = new Map();
 
   /** Starts a program and answers its process; its output goes to a file. */
   run(name, args) {
@@ -44,8 +45,10 @@ export class Pool {
   /** Starts a node and answers its URL. */
   async start(name, ...args) {
     const data = join(this.folder, name);
-    const node = this.run(name, ["start", "--data-dir", data, "--port", "0", ...args]);
     const note = join(data, "api.json");
+    rmSync(note, { force: true });
+    const node = this.run(name, ["start", "--data-dir", data, "--port", "0", ...args]);
+    this.#nodes.set(name, node.child);
     return until(`node ${name}`, 30, () => {
       if (node.child.exitCode !== null) throw new Error(node.said());
       if (!existsSync(note)) return null;
@@ -55,6 +58,14 @@ export class Pool {
         return null;
       }
     });
+  }
+
+  /** SIGKILL: the node gets no chance to say or store anything. */
+  async kill(name) {
+    const child = this.#nodes.get(name);
+    const gone = new Promise((done) => child.once("exit", done));
+    child.kill("SIGKILL");
+    await gone;
   }
 
   texts(name, texts) {

@@ -117,7 +117,7 @@ fn lacks() -> Result<Option<String>> {
 fn build(quick: bool) -> Result<()> {
     packages()?;
     let bindgen = bindgen()?;
-    let profile = if quick { "ci" } else { "web" };
+    let profile = if quick { "web-quick" } else { "web" };
     let mut cargo = environment::cargo();
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C target-feature=+simd128");
     cargo.args(["build", "--locked", "--profile", profile, "--target", environment::WASM]);

@@ -628,3 +628,45 @@ async fn a_taken_port_is_an_error_when_it_was_asked_for() {
     assert!(error.contains(&port) && error.contains("--port"), "{error}");
     node.shutdown(PATIENCE).await.unwrap();
 }
+
+/// What a tab of a browser needs, and who may ask for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tabs_get_the_pool_a_ticket_and_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = "/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/tcp/0/ws";
+    let (node, server) = serve(folder.path(), &[("listen", both)]).await;
+    let pool = node.pool().to_hex();
+    blocking(move || {
+        let client = Client::new(&server);
+        let said = client.get("/join/pool");
+        assert_eq!(said["pool"], json!(pool));
+        let gateways = said["gateways"].as_array().unwrap();
+        assert_eq!(gateways.len(), 1, "{said}");
+        assert!(gateways[0].as_str().unwrap().contains("/ws/p2p/"), "{said}");
+        let (status, said) = client.json("POST", "/join/ticket", &Value::Null);
+        assert_eq!((status, &said["gateways"]), (200, &json!(gateways)));
+        assert!(said["ticket"].as_str().unwrap().starts_with("edgenet1"), "{said}");
+        // A page of another site neither gets one nor reads the pool.
+        let elsewhere = Client::new(&server).with("origin", "http://evil.example");
+        assert_eq!(elsewhere.json("POST", "/join/ticket", &Value::Null).0, 403);
+        assert_eq!(elsewhere.json("GET", "/join/pool", &Value::Null).0, 403);
+        let (status, page) = client.text("GET", "/join", b"");
+        // Built without the browser's part it says so.
+        assert!(status == 200 && page.contains("id=\"consent\"") || status == 404, "{page}");
+        assert!(status == 200 || page.contains("cargo xtask web"), "{page}");
+        assert_eq!(client.text("GET", "/web/../Cargo.toml", b"").0, 404);
+        let url = format!("{}/web/model.bin", server.url());
+        let agent = ureq::Agent::new_with_defaults();
+        let mut model = agent.get(&url).call().unwrap();
+        let tag = model.headers()["etag"].to_str().unwrap().to_owned();
+        let policy = model.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'"), "{policy}");
+        let mut bytes = Vec::new();
+        model.body_mut().as_reader().read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len(), 8_290_340);
+        let again = agent.get(&url).header("if-none-match", &tag).call().unwrap();
+        assert_eq!(again.status().as_u16(), 304);
+    })
+    .await;
+    node.shutdown(PATIENCE).await.unwrap();
+}

@@ -45,6 +45,30 @@ fn strangers_execute_twice_and_are_paid() {
 }
 
 #[test]
+fn a_node_that_rests_is_asked_for_nothing_and_finishes_its_own() {
+    let mut net = Net::four();
+    let by_first = |net: &mut Net| {
+        let first = net.id(1);
+        let done = (0..12).filter(|at| {
+            let Ok(Answer::Task(result)) = net.submit(&format!("text {at} at {:?}", net.now))
+            else {
+                panic!()
+            };
+            result.check.agreed.contains(&first)
+        });
+        done.count()
+    };
+    assert!(by_first(&mut net) > 0);
+    for _ in 0..2 {
+        assert!(net.ask(1, Command::Work { others: false }).is_ok());
+    }
+    assert_eq!(by_first(&mut net), 0, "it declines at once, and members hear of it");
+    assert!(net.ask(1, Command::Work { others: true }).is_ok());
+    net.run(Micros::from_secs(3));
+    assert!(by_first(&mut net) > 0);
+}
+
+#[test]
 fn an_offer_that_was_lost_is_made_again_before_the_node_works_alone() {
     let mut net = Net::new();
     let stranger = net.join(false);

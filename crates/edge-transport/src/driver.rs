@@ -44,6 +44,8 @@ const CLOSE: Duration = Duration::from_millis(500);
 /// How long the interfaces have to report their addresses to a listener on all of them, so that the
 /// first list is the whole one.
 const SETTLE: Duration = Duration::from_millis(100);
+/// How long until a relay that was lost is asked for an address again.
+const CIRCUIT_AGAIN: Duration = Duration::from_secs(3);
 /// Longest sleep; only so that there is always a number.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -66,6 +68,8 @@ enum Timer {
     Resend(NodeId),
     /// A listener on all interfaces has named them by now.
     Settled(ListenerId),
+    /// An address at a relay was lost: it is asked for again.
+    Circuit(usize),
 }
 
 /// A node that is, or was, connected.
@@ -90,8 +94,8 @@ struct Peer {
 #[derive(Debug)]
 struct Listener {
     addresses: Vec<Multiaddr>,
-    /// Through a relay: may take for ever, so nobody waits for it.
-    circuit: bool,
+    /// Through a relay, which of those asked for: may take for ever, so nobody waits for it.
+    circuit: Option<usize>,
     /// On all interfaces, which report their addresses one by one.
     wildcard: bool,
     bound: bool,
@@ -123,6 +127,8 @@ pub(crate) struct Driver {
     mdns: HashMap<NodeId, MdnsSeen>,
     searches: HashMap<kad::QueryId, NodeId>,
     listeners: HashMap<ListenerId, Listener>,
+    /// Addresses at relays that are wanted.
+    circuits: Vec<Multiaddr>,
     listen_waiters: Vec<oneshot::Sender<Vec<String>>>,
     /// Set by shutdown: when to give up delivering.
     ends_at: Option<Instant>,
@@ -160,6 +166,7 @@ impl Driver {
             mdns: HashMap::new(),
             searches: HashMap::new(),
             listeners: HashMap::new(),
+            circuits: Vec::new(),
             listen_waiters: Vec::new(),
             ends_at: None,
             shutdown_waiters: Vec::new(),
@@ -176,13 +183,34 @@ impl Driver {
             address: address.to_owned(),
             reason: format!("{error}"),
         })?;
-        let circuit = parsed.iter().any(|protocol| protocol == Protocol::P2pCircuit);
-        let wildcard = !circuit && !leads_somewhere(&parsed, true);
+        if parsed.iter().any(|protocol| protocol == Protocol::P2pCircuit) {
+            self.circuits.push(parsed);
+            return self.ask_relay(self.circuits.len() - 1).map_err(|error| failed(&error));
+        }
+        let wildcard = !leads_somewhere(&parsed, true);
         platform::check_free(&parsed).map_err(|error| failed(&error))?;
         let id = self.swarm.listen_on(parsed).map_err(|error| failed(&error))?;
-        self.listeners
-            .insert(id, Listener { addresses: Vec::new(), circuit, wildcard, bound: false });
+        let listener = Listener { addresses: Vec::new(), circuit: None, wildcard, bound: false };
+        self.listeners.insert(id, listener);
         Ok(())
+    }
+
+    /// Asks a relay for an address.
+    fn ask_relay(&mut self, circuit: usize) -> Result<(), libp2p::TransportError<std::io::Error>> {
+        let Some(relay) = self.circuits.get(circuit).cloned() else { return Ok(()) };
+        let id = self.swarm.listen_on(relay)?;
+        let circuit = Some(circuit);
+        let listener = Listener { addresses: Vec::new(), circuit, wildcard: false, bound: false };
+        self.listeners.insert(id, listener);
+        Ok(())
+    }
+
+    /// A relay that was lost is asked again for as long as this node runs.
+    fn ask_relay_again(&mut self, circuit: usize) {
+        if let Err(error) = self.ask_relay(circuit) {
+            tracing::debug!(%error, "a relay cannot be asked");
+            self.remind(Instant::now() + CIRCUIT_AGAIN, Timer::Circuit(circuit));
+        }
     }
 
     pub(crate) async fn run(mut self) {
@@ -298,6 +326,7 @@ impl Driver {
                 Timer::Pass(node) => self.pass_held(node),
                 Timer::Resend(node) => self.pump(node),
                 Timer::Settled(listener) => self.on_settled(listener),
+                Timer::Circuit(circuit) => self.ask_relay_again(circuit),
             }
         }
         while let Some(node) = self.book.pop_due(now) {
@@ -357,7 +386,10 @@ impl Driver {
                 if let Err(error) = reason {
                     tracing::warn!(%error, "a listener closed");
                 }
-                self.listeners.remove(&listener_id);
+                let closed = self.listeners.remove(&listener_id);
+                if let Some(circuit) = closed.and_then(|listener| listener.circuit) {
+                    self.remind(Instant::now() + CIRCUIT_AGAIN, Timer::Circuit(circuit));
+                }
                 self.report_listening();
             }
             SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "listener"),
@@ -393,7 +425,7 @@ impl Driver {
         if !listener.addresses.contains(&address) {
             listener.addresses.push(address.clone());
         }
-        if !listener.circuit {
+        if listener.circuit.is_none() {
             // Relay and Kademlia offer themselves only once an external address is known.
             self.swarm.add_external_address(address);
         }
@@ -408,7 +440,7 @@ impl Driver {
     }
 
     fn all_bound(&self) -> bool {
-        self.listeners.values().all(|listener| listener.bound || listener.circuit)
+        self.listeners.values().all(|listener| listener.bound || listener.circuit.is_some())
     }
 
     fn listen_addresses(&self) -> Vec<String> {

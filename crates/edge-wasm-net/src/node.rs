@@ -27,6 +27,9 @@ use crate::{
 
 /// Frames and commands that may wait for the peer.
 const INPUT_QUEUE: usize = 1_024;
+/// Tasks of others that may wait here: a tab has a small share of the processor, and what it takes must be
+/// done in time.
+const QUEUE_MAX: usize = 8;
 /// How long a relay has to give this tab an address; without one it works, but other tabs cannot reach it.
 const RESERVATION: Duration = Duration::from_secs(5);
 /// Gateways that are asked for an address.
@@ -175,6 +178,7 @@ impl Node {
             pins: pins.map(|pin| Digest(pin.try_into().unwrap_or_default())).collect(),
             shard_pin: options.shard_pin[..].try_into().map(Digest).unwrap_or_default(),
             works: options.works,
+            queue_max: QUEUE_MAX,
             agent: concat!("edge-net-web/", env!("CARGO_PKG_VERSION")).to_owned(),
             life_min: options.life,
             ..Settings::default()
@@ -257,6 +261,17 @@ impl Node {
         match self.ask(Command::History { account: None, limit }).await? {
             Answer::History(views) => json(&views),
             _ => Err(unexpected()),
+        }
+    }
+
+    /// The last checkpoint of the pool: JSON, `null` before the first one that this node has.
+    pub async fn checkpoint(&self) -> Result<String, JsError> {
+        match self.calls.call(Command::Checkpoint).await {
+            Ok(Answer::Checkpoint(view)) => json(&view),
+            Ok(_) => Err(unexpected()),
+            // There is none, or this node has not joined yet.
+            Err(Refusal::NotFound(_) | Refusal::Refused(_)) => Ok("null".into()),
+            Err(refusal) => Err(refused(refusal)),
         }
     }
 
