@@ -169,6 +169,7 @@ impl Node {
             gossip_rejected: past.gossip_rejected + now.gossip_rejected,
             gossip_ignored: past.gossip_ignored + now.gossip_ignored,
             bans: past.bans + now.bans,
+            joins_refused: past.joins_refused + now.joins_refused,
             sessions_agreed: past.sessions_agreed + now.sessions_agreed,
             private_sent: past.private_sent + now.private_sent,
             private_received: past.private_received + now.private_received,

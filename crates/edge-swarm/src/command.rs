@@ -4,13 +4,20 @@
 use std::sync::Arc;
 
 use edge_base::{
-    CollectionId, Credits, Digest, EscrowId, Micros, NodeId, RecordId, ShardId, Signed, TaskId,
-    TaskKind, shard::LogEntry,
+    CollectionId, Credits, Digest, Micros, NodeId, RecordId, ShardId, Signed, TaskId, TaskKind,
+    shard::LogEntry,
 };
-use edge_ledger::{Handover, Totals, WitnessSet};
+use edge_ledger::{Handover, WitnessSet};
 use serde::{Deserialize, Serialize};
 
 use crate::revocation::Revocation;
+
+mod ledger;
+
+pub use ledger::{
+    AccountProofView, BalanceView, BlockView, CheckpointView, FateView, LedgerView, ParameterView,
+    PendingView, WithdrawalView,
+};
 
 /// How urgent the owner of a task says it is. High costs twice the price.
 #[derive(
@@ -166,6 +173,15 @@ pub enum Command {
     },
     /// Believe a key no more, and tell everybody.
     Revoke(Box<Signed<Revocation>>),
+    /// The tickets of this node: those that are out, and what became of the others.
+    Tickets,
+    /// Make a ticket void that nobody used.
+    WithdrawTicket {
+        /// The ticket's id.
+        ticket: Digest,
+    },
+    /// What this node executes for some nodes only changed: see [`Settings::guarded`](crate::Settings).
+    Guard(Vec<crate::Guarded>),
     /// Make a one-time ticket.
     Invite {
         /// Whether the new member belongs to this node's owner.
@@ -207,6 +223,23 @@ pub enum Command {
     Handover {
         /// The other members of the new set.
         witnesses: Vec<NodeId>,
+    },
+    /// Give credits to another member. Answered when a quorum has certified it. Refused while another
+    /// payment of this node is not certified, as `Stake` and `Unstake` are: whoever asks again because
+    /// the first answer did not come would pay twice. A payment whose caller goes away before it is signed
+    /// does not happen; one that is signed goes on, also over restarts.
+    Send {
+        /// Who gets them.
+        to: NodeId,
+        /// How many.
+        amount: Credits,
+    },
+    /// A payment (`Send`, `Stake`, `Unstake`) behind one that is not certified yet.
+    AfterPending(Box<Command>),
+    /// What became of a block: certified, or an own one that waits for votes.
+    Fate {
+        /// Its hash.
+        block: Digest,
     },
     /// Put credits at stake. Answered when a quorum has certified it.
     Stake {
@@ -280,9 +313,18 @@ pub enum Answer {
     Security(Box<SecurityView>),
     /// To `Parameters` and `WantParameter`.
     Parameters(Vec<ParameterView>),
+    /// To `Send`: the certified block.
+    Sent(Box<BlockView>),
+    /// To `Fate`.
+    Fate(Box<FateView>),
+    /// To `Tickets`.
+    Tickets(Vec<TicketView>),
     /// To commands that only succeed.
     Done,
 }
+
+/// What the refusal of a payment begins with while another one is not certified.
+pub const UNDER_WAY: &str = "a payment is not certified yet";
 
 /// Why a command was refused; the exit code of the command line follows from it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
@@ -303,6 +345,9 @@ pub enum Refusal {
     /// It failed; the text says why.
     #[error("{0}")]
     Failed(String),
+    /// This node's key was revoked: nobody would hear what it signs.
+    #[error("{0}")]
+    Revoked(String),
 }
 
 /// A checked task result.
@@ -379,6 +424,12 @@ pub struct TaskView {
     pub nodes: Vec<TaskNodeView>,
     /// How long it took, or has taken so far.
     pub took: Micros,
+    /// How long ago it began.
+    pub ago: Micros,
+    /// Why no result could be accepted.
+    pub reason: Option<String>,
+    /// The share of its items that were known beforehand, in parts per million; 0 without canaries.
+    pub canaries_ppm: u32,
 }
 
 /// One node's part in a task.
@@ -537,7 +588,7 @@ pub struct PeerView {
 }
 
 /// What senders did to this node since it started, and what came of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SecurityView {
     /// Whether senders have budgets and are banned.
     pub limits: bool,
@@ -563,6 +614,8 @@ pub struct SecurityView {
     pub faults: u64,
     /// Accusations that did not hold.
     pub accusations_refuted: u64,
+    /// Nodes that came with a ticket of this node that was used by another, withdrawn, too old or made up.
+    pub joins_refused: u64,
     /// Accounts whose owners signed two blocks for one number.
     pub equivocations: usize,
     /// Handshakes and records of sessions that did not hold, and what came outside of a session
@@ -588,8 +641,20 @@ pub struct SecurityView {
     pub may_vote: bool,
     /// Witnesses that can be reached, itself included.
     pub witnesses_reachable: usize,
+    /// Those of them that vote: see [`StatusView::witnesses_voting`].
+    pub witnesses_voting: usize,
     /// Votes that a block needs.
     pub quorum: usize,
+    /// Witnesses of the set that never count again: named by a proof, or with a revoked key.
+    pub witnesses_lost: Vec<NodeId>,
+    /// Witnesses of the set that are banned here: this node does not hear their votes.
+    pub witnesses_banned: Vec<NodeId>,
+    /// Keys that are believed no more.
+    pub revoked: usize,
+    /// Whether this node's own key is among them.
+    pub self_revoked: bool,
+    /// Whether this node may order changes of the witness set.
+    pub founder: bool,
 }
 
 /// A node that is banned.
@@ -603,182 +668,19 @@ pub struct BannedView {
     pub reason: String,
 }
 
-/// An account.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct BalanceView {
-    /// The account.
-    pub account: NodeId,
-    /// Certified balance.
-    pub balance: Credits,
-    /// Certified payments to it that no block of it has credited yet.
-    pub incoming: Credits,
-    /// Held by open escrows.
-    pub escrowed: Credits,
-    /// At stake and not leaving.
-    pub staked: Credits,
-    /// In withdrawals that have not ended.
-    pub leaving: Credits,
-    /// Those withdrawals.
-    pub withdrawals: Vec<WithdrawalView>,
-    /// Vouchers held that are not settled yet.
-    pub vouchers: Credits,
-    /// The account's next block number less one.
-    pub seq: u64,
-    /// Two blocks at one number were seen.
-    pub frozen: bool,
-    /// Nothing of its stake comes back now: its owner was caught at something that no checkpoint has
-    /// charged yet; of this node itself also when too many witnesses say so.
-    pub slashed: bool,
-    /// What offences cost it so far: `staked` and `leaving` are without it.
-    pub penalty: Credits,
-    /// Rewards for assigned work that are minted in the epochs to come, unless it offends.
-    pub vesting: Credits,
-}
-
-/// Stake on its way back.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct WithdrawalView {
-    /// The hash of the Unstake block.
-    pub unstake: Digest,
-    /// How much.
-    pub amount: Credits,
-    /// When a quorum of witnesses would vote for its end, if this node is the owner and was told.
-    pub release_in: Option<Micros>,
-}
-
-/// One certified block.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct BlockView {
-    /// The account.
-    pub account: NodeId,
-    /// Its number.
-    pub seq: u64,
-    /// Its hash.
-    pub hash: Digest,
-    /// `open`, `send`, `escrow`, `settle`, `refund`, `stake`, `unstake`, `release`.
-    pub kind: String,
-    /// What it says, for people.
-    pub text: String,
-    /// The escrow it opens or ends.
-    pub escrow: Option<EscrowId>,
-    /// The balance after it.
-    pub balance_after: Credits,
-}
-
-/// The last checkpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CheckpointView {
-    /// The epoch that began with it.
-    pub epoch: u64,
-    /// Its digest: what was precommitted.
-    pub digest: Digest,
-    /// The checkpoint before, or the handover.
-    pub prev: Digest,
-    /// The root of the account tree.
-    pub accounts: Digest,
-    /// How many accounts.
-    pub count: u64,
-    /// Everything ever granted or minted.
-    pub supply: Credits,
-    /// Everything ever burned.
-    pub burned: Credits,
-    /// Certified CPU-hours in millionths.
-    pub cpu_hours_micro: u64,
-    /// What may be minted in all by then, at the present rate.
-    pub cap: Credits,
-    /// Tasks that it names for audits, that were committed to, and that were certified.
-    pub audits: [usize; 3],
-    /// The contribution curve there, in billionths.
-    pub multiplier_nano: u64,
-    /// The set that decided it.
-    pub decided_by_version: u64,
-    /// The set since.
-    pub set_version: u64,
-    /// Its members.
-    pub witnesses: Vec<NodeId>,
-    /// Places at which sets before may have certified a block that nobody has shown.
-    pub carried: usize,
-    /// The round that decided.
-    pub round: u32,
-    /// Who precommitted it.
-    pub precommits: Vec<NodeId>,
-    /// Blocks certified since.
-    pub blocks_since: u64,
-    /// Whether the witness set is about to change.
-    pub change_under_way: bool,
-}
-
-/// A parameter of the pool's economy.
+/// A ticket of this node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ParameterView {
-    /// Its name.
-    pub name: String,
-    /// What it counts.
-    pub unit: String,
-    /// What it is.
-    pub value: u64,
-    /// The epoch since which it is so.
-    pub since: u64,
-    /// The least it can be.
-    pub min: u64,
-    /// The most it can be.
-    pub max: u64,
-    /// The most by which it changes in an epoch.
-    pub step: u64,
-    /// What it is in a new pool.
-    pub default: u64,
-    /// Which witnesses want it to become what, ascending by value.
-    pub wanted: Vec<(u64, Vec<NodeId>)>,
-}
-
-/// An account in the last checkpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AccountProofView {
-    /// Whose.
-    pub account: NodeId,
-    /// The checkpoint's epoch.
-    pub epoch: u64,
-    /// The root that the proof is against.
-    pub root: Digest,
-    /// Whether the account was there.
-    pub present: bool,
-    /// What its next block could spend.
-    pub balance: Credits,
-    /// Payments it had not taken.
-    pub incoming: Credits,
-    /// Set aside in open escrows.
-    pub escrowed: Credits,
-    /// At stake.
-    pub staked: Credits,
-    /// In withdrawals.
-    pub leaving: Credits,
-    /// The seq of its last block.
-    pub seq: u64,
-    /// Steps from the root.
-    pub steps: usize,
-    /// Size of the encoded proof.
-    pub proof_bytes: usize,
-    /// The encoded `AccountProof`, in hexadecimal.
-    pub proof: String,
-}
-
-/// The ledger, added up.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct LedgerView {
-    /// Sums.
-    pub totals: Totals,
-    /// Whether they agree.
-    pub conserved: bool,
-    /// Certificates.
-    pub certificates: usize,
-    /// Signatures that were verified again for this answer.
-    pub signatures_verified: u64,
-    /// Accounts.
-    pub accounts: usize,
-    /// Witness set version and members.
-    pub set_version: u64,
-    /// Witnesses.
-    pub witnesses: Vec<NodeId>,
+pub struct TicketView {
+    /// Its id: a digest of its secret, which is not kept.
+    pub ticket: Digest,
+    /// Whether who comes with it belongs to this node's owner.
+    pub owner: bool,
+    /// What who comes with it is granted.
+    pub credits: Credits,
+    /// Who used it.
+    pub used_by: Option<NodeId>,
+    /// How long it may still be used; absent when it may not.
+    pub left: Option<Micros>,
 }
 
 /// This node.
@@ -798,8 +700,13 @@ pub struct StatusView {
     pub witnesses: usize,
     /// Witnesses connected to, this node included.
     pub witnesses_reachable: usize,
+    /// Those of them that vote, as far as is known here: not the ones that say that they may not, whose keys
+    /// are revoked, that are banned here, or that do not answer.
+    pub witnesses_voting: usize,
     /// Votes needed.
     pub quorum: usize,
+    /// Whether this node's own key was revoked: nobody hears it any more.
+    pub revoked: bool,
     /// Connected witnesses that answered fewer than half of this node's last blocks (of 8 to 32), ascending.
     pub unresponsive: Vec<NodeId>,
     /// Tasks of others waiting or running here.

@@ -80,6 +80,9 @@ pub struct Acquaintance {
     pub sum: u64,
 }
 
+/// The most pins of an advert.
+pub const PINS_MAX: usize = 64;
+
 /// What a node says about itself, again and again.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Advert {
@@ -87,7 +90,8 @@ pub struct Advert {
     pub counter: u64,
     /// Distinguishes processes of the same node: later lives are larger.
     pub life: u64,
-    /// What it can execute.
+    /// What it can execute, at most [`PINS_MAX`]. Among them the digest of `"no-votes"` under the tag `pin`
+    /// where the node never votes as a witness: its data were copied, restored or repaired.
     pub pins: Vec<Digest>,
     /// Whether it executes tasks of others.
     pub works: bool,
@@ -665,7 +669,9 @@ fn addresses_in_bounds(addresses: &[String]) -> bool {
 }
 
 fn advert_in_bounds(advert: &Advert) -> bool {
-    addresses_in_bounds(&advert.addresses) && advert.pins.len() <= 64 && advert.agent.len() <= 64
+    addresses_in_bounds(&advert.addresses)
+        && advert.pins.len() <= PINS_MAX
+        && advert.agent.len() <= 64
 }
 
 fn spec_in_bounds(spec: &CollectionSpec) -> bool {

@@ -39,6 +39,7 @@ mod job;
 mod membership;
 mod offences;
 mod parameters;
+mod payments;
 mod possession;
 mod replica;
 mod revocation;
@@ -134,6 +135,8 @@ pub struct Counters {
     pub gossip_ignored: u64,
     /// Times that a node was banned.
     pub bans: u64,
+    /// Nodes that came with a ticket that admits nobody.
+    pub joins_refused: u64,
     /// Own tasks whose result was accepted.
     pub tasks_verified: u64,
     /// Own tasks that failed.
@@ -215,6 +218,7 @@ pub(crate) enum Timer {
     Head(ShardId),
     Judge(Digest),
     Unban(NodeId),
+    Revoked(NodeId),
     Neighbours,
     Tune,
     Drain,
@@ -243,6 +247,7 @@ impl Peer {
             Input::Command { call, command } => self.on_command(call, command),
             Input::Abandoned { call } => {
                 self.abandon_unstake(call);
+                self.abandon_queued(call);
                 self.on_abandoned(call);
             }
             Input::Tick => {}
@@ -303,6 +308,7 @@ impl Peer {
                 Timer::Head(shard) => self.on_head_timer(shard),
                 Timer::Judge(fault) => self.recheck(fault),
                 Timer::Unban(node) => self.on_unban_timer(node),
+                Timer::Revoked(node) => self.on_revoked_timer(node),
                 Timer::Neighbours => self.on_neighbours_timer(),
                 Timer::Tune => self.on_tune_timer(),
                 Timer::Drain => self.on_drain_timer(),

@@ -27,6 +27,18 @@ pub struct Ticket {
     pub owner: bool,
 }
 
+/// What a ticket is called where it was made: its secret is kept nowhere.
+pub(crate) fn ticket_id(secret: &[u8; 16]) -> Digest {
+    Digest::of_value("invite", secret)
+}
+
+impl Ticket {
+    /// What it is called by the node that made it.
+    pub fn id(&self) -> Digest {
+        ticket_id(&self.secret)
+    }
+}
+
 /// A text that is not a ticket: the caller's fault.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]

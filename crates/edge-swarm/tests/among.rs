@@ -423,3 +423,32 @@ fn what_one_requester_sends_is_not_for_another() {
         *to == 3 && matches!(decode_message(frame), Ok(Message::NotHere { .. }))
     }));
 }
+
+/// A key that comes to a running node, and goes again: it works with it from that moment on, and no longer.
+#[test]
+fn a_running_node_is_told_of_keys() {
+    let mut net = Net::new();
+    for _ in 0..2 {
+        net.join_with(false, Credits::from_whole(10).unwrap());
+    }
+    net.run(Micros::from_secs(3));
+    let nodes = vec![net.id(0), net.id(1)];
+    let guarded = vec![Guarded { pin: KEY_PIN, key: KEY, nodes }];
+    let guard = |net: &mut Net, index: usize, guarded: Vec<Guarded>| {
+        assert!(matches!(net.ask(index, Command::Guard(guarded)), Ok(Answer::Done)));
+    };
+    let encrypt = |net: &mut Net, n: u8| {
+        let request = TaskRequest {
+            kind: TaskKind::Encryption,
+            pin: KEY_PIN,
+            ..request(Arc::from([&KEY.0[..], &[n; 40]].concat()), Some(vec![net.id(1)]))
+        };
+        submit(net, request).check.agreed
+    };
+    guard(&mut net, 0, guarded.clone());
+    assert_eq!(encrypt(&mut net, 1), [], "the other one does not have it yet");
+    guard(&mut net, 1, guarded);
+    assert_eq!(encrypt(&mut net, 2), [net.id(1)]);
+    guard(&mut net, 1, Vec::new());
+    assert_eq!(encrypt(&mut net, 3), [], "nor any more");
+}

@@ -11,8 +11,8 @@ use edge_swarm::{
     Answer, Command, Event, Guarded, Input, Peer, Refusal, Revocation, RevocationNote,
     command::{Priority, TaskRequest},
     message::{
-        Acquaintance, Gossip, MemberRecord, Membership, Message, decode_message, encode_gossip,
-        encode_message,
+        Acquaintance, Gossip, MemberRecord, Membership, Message, decode_gossip, decode_message,
+        encode_gossip, encode_message,
     },
 };
 
@@ -83,7 +83,7 @@ fn everybody_refuses_a_revoked_key_also_after_a_restart() {
     for index in 0..4 {
         assert!(knows(&mut net, index, 4) && !answers(&mut net, index, lost), "{index}");
     }
-    // It greets again, as a member and with a ticket: no.
+    // It greets again, as a member and with a ticket: no. It is told why, and nothing else.
     let hello = |join| Message::Hello {
         pool: pool_of(&net),
         membership: None,
@@ -96,7 +96,9 @@ fn everybody_refuses_a_revoked_key_also_after_a_restart() {
         net.input(0, Input::Connected { node: lost });
         net.input(0, Input::Frame { from: lost, bytes: encode_message(&hello) });
         net.settle();
-        assert!(!net.replies.iter().any(|(by, to, _)| (*by, *to) == (0, lost)));
+        let mut replies = net.replies.iter().filter(|(by, to, _)| (*by, *to) == (0, lost));
+        let end = |frame: &[u8]| matches!(decode_gossip(frame), Ok(Gossip::Revocation(_)));
+        assert!(replies.all(|(_, _, frame)| end(frame)));
     }
     // The others go on, and give it no work.
     let before = net.nodes[4].ran.len();
@@ -133,6 +135,84 @@ fn the_node_itself_is_told() {
     let Ok(Answer::Status(status)) = net.ask(4, Command::Status) else { panic!() };
     assert!(status.notes.iter().any(|note| note.contains("key was revoked")), "{:?}", status.notes);
     assert!((0..4).all(|index| knows(&mut net, index, 4)), "everybody was told by it");
+}
+
+fn is_told(net: &mut Net, index: usize) -> bool {
+    let Ok(Answer::Status(status)) = net.ask(index, Command::Status) else { panic!() };
+    let noted = status.notes.iter().any(|note| note.contains("key was revoked"));
+    assert_eq!(noted, status.revoked);
+    noted
+}
+
+/// Somebody else handed the revocation in while the node was away: it is told when it comes, by the first
+/// that it meets, and refuses from then on what others would have to believe it.
+#[test]
+fn a_node_whose_key_others_revoked_is_told_when_it_comes() {
+    let mut net = five();
+    let commands = |net: &Net| {
+        let amount = Credits::from_whole(1).unwrap();
+        let (to, witnesses) = (net.id(1), vec![net.id(1), net.id(2), net.id(3)]);
+        let (name, layout) = (String::from("docs"), Vec::new());
+        [
+            Command::Send { to, amount },
+            Command::Stake { amount },
+            Command::Unstake { amount },
+            Command::Invite { owner: false, credits: Credits::ZERO },
+            Command::CreateCollection { name, layout },
+            Command::Handover { witnesses },
+            Command::WantParameter { name: "fee-rate".into(), value: 1 },
+            Command::Settle,
+        ]
+    };
+    let void = |answer| matches!(answer, Err(Refusal::Revoked(_)));
+    net.kill(4);
+    assert!(matches!(revoke(&mut net, 0, 4), Ok(Answer::Done)));
+    net.run(Micros::from_secs(2));
+    net.nodes.iter_mut().for_each(|node| node.banned.clear());
+    // The control: nobody has told it, and its commands are taken.
+    let cut: Vec<(usize, usize)> = (0..4).map(|other| (other, 4)).collect();
+    net.cut.extend(cut.clone());
+    net.start(4);
+    net.run(Micros::from_secs(1));
+    assert!(!is_told(&mut net, 4));
+    let amount = Credits::from_whole(1).unwrap();
+    net.call(4, Command::Stake { amount });
+    net.settle();
+    net.kill(4);
+    cut.iter().for_each(|pair| assert!(net.cut.remove(pair)));
+    // Whom it was told lately is not told again for a while.
+    net.run(Micros::from_secs(700));
+    net.start(4);
+    net.run(Micros::from_secs(5));
+    assert!(is_told(&mut net, 4));
+    for command in commands(&net) {
+        let answer = net.ask(4, command);
+        assert!(void(answer.clone()), "{answer:?}");
+    }
+    assert!(matches!(net.submit("the others go on"), Ok(Answer::Task(_))));
+    let lost = net.id(4);
+    assert!((0..4).all(|index| net.nodes[index].banned.contains(&lost)), "and is refused then");
+    net.kill(4);
+    net.start(4);
+    assert!(is_told(&mut net, 4), "it remembers");
+}
+
+/// However often it comes, it is told once in ten minutes.
+#[test]
+fn a_revoked_node_is_told_seldom() {
+    let mut net = five();
+    let lost = net.id(4);
+    net.kill(4);
+    assert!(matches!(revoke(&mut net, 0, 4), Ok(Answer::Done)));
+    net.run(Micros::from_secs(700));
+    net.records = true;
+    net.replies.clear();
+    for _ in 0..50 {
+        net.input(0, Input::Connected { node: lost });
+        net.run(Micros::from_secs(10));
+    }
+    let told = net.replies.iter().filter(|(by, to, _)| (*by, *to) == (0, lost)).count();
+    assert_eq!(told, 1, "in 500 seconds");
 }
 
 /// Nobody revokes another's key, or one for another pool, or the founder's, or fills memory with keys that

@@ -11,7 +11,7 @@ use std::{
 
 use edge_base::{Credits, Digest, Micros, NodeId, Signed, Timestamp, Verifier};
 use edge_ledger::{
-    Applied, BlockKind, Certificate, ClaimBook, EquivocationProof, Genesis, HandOverError,
+    Applied, Block, BlockKind, Certificate, ClaimBook, EquivocationProof, Genesis, HandOverError,
     Handover, Ledger, LedgerError, Refusal as VoteRefusal, SignedBlock, Vote, VoteCollector,
     VoteLog,
 };
@@ -58,7 +58,16 @@ pub(crate) struct Bank {
 pub(super) struct Pending {
     pub(super) block: SignedBlock,
     collector: VoteCollector,
-    pub(super) call: Option<CallId>,
+    call: Option<CallId>,
+    /// When it was signed; before this process began if absent.
+    pub(super) since: Option<Timestamp>,
+}
+
+impl Pending {
+    /// Votes that are in.
+    pub(super) fn votes(&self) -> usize {
+        self.collector.votes()
+    }
 }
 
 impl Bank {
@@ -135,16 +144,33 @@ impl Bank {
             let block: SignedBlock =
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "own_block" })?;
             if !bank.ledger.is_certified(&block) {
-                bank.set_pending(block, None);
+                bank.set_pending(block, None, None);
             }
         }
         Ok(bank)
     }
 
-    pub(super) fn set_pending(&mut self, block: SignedBlock, call: Option<CallId>) {
+    fn set_pending(&mut self, block: SignedBlock, call: Option<CallId>, since: Option<Timestamp>) {
         let collector =
             VoteCollector::new(block.clone(), self.ledger.witness_set(), self.ledger.pool());
-        self.pending = Some(Pending { block, collector, call });
+        self.pending = Some(Pending { block, collector, call, since });
+    }
+
+    /// Votes of the set before are void: the same block asks the present one.
+    pub(super) fn ask_present_set(&mut self) {
+        if let Some(Pending { block, call, since, .. }) = self.pending.take() {
+            self.set_pending(block, call, since);
+        }
+    }
+
+    /// Own blocks that are not signed yet.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Drops the block that a caller wanted, if it is not signed yet.
+    pub(super) fn drop_queued(&mut self, call: CallId) {
+        self.queue.retain(|(_, waiting)| *waiting != Some(call));
     }
 
     /// What the own block on its way does.
@@ -202,7 +228,7 @@ impl Peer {
     }
 
     pub(super) fn step_bank(&mut self) {
-        let (me, pool) = (self.me, self.pool);
+        let (me, pool, now) = (self.me, self.pool, self.now);
         let Some(bank) = &mut self.bank else { return };
         if bank.pending.is_some() || bank.handing_over.is_some() {
             return;
@@ -211,7 +237,7 @@ impl Peer {
         match bank.ledger.next_block(me, kind.clone()) {
             Ok(body) => {
                 let block = Signed::seal(body, &self.key, &pool);
-                bank.set_pending(block.clone(), call);
+                bank.set_pending(block.clone(), call, Some(now));
                 self.persist(Table::OwnBlock, b"pending", &block);
                 self.propose();
             }
@@ -452,7 +478,11 @@ impl Peer {
         if let Some(pending) = finished {
             self.forget(Table::OwnBlock, b"pending");
             if let Some(call) = pending.call {
-                self.answer(call, Ok(Answer::Done));
+                let answer = match &body.kind {
+                    BlockKind::Send { .. } => Answer::Sent(Box::new(block_view_of(body, hash))),
+                    _ => Answer::Done,
+                };
+                self.answer(call, Ok(answer));
             }
         }
         self.event(Event::BlockCertified { hash, kind: kind_name(&body.kind).into() });
@@ -479,6 +509,8 @@ impl Peer {
         let stranger = witnesses.iter().find(|w| **w != self.me && !self.members.is_member(w));
         let refusal = if let Some(stranger) = stranger {
             Some(Refusal::NotFound(format!("{} is not a member of this pool", stranger.short())))
+        } else if let Some(text) = self.cannot_witness(&witnesses) {
+            Some(Refusal::Refused(text))
         } else {
             match &self.bank {
                 None => Some(Refusal::Refused("this node has not joined its pool yet".into())),
@@ -498,6 +530,28 @@ impl Peer {
             bank.handing_over = Some((call, witnesses));
         }
         self.step_handover();
+    }
+
+    /// Who of these would join the witnesses and could not vote from the beginning, and why not.
+    fn cannot_witness(&self, witnesses: &[NodeId]) -> Option<String> {
+        let set = self.bank.as_ref()?.ledger.witness_set();
+        if !self.may_vote && set.members == [self.me] {
+            // What it voted for is not all known: nobody could tell which votes the new set inherits.
+            return Some(
+                "this node never votes: its data were copied, restored or repaired".into(),
+            );
+        }
+        // Who is a witness already may be away, or out of order: it can only leave.
+        let mut joins = witnesses.iter().filter(|w| **w != self.me && !set.contains(w));
+        joins.find_map(|node| {
+            let member = self.members.get(node)?;
+            let seen = member.heard.is_some() && self.members.is_reachable(node);
+            let unseen = || {
+                (!seen).then_some("it is not connected, or was not heard since this node started")
+            };
+            let why = self.cannot_vote(node).or_else(unseen)?;
+            Some(format!("{} cannot be a witness: {why}", node.short()))
+        })
     }
 
     /// Hands over once every vote cast under the old set has become a certificate.
@@ -547,10 +601,7 @@ impl Peer {
         }
         bank.handover = Some(signed.clone());
         let set = bank.ledger.witness_set().clone();
-        if let Some(pending) = bank.pending.take() {
-            // Votes of the old set are void: the same block asks the new one.
-            bank.set_pending(pending.block, pending.call);
-        }
+        bank.ask_present_set();
         self.persist(Table::Pool, b"handover", &signed);
         self.publish(&Gossip::Handover(Box::new(signed)));
         self.event(Event::WitnessesChanged { version: set.version, members: set.members });
@@ -581,6 +632,7 @@ impl Peer {
             slashed: self.is_slashed(&account),
             penalty: view.penalty,
             vesting: view.vesting,
+            pending: self.pending_view().filter(|_| account == self.me).map(Box::new),
         })
     }
 
@@ -596,7 +648,7 @@ impl Peer {
         let seq = bank.ledger.account(&account).seq;
         let from = seq.saturating_sub(limit as u64);
         let blocks = bank.ledger.certificates_after(&account, from, limit);
-        Ok(blocks.map(|certificate| block_view(certificate)).collect())
+        Ok(blocks.map(|c| block_view_of(c.body(), c.id())).collect())
     }
 
     /// Verifies every certificate again, in a ledger of its own, and adds up.
@@ -614,12 +666,39 @@ impl Peer {
         Ok(LedgerView {
             totals,
             conserved: totals.conserved() && totals == bank.ledger.totals(),
+            since_epoch: bank.ledger.base().map(|base| base.decided.sealed.checkpoint.epoch),
             certificates: again.certificate_count(),
             signatures_verified: verifier.stats().computed,
             accounts: again.accounts().count(),
             set_version: set.version,
             witnesses: set.members.clone(),
         })
+    }
+
+    /// Witnesses connected to that vote, this node included: as far as is known here.
+    pub(super) fn witnesses_voting(&self) -> usize {
+        let Some(bank) = &self.bank else { return 0 };
+        let silent = self.answers.unresponsive();
+        let votes = |witness: &NodeId| {
+            let up = self.members.get(witness).is_some_and(|m| matches!(m.link, Link::Up));
+            up && !silent.contains(witness) && self.cannot_vote(witness).is_none()
+        };
+        let members = bank.ledger.witness_set().members.iter();
+        members.filter(|w| if **w == self.me { self.may_vote } else { votes(w) }).count()
+    }
+
+    /// Why nothing that a member signs as a witness would count here, as far as is known.
+    pub(super) fn cannot_vote(&self, node: &NodeId) -> Option<&'static str> {
+        let advert = self.members.get(node).and_then(|member| member.advert.as_ref());
+        if self.members.revoked.contains(node) {
+            Some("its key is revoked")
+        } else if self.standing.is_banned(node, self.now) {
+            Some("it is banned here: `edge-net peer unban` ends that")
+        } else if advert.is_some_and(|advert| advert.pins.contains(&no_votes())) {
+            Some("it says that it never votes: its data were copied, restored or repaired")
+        } else {
+            None
+        }
     }
 
     /// Witnesses connected to, this node included.
@@ -630,6 +709,11 @@ impl Peer {
             |w: &NodeId| self.members.get(w).is_some_and(|member| matches!(member.link, Link::Up));
         members.iter().filter(|w| **w == self.me || connected(w)).count()
     }
+}
+
+/// Stands among the pins of a member's adverts that never votes: its data were copied or restored.
+pub(super) fn no_votes() -> Digest {
+    Digest::of_value("pin", "no-votes")
 }
 
 /// The name of a block kind in events, JSON and text.
@@ -646,23 +730,29 @@ pub(crate) fn kind_name(kind: &BlockKind) -> &'static str {
     }
 }
 
-fn block_view(certificate: &Certificate) -> BlockView {
-    let body = certificate.body();
+/// A block for people and programs.
+pub(super) fn block_view_of(body: &Block, hash: Digest) -> BlockView {
+    let (mut to, mut amount) = (None, body.debit);
     let (text, escrow) = match &body.kind {
         BlockKind::Open => (String::from("opens the account"), None),
-        BlockKind::Send { to, amount, .. } => (format!("{amount} rUv to {}", to.short()), None),
+        BlockKind::Send { to: node, amount, .. } => {
+            to = Some(*node);
+            (format!("sends {amount} rUv to {}", node.short()), None)
+        }
         BlockKind::Escrow { budget, .. } => {
-            (format!("sets {budget} rUv aside"), Some(edge_base::EscrowId(certificate.id())))
+            (format!("sets {budget} rUv aside"), Some(edge_base::EscrowId(hash)))
         }
         BlockKind::Settle { escrow, payments, fee } => {
             let total = Credits::sum(payments.iter().map(|p| p.amount)).unwrap_or_default();
+            amount = total;
             let text = format!("pays {total} rUv to {} workers, fee {fee}", payments.len());
             (text, Some(*escrow))
         }
         BlockKind::Refund { escrow } => (String::from("takes the escrow back"), Some(*escrow)),
         BlockKind::Stake { amount } => (format!("puts {amount} rUv at stake"), None),
-        BlockKind::Unstake { amount } => {
-            (format!("begins to take {amount} rUv of stake back"), None)
+        BlockKind::Unstake { amount: leaving } => {
+            amount = *leaving;
+            (format!("begins to take {leaving} rUv of stake back"), None)
         }
         BlockKind::Release { unstake } => {
             (format!("ends the withdrawal {}", unstake.short()), None)
@@ -671,9 +761,11 @@ fn block_view(certificate: &Certificate) -> BlockView {
     BlockView {
         account: body.account,
         seq: body.seq,
-        hash: certificate.id(),
+        hash,
         kind: kind_name(&body.kind).into(),
         text,
+        to,
+        amount,
         escrow,
         balance_after: body.balance_after,
     }

@@ -456,9 +456,8 @@ impl Peer {
         let checkpoint = decided.sealed.checkpoint.clone();
         let set = bank.ledger.witness_set().clone();
         let changed = set.version != version;
-        if changed && let Some(pending) = bank.pending.take() {
-            // Votes of the old set are void: the same block asks the new one.
-            bank.set_pending(pending.block, pending.call);
+        if changed {
+            bank.ask_present_set();
         }
         self.persist(Table::Checkpoints, b"last", &(&decided, base.states()));
         self.offences_were_tried();
@@ -682,8 +681,19 @@ impl Peer {
             return Err(Refusal::Refused("this node has not joined its pool yet".into()));
         };
         let Some(base) = bank.ledger.base() else {
-            let text = "there is no checkpoint yet: a set of four witnesses and more makes them";
-            return Err(Refusal::NotFound(text.into()));
+            let text = if bank.ledger.witness_set().members.len() == 1 {
+                "there are no checkpoints in a pool with a single witness: four and more agree on them \
+                 (`edge-net ledger handover`)"
+                    .to_owned()
+            } else {
+                format!(
+                    "there is no checkpoint yet, which is as it should be: these witnesses make their \
+                     first one {} minutes after they began, if there was a payment, or after {} blocks",
+                    self.settings.checkpoint_every.0.div_ceil(60_000_000),
+                    self.settings.checkpoint_blocks
+                )
+            };
+            return Err(Refusal::NotFound(text));
         };
         let Decided { sealed, .. } = &base.decided;
         let checkpoint = &sealed.checkpoint;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edge_base::{Credits, Digest, Micros, NodeId, Signed, TaskKind, Timestamp};
+use edge_base::{Credits, Digest, Micros, NodeId, RingSet, Signed, TaskKind, Timestamp};
 use edge_ledger::{BlockKind, Genesis, Handover};
 use serde::{Deserialize, Serialize};
 
@@ -18,21 +18,23 @@ use super::{
     revocation::Revoked,
 };
 use crate::{
-    command::{Answer, PeerView, Refusal},
+    command::{Answer, PeerView, Refusal, TicketView},
     event::Event,
     io::{CallId, Output, Table},
     message::{
         ADDRESSES_MAX, Acquaintance, Advert, Gossip, MEMBERS_PER_MESSAGE, MemberRecord, Membership,
-        Message,
+        Message, PINS_MAX,
     },
     reputation::Promises,
-    ticket::Ticket,
+    ticket::{Ticket, ticket_id},
 };
 
 /// The most members a peer knows; further ones are refused with a note.
 pub(crate) const MEMBERS_MAX: usize = 16_384;
 /// The most invitations that wait to be used.
 const INVITES_MAX: usize = 4_096;
+/// Refused attempts to join that are remembered, so that each is counted once.
+const REFUSED_JOINS_MAX: usize = 1_024;
 /// How much of a refusal is kept.
 const REFUSAL_CHARS_MAX: usize = 300;
 /// How long a ticket may be used, counted from when it was made or its writer last started.
@@ -124,6 +126,8 @@ pub(crate) struct Members {
     /// What the writer of the ticket said last instead of a welcome.
     pub(super) refused: Option<String>,
     invites: BTreeMap<Digest, Invite>,
+    /// Who came with a ticket that admits nobody, lately.
+    refused_joins: RingSet<Digest, REFUSED_JOINS_MAX>,
     advert_counter: u64,
     founder: Option<NodeId>,
     group: Option<NodeId>,
@@ -175,6 +179,7 @@ impl Members {
         add("members", self.all.len(), MEMBERS_MAX + 1);
         add("invitations", self.invites.len(), INVITES_MAX);
         add("strangers", self.strangers.len(), STRANGERS_MAX);
+        add("refused joins", self.refused_joins.len(), REFUSED_JOINS_MAX);
         self.branches.hold(add);
         self.revoked.hold(add);
     }
@@ -518,7 +523,7 @@ impl Peer {
 
     pub(super) fn on_connected(&mut self, node: NodeId) {
         if self.members.revoked.contains(&node) {
-            return self.output(Output::Ban { node });
+            return self.tell_its_end(node);
         }
         if self.link_is_up(&node) {
             self.members.ungreeted.insert(node);
@@ -671,15 +676,12 @@ impl Peer {
         }
     }
 
-    fn admit(
-        &mut self,
-        node: NodeId,
-        secret: [u8; 16],
-        addresses: Vec<String>,
-    ) -> Result<Signed<Membership>, String> {
-        let hash = Digest::of_value("invite", &secret);
-        let Some(invite) = self.members.invites.get(&hash) else {
-            return Err("the ticket is not known here: was it made by this node?".into());
+    /// The invitation behind a ticket, if it still admits somebody.
+    fn open_invite(&self, ticket: &Digest) -> Result<Invite, String> {
+        let Some(invite) = self.members.invites.get(ticket) else {
+            return Err(
+                "the ticket is not known here: was it made by this node, and not withdrawn?".into(),
+            );
         };
         if let Some(user) = invite.used_by {
             return Err(format!("the ticket was used by {}; ask for a new one", user.short()));
@@ -687,6 +689,26 @@ impl Peer {
         if !invite.is_open(self.now) {
             return Err("the ticket is too old: it holds seven days; ask for a new one".into());
         }
+        Ok(invite.clone())
+    }
+
+    fn admit(
+        &mut self,
+        node: NodeId,
+        secret: [u8; 16],
+        addresses: Vec<String>,
+    ) -> Result<Signed<Membership>, String> {
+        let hash = ticket_id(&secret);
+        let invite = match self.open_invite(&hash) {
+            Ok(invite) => invite,
+            Err(reason) => {
+                // Whoever is refused asks again every second.
+                if self.members.refused_joins.insert(Digest::of_value("join", &(hash, node))) {
+                    self.counters.joins_refused += 1;
+                }
+                return Err(reason);
+            }
+        };
         if self.members.all.len() >= MEMBERS_MAX {
             return Err(format!("the pool has {MEMBERS_MAX} members, the most this node knows"));
         }
@@ -698,7 +720,7 @@ impl Peer {
                 "who wrote the ticket may not invite more: it has too little at stake".into()
             );
         }
-        let mut invite = invite.clone();
+        let mut invite = invite;
         invite.used_by = Some(node);
         let group = if invite.owner { self.members.group.unwrap_or(self.me) } else { node };
         let signed = Signed::seal(Membership { node, group }, &self.key, &self.pool);
@@ -793,10 +815,15 @@ impl Peer {
             let ledger = &bank.ledger;
             (ledger.witness_set().version, ledger.frontier_digest(), ledger.epoch())
         });
+        let mut pins = self.settings.pins.clone();
+        if !self.may_vote {
+            pins.truncate(PINS_MAX - 1);
+            pins.push(super::bank::no_votes());
+        }
         let advert = Advert {
             counter: self.members.advert_counter,
             life: self.life,
-            pins: self.settings.pins.clone(),
+            pins,
             works: self.takes_work(),
             load: self.jobs.load(),
             addresses: self.settings.addresses.clone(),
@@ -950,7 +977,7 @@ impl Peer {
             return self.answer(call, Err(Refusal::Refused(text)));
         }
         let secret: [u8; 16] = self.rng.bytes();
-        let hash = Digest::of_value("invite", &secret);
+        let hash = ticket_id(&secret);
         let invite = Invite { owner, credits, made: now.0, used_by: None };
         self.persist(Table::Invites, &hash.0, &invite);
         self.members.invites.insert(hash, invite);
@@ -963,6 +990,41 @@ impl Peer {
             owner,
         };
         self.answer(call, Ok(Answer::Ticket(ticket.to_string())));
+    }
+
+    /// Every ticket that is remembered: those that are out first.
+    pub(super) fn ticket_views(&self) -> Vec<TicketView> {
+        let now = self.now;
+        let view = |(ticket, invite): (&Digest, &Invite)| TicketView {
+            ticket: *ticket,
+            owner: invite.owner,
+            credits: invite.credits,
+            used_by: invite.used_by,
+            left: invite.is_open(now).then(|| (Timestamp(invite.made) + TICKET_LIFE).since(now)),
+        };
+        let mut views: Vec<TicketView> = self.members.invites.iter().map(view).collect();
+        views.sort_by_key(|view| (std::cmp::Reverse(view.left), view.ticket));
+        views
+    }
+
+    /// Makes a ticket void.
+    pub(super) fn withdraw_ticket(&mut self, call: CallId, ticket: &Digest) {
+        let answer = match self.members.invites.get(ticket).map(|invite| invite.used_by) {
+            None => Err(Refusal::NotFound(format!(
+                "this node made no ticket {}, or withdrew it; `edge-net identity tickets` lists them",
+                ticket.short()
+            ))),
+            Some(Some(user)) => Err(Refusal::Refused(format!(
+                "it was used by {}, who is a member since; `edge-net peer ban` refuses it here",
+                user.short()
+            ))),
+            Some(None) => {
+                self.members.invites.remove(ticket);
+                self.forget(Table::Invites, &ticket.0);
+                Ok(Answer::Done)
+            }
+        };
+        self.answer(call, answer);
     }
 
     /// Tickets that somebody may still come with, and what is promised to who does.

@@ -5,11 +5,11 @@
 //! treated as one that is banned for ever. Whom it invited stays a member; but nobody belongs to an owner by the
 //! word of a revoked key, since nobody can tell when that word was given.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use edge_base::{NodeId, Signed};
+use edge_base::{Micros, NodeId, Signed};
 
-use super::{Peer, Stored, decode_stored, membership::MEMBERS_MAX};
+use super::{Peer, Stored, Timer, decode_stored, membership::MEMBERS_MAX};
 use crate::{
     command::{Answer, Refusal},
     event::Event,
@@ -22,12 +22,20 @@ use crate::{
 const REVOKED: &[u8] = b"revoked";
 /// Revocations of nodes that are not known here, until they are; the oldest goes. Anybody can make such.
 const EARLY_MAX: usize = 1_024;
+/// A revoked node has this long to hear of it before its connection is closed.
+const TOLD_WITHIN: Micros = Micros::from_secs(2);
+/// It is told again when it comes again after this: it may have been restored, or the word was lost.
+const TOLD_EVERY: Micros = Micros::from_secs(600);
 
 /// What is known of revoked keys.
 #[derive(Debug, Default)]
 pub(crate) struct Revoked {
     all: BTreeMap<NodeId, Signed<Revocation>>,
     early: VecDeque<Signed<Revocation>>,
+    /// Those of them that were told lately ...
+    told: BTreeSet<NodeId>,
+    /// ... and whose connections the transport refuses since.
+    shut: BTreeSet<NodeId>,
 }
 
 impl Revoked {
@@ -43,6 +51,7 @@ impl Revoked {
     /// What grows here, with its bounds.
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
         add("revoked keys", self.all.len(), MEMBERS_MAX + 1);
+        add("revoked nodes that were told", self.told.len(), MEMBERS_MAX + 1);
         add("revocations of nodes unknown", self.early.len(), EARLY_MAX);
     }
 }
@@ -58,8 +67,8 @@ impl Peer {
             let node = key.strip_prefix(REVOKED).and_then(|id| <[u8; 32]>::try_from(id).ok());
             let signed: Option<Signed<Revocation>> = decode_stored(value);
             if let (Some(node), Some(signed)) = (node.map(NodeId), signed) {
+                // Its connections are closed once it was told.
                 self.members.revoked.all.insert(node, signed);
-                self.output(Output::Ban { node });
             }
         }
     }
@@ -109,8 +118,38 @@ impl Peer {
             return;
         }
         self.close_sessions(&node);
-        self.output(Output::Ban { node });
         self.on_disconnected(node);
+        self.tell_its_end(node);
+    }
+
+    /// Tells a node that its own key is revoked, then closes the connection and refuses others for a while.
+    /// Somebody else may have handed the revocation in: without this its owner would see a node that
+    /// finds nobody, and never why. Nothing that it says is heard meanwhile.
+    pub(super) fn tell_its_end(&mut self, node: NodeId) {
+        let Some(signed) = self.members.revoked.all.get(&node).cloned() else { return };
+        if node == self.me || !self.members.revoked.told.insert(node) {
+            return;
+        }
+        let frame = crate::message::encode_gossip(&Gossip::Revocation(signed));
+        self.output(Output::Send { to: node, frame });
+        self.after(TOLD_WITHIN, Timer::Revoked(node));
+    }
+
+    /// A revoked node was told, or was refused for long enough to be told again.
+    pub(super) fn on_revoked_timer(&mut self, node: NodeId) {
+        if !self.members.revoked.contains(&node) {
+            return;
+        }
+        if self.members.revoked.shut.insert(node) {
+            self.output(Output::Ban { node });
+            self.after(TOLD_EVERY, Timer::Revoked(node));
+            return;
+        }
+        self.members.revoked.shut.remove(&node);
+        self.members.revoked.told.remove(&node);
+        if !self.standing.is_banned(&node, self.now) {
+            self.output(Output::Unban { node });
+        }
     }
 
     /// Tells a node that greets of all revoked keys.

@@ -90,7 +90,7 @@ struct Search {
 pub(crate) struct Searches {
     all: BTreeMap<u64, Search>,
     by_task: BTreeMap<TaskId, (u64, usize)>,
-    recent: Ring<TaskView, RECENT_MAX>,
+    recent: Ring<(Timestamp, TaskView), RECENT_MAX>,
 }
 
 impl Searches {
@@ -105,11 +105,6 @@ impl Searches {
     /// The parts of every search under way.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &BTreeMap<NodeId, Part>> {
         self.all.values().flat_map(|s| s.shards.iter().map(|p| &p.parts))
-    }
-
-    /// Ended searches, oldest first.
-    pub(crate) fn recent(&self) -> impl DoubleEndedIterator<Item = &TaskView> {
-        self.recent.iter()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -792,9 +787,20 @@ impl Peer {
             posterior_needed_ppm: 1_000_000,
             nodes: shard.parts.iter().map(|(node, part)| node_view(node, part)).collect(),
             took: now.since(shard.started),
+            ago: Micros(0),
+            reason: (status == TaskStatus::Failed)
+                .then(|| String::from("no holder of the shard answered in time")),
+            canaries_ppm: 0,
         };
+        let started = shard.started;
         self.persist(Table::Tasks, &task_key(&record.task), &record);
-        self.searches.recent.push(view);
+        self.searches.recent.push((started, view));
+    }
+
+    /// Ended searches, oldest first.
+    pub(super) fn search_views(&self) -> impl Iterator<Item = TaskView> + '_ {
+        let recent = self.searches.recent.iter();
+        recent.map(|(began, view)| TaskView { ago: self.now.since(*began), ..view.clone() })
     }
 
     /// Answers the caller when every shard is answered.

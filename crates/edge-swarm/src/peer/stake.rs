@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use edge_base::{Credits, Digest, Micros, NodeId, Timestamp};
 use edge_ledger::{BlockKind, Parameter, SignedBlock, WITHDRAWALS_MAX, block_hash};
 
-use super::{Peer, membership::MEMBERS_MAX};
+use super::{Peer, membership::MEMBERS_MAX, payments::Place};
 use crate::{
     command::{Refusal, WithdrawalView},
     io::CallId,
@@ -188,17 +188,18 @@ impl Peer {
 
     // The owner.
 
-    pub(super) fn stake(&mut self, call: CallId, amount: Credits) {
-        if self.bank.is_none() {
-            return self.answer(call, Err(not_joined()));
+    pub(super) fn stake(&mut self, call: CallId, amount: Credits, place: Place) {
+        if let Err(refusal) = self.may_pay(place) {
+            return self.answer(call, Err(refusal));
         }
         self.queue_block(BlockKind::Stake { amount }, Some(call));
     }
 
-    pub(super) fn unstake(&mut self, call: CallId, amount: Credits) {
-        let Some(bank) = &self.bank else {
-            return self.answer(call, Err(not_joined()));
-        };
+    pub(super) fn unstake(&mut self, call: CallId, amount: Credits, place: Place) {
+        if let Err(refusal) = self.may_pay(place) {
+            return self.answer(call, Err(refusal));
+        }
+        let Some(bank) = &self.bank else { return };
         let impossible = match bank.is_busy() {
             // A Stake may be on its way.
             true => None,
@@ -338,8 +339,4 @@ impl Peer {
             self.answer(call, Err(Refusal::Refused(text.into())));
         }
     }
-}
-
-fn not_joined() -> Refusal {
-    Refusal::Refused("this node has not joined its pool yet".into())
 }

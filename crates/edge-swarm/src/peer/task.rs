@@ -37,6 +37,8 @@ pub(crate) const WORKERS_MAX: usize = 5;
 const TASKS_MAX: usize = 4_096;
 /// Decided tasks that are remembered for `task ls` and `task explain`.
 const DECIDED_MAX: usize = 4_096;
+/// Before the reason of a task that failed, in the answer to its caller.
+const FAILED: &str = "the task failed: ";
 /// A message that was not answered is repeated after this.
 const REPEAT_AFTER: Micros = Micros::from_millis(600);
 /// Others are asked, too, when an offer was not answered in `REPEAT_AFTER`; only after this is the
@@ -232,6 +234,8 @@ pub(crate) struct Decision {
     pub(crate) digest: Option<Digest>,
     pub(crate) check: Option<Check>,
     pub(crate) at: Timestamp,
+    /// Why there is no result.
+    pub(crate) reason: Option<String>,
 }
 
 /// What is stored of a decided task: enough for a third party to check what was paid for.
@@ -1127,6 +1131,7 @@ impl Peer {
             digest: Some(digest),
             check: Some(check.clone()),
             at: now,
+            reason: None,
         });
         self.tasks.undecided -= 1;
         self.counters.tasks_verified += 1;
@@ -1187,7 +1192,7 @@ impl Peer {
     }
 
     pub(super) fn fail_task(&mut self, id: TaskId, reason: &str) {
-        self.end_failed(id, reason, Refusal::Failed(format!("the task failed: {reason}")));
+        self.end_failed(id, reason, Refusal::Failed(format!("{FAILED}{reason}")));
     }
 
     fn end_failed(&mut self, id: TaskId, reason: &str, refusal: Refusal) {
@@ -1202,7 +1207,10 @@ impl Peer {
         if task.decided.is_some() {
             return;
         }
-        task.decided = Some(Decision { status, digest: None, check: None, at: now });
+        let reason = refusal.to_string();
+        let reason = reason.strip_prefix(FAILED).unwrap_or(&reason).to_owned();
+        let reason = Some(reason);
+        task.decided = Some(Decision { status, digest: None, check: None, at: now, reason });
         let origin = task.origin;
         self.tasks.undecided -= 1;
         self.tell_over(id);
@@ -1292,10 +1300,15 @@ impl Peer {
         }
     }
 
+    /// Own tasks and ended searches, newest first.
     pub(super) fn task_views(&self, limit: usize) -> Vec<TaskView> {
         let mut tasks: Vec<(&TaskId, &Task)> = self.tasks.all.iter().collect();
         tasks.sort_by_key(|(_, t)| std::cmp::Reverse(t.started));
-        tasks.into_iter().take(limit).map(|(id, task)| self.task_view(id, task)).collect()
+        let tasks = tasks.into_iter().take(limit).map(|(id, task)| self.task_view(id, task));
+        let mut views: Vec<TaskView> = tasks.chain(self.search_views()).collect();
+        views.sort_by_key(|view| view.ago);
+        views.truncate(limit);
+        views
     }
 
     pub(super) fn task_view(&self, id: &TaskId, task: &Task) -> TaskView {
@@ -1313,6 +1326,9 @@ impl Peer {
             posterior_needed_ppm: (self.settings.assumption.needed() * 1e6).round() as u64,
             nodes: task.parts.iter().map(|(node, part)| node_view(node, part)).collect(),
             took: decision.map_or(self.now, |d| d.at).since(task.started),
+            ago: self.now.since(task.started),
+            reason: decision.and_then(|d| d.reason.clone()),
+            canaries_ppm: task.canaries.share_ppm,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Commands that read, and the orderly end.
 
-use edge_base::Micros;
+use edge_base::{Micros, NodeId};
 
-use super::{Peer, Timer, collections::NOT_A_MEMBER};
+use super::{Peer, Timer, collections::NOT_A_MEMBER, payments::Place};
 use crate::{
     command::{Answer, BalanceView, BannedView, Command, Refusal, SecurityView, StatusView},
     io::CallId,
@@ -10,9 +10,58 @@ use crate::{
 
 /// A drain that takes longer than this answers with what is left undone.
 const DRAIN_MAX: Micros = Micros::from_secs(10);
+/// What the owner of a revoked key has to know.
+const REVOKED: &str = "this node's key was revoked: nobody hears it any more, and what it signs is void. \
+                       Join again with a new key: an empty `--data-dir` and a ticket of a member";
+
+/// Whether a command comes to something that others have to believe this node.
+fn signs(command: &Command) -> bool {
+    match command {
+        Command::Submit(_)
+        | Command::CreateCollection { .. }
+        | Command::DropCollection { .. }
+        | Command::Append { .. }
+        | Command::Invite { .. }
+        | Command::WantParameter { .. }
+        | Command::Handover { .. }
+        | Command::Send { .. }
+        | Command::AfterPending(_)
+        | Command::Stake { .. }
+        | Command::Unstake { .. }
+        | Command::Settle => true,
+        // Own copies are read, and the node is taken down, all the same.
+        Command::Status
+        | Command::CancelTask(_)
+        | Command::ListTasks { .. }
+        | Command::ExplainTask(_)
+        | Command::ListCollections
+        | Command::Known { .. }
+        | Command::Search { .. }
+        | Command::ListPeers
+        | Command::Ban { .. }
+        | Command::Security
+        | Command::Unban { .. }
+        | Command::Revoke(_)
+        | Command::Tickets
+        | Command::WithdrawTicket { .. }
+        | Command::Guard(_)
+        | Command::Work { .. }
+        | Command::Fate { .. }
+        | Command::Balance { .. }
+        | Command::History { .. }
+        | Command::VerifyLedger
+        | Command::Checkpoint
+        | Command::Proof { .. }
+        | Command::Parameters
+        | Command::Drain => false,
+    }
+}
 
 impl Peer {
     pub(super) fn on_command(&mut self, call: CallId, command: Command) {
+        if signs(&command) && self.is_revoked() {
+            return self.answer(call, Err(Refusal::Revoked(REVOKED.into())));
+        }
         match command {
             Command::Status => {
                 let answer = self.status().map(|s| Answer::Status(Box::new(s)));
@@ -21,16 +70,12 @@ impl Peer {
             Command::Submit(request) => self.submit(call, request),
             Command::CancelTask(task) => self.cancel_task(call, task),
             Command::ListTasks { limit } => {
-                let mut views = self.task_views(limit);
-                let searches = self.searches.recent().rev().take(limit).cloned();
-                views.extend(searches);
-                views.truncate(limit);
+                let views = self.task_views(limit);
                 self.answer(call, Ok(Answer::Tasks(views)));
             }
             Command::ExplainTask(task) => {
                 let own = self.tasks.all.get(&task).map(|t| self.task_view(&task, t));
-                let found =
-                    own.or_else(|| self.searches.recent().find(|v| v.task == task).cloned());
+                let found = own.or_else(|| self.search_views().find(|v| v.task == task));
                 let missing = || {
                     let text =
                         format!("no task {} here; `edge-net task ls` lists them", task.short());
@@ -72,6 +117,21 @@ impl Peer {
             Command::Unban { node } => self.unban_by_hand(call, node),
             Command::Revoke(signed) => self.revoke_by_hand(call, *signed),
             Command::Invite { owner, credits } => self.invite(call, owner, credits),
+            Command::Tickets => {
+                let views = self.ticket_views();
+                self.answer(call, Ok(Answer::Tickets(views)));
+            }
+            Command::WithdrawTicket { ticket } => self.withdraw_ticket(call, &ticket),
+            Command::Guard(guarded) => {
+                self.settings.guarded = guarded;
+                self.answer(call, Ok(Answer::Done));
+            }
+            Command::Send { to, amount } => self.send_credits(call, to, amount, Place::Alone),
+            Command::AfterPending(command) => self.after_pending(call, *command),
+            Command::Fate { block } => {
+                let answer = self.fate(block);
+                self.answer(call, answer);
+            }
             Command::Balance { account } => {
                 let answer = self.balance_view(account).map(Answer::Balance);
                 self.answer(call, answer);
@@ -98,8 +158,8 @@ impl Peer {
             }
             Command::WantParameter { name, value } => self.want_parameter(call, &name, value),
             Command::Handover { witnesses } => self.hand_over(call, witnesses),
-            Command::Stake { amount } => self.stake(call, amount),
-            Command::Unstake { amount } => self.unstake(call, amount),
+            Command::Stake { amount } => self.stake(call, amount, Place::Alone),
+            Command::Unstake { amount } => self.unstake(call, amount, Place::Alone),
             Command::Settle => self.settle_now(call),
             Command::Work { others } => {
                 self.work_for_others(others);
@@ -111,6 +171,14 @@ impl Peer {
 
     fn security(&self) -> SecurityView {
         let set = self.bank.as_ref().map(|bank| bank.ledger.witness_set());
+        let others = || {
+            let members = set.iter().flat_map(|set| set.members.iter().copied());
+            members.filter(|witness| *witness != self.me)
+        };
+        let lost = |w: &NodeId| self.faults.names(w) || self.members.revoked.contains(w);
+        let witnesses_lost = others().filter(lost).collect();
+        let banned_here = |w: &NodeId| self.standing.is_banned(w, self.now);
+        let witnesses_banned = others().filter(banned_here).collect();
         let banned = self.standing.banned(self.now).map(|(node, left, last)| {
             let reason = last.text().to_owned();
             BannedView { node, left, reason }
@@ -130,6 +198,7 @@ impl Peer {
             results_rejected: counters.results_rejected,
             faults: counters.faults_verified,
             accusations_refuted: counters.faults_refuted,
+            joins_refused: counters.joins_refused,
             equivocations: self.equivocations.frozen().count(),
             private_refused: counters.private_refused,
             sessions: counters.sessions_agreed,
@@ -142,8 +211,19 @@ impl Peer {
             witness: set.is_some_and(|set| set.contains(&self.me)),
             may_vote: self.may_vote,
             witnesses_reachable: self.witnesses_reachable(),
+            witnesses_voting: self.witnesses_voting(),
             quorum: set.map_or(0, |set| set.quorum()),
+            witnesses_lost,
+            witnesses_banned,
+            revoked: self.members.revoked.nodes().count(),
+            self_revoked: self.is_revoked(),
+            founder: self.members.founder() == Some(self.me),
         }
+    }
+
+    /// Whether this node's own key is believed no more.
+    fn is_revoked(&self) -> bool {
+        self.members.revoked.contains(&self.me)
     }
 
     fn status(&self) -> Result<StatusView, Refusal> {
@@ -163,6 +243,7 @@ impl Peer {
                 slashed: false,
                 penalty: edge_base::Credits::ZERO,
                 vesting: edge_base::Credits::ZERO,
+                pending: None,
             },
         };
         let views = self.peer_views();
@@ -171,6 +252,7 @@ impl Peer {
             (set.members.len(), set.quorum())
         });
         let witnesses_reachable = self.witnesses_reachable();
+        let witnesses_voting = self.witnesses_voting();
         let faulty = self.faults.named().copied().collect();
         Ok(StatusView {
             node: self.me,
@@ -180,7 +262,9 @@ impl Peer {
             connected: views.iter().filter(|v| v.connected).count(),
             witnesses,
             witnesses_reachable,
+            witnesses_voting,
             quorum,
+            revoked: self.is_revoked(),
             unresponsive: self.answers.unresponsive(),
             working: self.jobs.load() as usize,
             own_tasks: self.tasks.undecided + self.searches.len(),
@@ -191,19 +275,14 @@ impl Peer {
             executed_for_others: self.counters.executed_for_others,
             faulty,
             isolated: self.isolated.clone(),
-            notes: self.notes(&balance, witnesses, witnesses_reachable, quorum),
+            notes: self.notes(&balance, witnesses, quorum),
             balance,
         })
     }
 
     /// What a person should know: what is tight or wrong, and what to do.
-    fn notes(
-        &self,
-        balance: &BalanceView,
-        witnesses: usize,
-        reachable: usize,
-        quorum: usize,
-    ) -> Vec<String> {
+    fn notes(&self, balance: &BalanceView, witnesses: usize, quorum: usize) -> Vec<String> {
+        let (reachable, voting) = (self.witnesses_reachable(), self.witnesses_voting());
         let mut notes = Vec::new();
         if self.bank.is_none() {
             notes.push(match &self.members.refused {
@@ -227,8 +306,14 @@ impl Peer {
                 "only {reachable} of {witnesses} witnesses can be reached and {quorum} are needed: \
                  payments wait"
             ));
-        } else if witnesses > 1 && reachable == quorum {
-            notes.push(format!("no slack: {reachable} of {witnesses} witnesses are the quorum"));
+        } else if witnesses > 1 && voting < quorum {
+            notes.push(format!(
+                "only {voting} of {witnesses} witnesses vote and {quorum} are needed: payments wait. \
+                 {reachable} can be reached; the others are revoked, banned here, do not answer, or \
+                 may not vote because their data were copied or restored"
+            ));
+        } else if witnesses > 1 && voting == quorum {
+            notes.push(format!("no slack: {voting} of {witnesses} witnesses are the quorum"));
         }
         let silent: Vec<String> =
             self.answers.unresponsive().iter().map(edge_base::NodeId::short).collect();
@@ -244,12 +329,8 @@ impl Peer {
                  Is the network there, and does `edge-net peer ls` show whom you know?"
             ));
         }
-        if self.members.revoked.contains(&self.me) {
-            notes.push(
-                "this node's key was revoked: nobody hears it any more. Join again with a new key: an empty \
-                 `--data-dir` and a ticket"
-                    .into(),
-            );
+        if self.is_revoked() {
+            notes.push(REVOKED.into());
         }
         if !self.may_vote {
             notes.push(

@@ -1,0 +1,181 @@
+//! Payments that this node's owner asks for: credits sent, staked and taken back.
+//!
+//! A block that is signed goes on until a quorum certified it, whoever waits for it and over restarts:
+//! another one at its place would freeze the account. A payment that only waits in line ends with its
+//! caller. So there is at most one payment whose caller does not know how it ends, it can be looked at
+//! ([`PendingView`]) and asked for ([`Command::Fate`]), and a second one is refused until then unless
+//! its caller says that it comes on top.
+
+use edge_base::{Credits, Digest, Micros, NodeId};
+use edge_ledger::{BlockKind, block_hash};
+
+use super::{Peer, bank::block_view_of};
+use crate::{
+    command::{Answer, Command, FateView, PendingView, Refusal, UNDER_WAY},
+    io::CallId,
+};
+
+/// Whether a caller may come on top of a payment that is not certified yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// It is the only one.
+    Alone,
+    /// Behind whatever is under way.
+    Behind,
+}
+
+fn is_payment(kind: &BlockKind) -> bool {
+    match kind {
+        BlockKind::Send { .. } | BlockKind::Stake { .. } | BlockKind::Unstake { .. } => true,
+        BlockKind::Open
+        | BlockKind::Escrow { .. }
+        | BlockKind::Settle { .. }
+        | BlockKind::Refund { .. }
+        | BlockKind::Release { .. } => false,
+    }
+}
+
+impl Peer {
+    /// A payment behind whatever is under way; other commands wait for nothing anyway.
+    pub(super) fn after_pending(&mut self, call: CallId, command: Command) {
+        match command {
+            Command::Send { to, amount } => self.send_credits(call, to, amount, Place::Behind),
+            Command::Stake { amount } => self.stake(call, amount, Place::Behind),
+            Command::Unstake { amount } => self.unstake(call, amount, Place::Behind),
+            other => {
+                let text = format!("{other:?} is no payment");
+                self.answer(call, Err(Refusal::Invalid(text)));
+            }
+        }
+    }
+
+    /// Gives credits to another member.
+    pub(super) fn send_credits(&mut self, call: CallId, to: NodeId, amount: Credits, place: Place) {
+        if let Err(refusal) =
+            self.may_pay(place).and_then(|()| self.may_be_sent(&to, amount, place))
+        {
+            return self.answer(call, Err(refusal));
+        }
+        let memo = Digest::of_value("payment", &());
+        self.queue_block(BlockKind::Send { to, amount, memo }, Some(call));
+    }
+
+    fn may_be_sent(&self, to: &NodeId, amount: Credits, place: Place) -> Result<(), Refusal> {
+        let refuse = |text: String| Err(Refusal::Refused(text));
+        let Some(bank) = &self.bank else { return refuse("not a member yet".into()) };
+        if *to == self.me {
+            return Err(Refusal::Invalid("credits sent to oneself go nowhere".into()));
+        }
+        if amount == Credits::ZERO {
+            return Err(Refusal::Invalid("nothing would be sent".into()));
+        }
+        if !self.members.is_member(to) {
+            return Err(Refusal::NotFound(format!(
+                "{} is no member of this pool, as far as is known here: what is sent to a key that \
+                 nobody has is lost",
+                to.short()
+            )));
+        }
+        if self.members.revoked.contains(to) {
+            return refuse(format!(
+                "the key of {} is revoked: nobody votes for its blocks, so it could never spend them",
+                to.short()
+            ));
+        }
+        if bank.ledger.account(to).frozen {
+            return refuse(format!(
+                "the account of {} is frozen, so it could never spend them",
+                to.short()
+            ));
+        }
+        let have = self.own_balance();
+        // Behind another block there may be more, or less, when its turn comes.
+        if place == Place::Alone && amount > have {
+            return refuse(format!("{amount} rUv are needed and this node has {have}"));
+        }
+        Ok(())
+    }
+
+    /// Whether another payment may begin.
+    pub(super) fn may_pay(&self, place: Place) -> Result<(), Refusal> {
+        let refuse = |text: String| Err(Refusal::Refused(text));
+        let Some(bank) = &self.bank else {
+            return refuse("this node has not joined its pool yet".into());
+        };
+        if bank.ledger.account(&self.me).frozen {
+            return refuse(
+                "this account is frozen: two blocks at one number were signed with its key, and \
+                 nobody votes for it any more"
+                    .into(),
+            );
+        }
+        if place == Place::Behind || !bank.on_its_way().any(is_payment) {
+            return Ok(());
+        }
+        let text = match self.pending_view().filter(|_| bank.pending_kind().is_some_and(is_payment))
+        {
+            Some(view) => format!(
+                "{UNDER_WAY}, and another one would come on top of it: {}, for {} s \
+                 now, with {} of {} votes ({})",
+                view.text,
+                view.waits.0 / 1_000_000,
+                view.votes,
+                view.quorum,
+                view.block.to_hex()
+            ),
+            None => format!("{UNDER_WAY}: another caller's waits in line"),
+        };
+        refuse(text)
+    }
+
+    /// Nobody waits any more for a block that is not signed yet: it does not happen.
+    pub(super) fn abandon_queued(&mut self, call: CallId) {
+        if let Some(bank) = &mut self.bank {
+            bank.drop_queued(call);
+        }
+        self.step_drain();
+    }
+
+    /// The own block that waits for votes.
+    pub(super) fn pending_view(&self) -> Option<PendingView> {
+        let bank = self.bank.as_ref()?;
+        let pending = bank.pending.as_ref()?;
+        let block = block_hash(&pending.block);
+        let view = block_view_of(&pending.block.body, block);
+        let set = bank.ledger.witness_set();
+        let since = pending.since.unwrap_or(self.started);
+        Some(PendingView {
+            block,
+            seq: view.seq,
+            kind: view.kind,
+            text: view.text,
+            to: view.to,
+            amount: view.amount,
+            waits: Micros(self.now.since(since).0),
+            resumed: pending.since.is_none(),
+            votes: pending.votes(),
+            quorum: set.quorum(),
+            witnesses: set.members.len(),
+            behind: bank.queued(),
+        })
+    }
+
+    /// What became of a block.
+    pub(super) fn fate(&self, block: Digest) -> Result<Answer, Refusal> {
+        let Some(bank) = &self.bank else {
+            return Err(Refusal::Refused("this node has not joined its pool yet".into()));
+        };
+        let certified = bank.ledger.certificate(&block);
+        let certified = certified.map(|c| block_view_of(c.body(), block));
+        let pending = self.pending_view().filter(|pending| pending.block == block);
+        if certified.is_none() && pending.is_none() {
+            let text = format!(
+                "no block {} is certified here or waits for votes; what was not signed before its \
+                 caller went away did not happen",
+                block.short()
+            );
+            return Err(Refusal::NotFound(text));
+        }
+        Ok(Answer::Fate(Box::new(FateView { block, certified, pending })))
+    }
+}
