@@ -232,8 +232,8 @@ fn check_demo(summary: &serde_json::Value, liars: u64) -> Result<()> {
     if summary["liars_named"].as_u64() != Some(liars) {
         bail!("liars_named is {}, not {liars}", summary["liars_named"]);
     }
-    if liars > 0 && summary["liar_paid"].as_f64() != Some(0.0) {
-        bail!("liar_paid is {}, not 0", summary["liar_paid"]);
+    if liars > 0 && summary["paid_for_lies"].as_f64() != Some(0.0) {
+        bail!("paid_for_lies is {}, not 0", summary["paid_for_lies"]);
     }
     if summary["credits_conserved"].as_bool() != Some(true) {
         bail!("credits_conserved is {}", summary["credits_conserved"]);
@@ -256,14 +256,14 @@ mod tests {
     #[test]
     fn a_demo_without_the_figure_fails_like_one_with_a_wrong_figure() {
         let good = serde_json::json!({
-            "recall_at_10": 0.97, "liars_named": 1, "liar_paid": 0, "credits_conserved": true
+            "recall_at_10": 0.97, "liars_named": 1, "paid_for_lies": 0, "credits_conserved": true
         });
         check_demo(&good, 1).unwrap();
         check_demo(&good, 0).unwrap_err();
         for (field, wrong) in [
             ("recall_at_10", serde_json::json!(0.9)),
             ("liars_named", serde_json::json!(2)),
-            ("liar_paid", serde_json::json!(3)),
+            ("paid_for_lies", serde_json::json!(3)),
             ("credits_conserved", serde_json::json!(false)),
         ] {
             let mut summary = good.clone();

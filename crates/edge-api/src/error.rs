@@ -79,6 +79,11 @@ impl From<Refusal> for Failure {
                 "refused",
                 "`edge-net status` says what the node can do now",
             ),
+            Refusal::Revoked(_) => (
+                StatusCode::FORBIDDEN,
+                "refused",
+                "on this machine: edge-net --data-dir NEW_FOLDER start --join TICKET",
+            ),
             Refusal::TimedOut(_) => (
                 StatusCode::REQUEST_TIMEOUT,
                 "it took too long",

@@ -170,7 +170,7 @@ fn compression(client: &Client) {
 }
 
 /// `mine` is a key of the node, for no other one.
-fn encryption(client: &Client) {
+fn encryption(client: &Client, folder: &Path) {
     let keys = client.get("/api/v1/keys");
     assert_eq!(keys["schema"], "edge-net.keys/1");
     let key = &keys["keys"][0];
@@ -193,6 +193,18 @@ fn encryption(client: &Client) {
         let back = ask("decrypt", &key["key_id"], &sealed["data"]);
         assert_eq!((&back["data"], &back["bytes"]), (&json!(data), &json!(640)));
     }
+    // A key that is made while the node runs.
+    edge_node::keys::create(folder, "later").unwrap();
+    let refused = json!({"operation": "encrypt", "key_id": "later", "data": ""}).to_string();
+    assert_eq!(client.refused("POST", "/api/v1/encryption", refused.as_bytes()).0, 404);
+    let reloaded = client.post("/api/v1/keys", json!({}));
+    assert_eq!(
+        (reloaded["keys"].as_array().unwrap().len(), &reloaded["problems"]),
+        (2, &json!([]))
+    );
+    assert_eq!(ask("encrypt", &json!("later"), &json!(""))["bytes"], 41);
+    assert_eq!(client.json("DELETE", "/api/v1/keys/later", &Value::Null).0, 200);
+    assert_eq!(client.refused("POST", "/api/v1/encryption", refused.as_bytes()).0, 404);
     let nothing = ask("encrypt", &key["name"], &json!(""));
     assert_eq!(nothing["bytes"], 41);
     assert_eq!(ask("decrypt", &key["name"], &nothing["data"])["bytes"], 0);
@@ -233,6 +245,7 @@ async fn the_main_job_by_http() {
     assert_eq!((noted.url.as_str(), noted.node), (server.url(), node.node().to_hex()));
     let client = Client::new(&server);
     let own = node.node().to_hex();
+    let folder = temp.path().to_owned();
     blocking(move || {
         assert_eq!(client.text("GET", "/healthz", b""), (200, "ok\n".into()));
         assert_eq!(client.text("GET", "/readyz", b"").0, 200);
@@ -263,7 +276,7 @@ async fn the_main_job_by_http() {
         matches(&client);
 
         compression(&client);
-        encryption(&client);
+        encryption(&client, &folder);
         assert_eq!(client.post("/api/v1/collections", json!({"name": "docs"}))["rows"], 0);
         let lines = "{\"text\": \"set a timeout on a socket\", \"payload\": {\"line\": 3}}\n\
                      {\"text\": \"bake bread\", \"id\": \"b\"}\n\nnot json\n{\"txet\": \"typo\"}\n";
@@ -363,10 +376,31 @@ async fn ledger_tickets_and_metrics() {
         assert_eq!(client.get("/api/v1/ledger/verify")["totals"]["staked"], 12.5);
         assert_eq!(client.get("/api/v1/ledger/history?limit=5")["schema"], "edge-net.history/1");
         assert_eq!(client.post("/api/v1/ledger/settle", json!({}))["schema"], "edge-net.done/1");
-        let ticket = client.post("/api/v1/identity/invite", json!({"owner": true, "credits": 1.5}));
-        let ticket: edge_swarm::Ticket = ticket["ticket"].as_str().unwrap().parse().unwrap();
+        let unknown = format!("/api/v1/ledger/blocks/{}", "0".repeat(64));
+        assert_eq!(client.refused("GET", &unknown, b"").0, 404);
+        let history = client.get("/api/v1/ledger/history");
+        let stake = &history["blocks"][0];
+        assert_eq!(
+            (&stake["kind"], &stake["amount"]),
+            (&json!("stake"), &json!(12.5)),
+            "{history}"
+        );
+        let fate =
+            client.get(&format!("/api/v1/ledger/blocks/{}", stake["hash"].as_str().unwrap()));
+        assert_eq!((&fate["certified"], &fate["pending"]), (stake, &Value::Null));
+        assert_eq!(client.get("/api/v1/ledger/balance")["pending"], Value::Null);
+        let made = client.post("/api/v1/identity/invite", json!({"owner": true, "credits": 1.5}));
+        let ticket: edge_swarm::Ticket = made["ticket"].as_str().unwrap().parse().unwrap();
         assert_eq!((ticket.credits.micro(), ticket.owner), (1_500_000, true));
         assert!(!ticket.addresses.is_empty());
+        let tickets = client.get("/api/v1/identity/tickets");
+        let out = &tickets["tickets"][0];
+        assert_eq!((&out["ticket"], &out["credits"]), (&made["id"], &json!(1.5)), "{tickets}");
+        assert!(!tickets.to_string().contains(made["ticket"].as_str().unwrap()), "its digest only");
+        let path = format!("/api/v1/identity/tickets/{}", made["id"].as_str().unwrap());
+        assert_eq!(client.json("DELETE", &path, &Value::Null).0, 200);
+        assert_eq!(client.refused("DELETE", &path, b"").0, 404);
+        assert_eq!(client.get("/api/v1/identity/tickets")["tickets"], json!([]));
         assert_eq!(client.get("/api/v1/peers")["peers"], json!([]));
 
         let (status, metrics) = client.text("GET", "/metrics", b"");
@@ -396,7 +430,9 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
         client.post("/api/v1/collections", json!({"name": "plain", "dim": 2}));
         let big = format!("{{\"texts\": [\"{}\"]}}", "x".repeat(9 << 20));
         let long = json!({"texts": ["x".repeat(2 << 20)]}).to_string();
-        let cases: [(&str, &str, &[u8], u16, &str); 39] = [
+        let nobody = json!({"to": "ab".repeat(32), "credits": 1}).to_string();
+        let nobody = nobody.as_bytes();
+        let cases: [(&str, &str, &[u8], u16, &str); 44] = [
             ("GET", "/api/v1/nothing", b"", 404, "nothing is served"),
             ("PUT", "/api/v1/status", b"", 405, "method not allowed"),
             ("POST", "/api/v1/embed", b"{", 400, "EOF"),
@@ -466,6 +502,11 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
             ("POST", "/api/v1/ledger/stake", b"{\"credits\": -1}", 400, "not an amount"),
             ("POST", "/api/v1/ledger/unstake", b"{\"credits\": 1}", 403, "0 are staked"),
             ("POST", "/api/v1/ledger/unstake", b"{}", 400, "credits"),
+            ("POST", "/api/v1/ledger/send", b"{\"to\": \"ab\", \"credits\": 1}", 400, "64 hex"),
+            ("POST", "/api/v1/ledger/send", b"{\"credits\": 1}", 400, "to"),
+            ("POST", "/api/v1/ledger/send", nobody, 404, "no member of this pool"),
+            ("GET", "/api/v1/ledger/blocks/ab", b"", 400, "64 hex"),
+            ("DELETE", "/api/v1/identity/tickets/ab", b"", 400, "64 hex"),
         ];
         let mut wrong = Vec::new();
         for (method, path, body, status, why) in cases {

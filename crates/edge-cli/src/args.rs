@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod identity;
 mod ledger;
 
+pub(crate) use identity::Identity;
 pub(crate) use ledger::Ledger;
 
 /// A filter over payloads, for help texts and messages.
@@ -24,6 +26,8 @@ Examples:
   edge-net start --join TICKET                   join with it, over there
   edge-net collection import notes ./notes       embed and index a folder
   edge-net search 'how do I reset it' -c notes   ask
+
+`edge-net help --json` lists every command with its flags, for programs.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 no node to talk to, 4 not found, 5 refused (policy or
 credits), 6 timed out, 130 interrupted.")]
@@ -103,7 +107,7 @@ Examples:
   edge-net status
   edge-net status --json | jq .notes")]
     Status,
-    /// Show, back up, restore and invite identities
+    /// Show, back up, restore, revoke and invite identities
     #[command(subcommand, arg_required_else_help = true)]
     Identity(Identity),
     /// Make, fill, list and remove collections
@@ -191,7 +195,7 @@ Examples:
     /// Look at what this node is exposed to and what others tried
     #[command(subcommand, arg_required_else_help = true)]
     Security(Security),
-    /// Look at credits, stake some, check the ledger, hand over the witness duty
+    /// Look at credits, send and stake some, check the ledger, hand over the witness duty
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(Ledger),
     /// Show settings
@@ -271,88 +275,6 @@ pub(crate) struct Start {
     /// Found a pool whose credits are not meant to be kept
     #[arg(long, hide = true)]
     pub(crate) test_pool: bool,
-}
-
-/// `identity`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Identity {
-    /// Show this node's identity
-    #[command(after_help = "\
-Example:
-  edge-net identity show")]
-    Show,
-    /// Write an encrypted backup of the identity
-    #[command(after_help = "\
-The password is read from the file --password-file names, from EDGE_NET_PASSWORD, or from the
-terminal. Ledger and records are not in the backup; the pool has them.
-
-Example:
-  edge-net identity export me.backup")]
-    Export {
-        /// Where to write it
-        file: PathBuf,
-        /// Read the password from this file
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
-    },
-    /// Restore an identity into a data folder that has none
-    #[command(after_help = "\
-The node it was exported from must never be started again. With the identity alone the pool has to
-be entered with a ticket of one of its members, and the node never votes as a witness again.
-
-Example:
-  edge-net --data-dir ./restored identity import me.backup
-  edge-net --data-dir ./restored start --join TICKET")]
-    Import {
-        /// The backup
-        file: PathBuf,
-        /// Read the password from this file
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
-    },
-    /// Write a revocation of this node's key, for the day when the key is lost or stolen
-    #[command(after_help = "\
-Asks the running node for its pool. Keep the file beside the backup and away from this machine: who
-has it can end this identity, and can do nothing else with it.
-
-Example:
-  edge-net identity revocation me.revocation")]
-    Revocation {
-        /// Where to write it
-        file: PathBuf,
-    },
-    /// Revoke a key: every member refuses it from now on, for good
-    #[command(after_help = "\
-Any node of the pool can pass a revocation on. Nothing takes it back. Before you revoke a key that
-you still have, send its credits to another account: nobody votes for its blocks afterwards. A node
-goes on under a new key with an empty --data-dir and a ticket. The founder's key cannot be revoked.
-
-Examples:
-  edge-net identity revoke me.revocation --yes     a key that was lost
-  edge-net identity revoke --yes                   this node's own key")]
-    Revoke {
-        /// What `identity revocation` wrote; without it this node's own key is revoked
-        file: Option<PathBuf>,
-        /// Do it
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Print a one-time ticket with which another node joins this pool
-    #[command(after_help = "\
-A ticket that was not used ends after a week.
-
-Examples:
-  edge-net identity invite                  for a stranger: its results are always checked
-  edge-net identity invite --owner          for another machine of yours
-  edge-net identity invite --credits 100    with something to spend")]
-    Invite {
-        /// The newcomer is yours: its results are trusted and audited
-        #[arg(long)]
-        owner: bool,
-        /// rUv granted when it joins
-        #[arg(long, value_name = "RUV", default_value = "0")]
-        credits: String,
-    },
 }
 
 /// `collection`.
@@ -581,8 +503,8 @@ pub(crate) enum Key {
     /// Make a key
     #[command(after_help = "\
 32 bytes of the operating system's randomness, in the data folder, readable by you only. A running
-node has it after a restart. Who loses a key loses what was encrypted with it: export it to a safe
-place.
+node is told and has it at once. Who loses a key loses what was encrypted with it: export it to a
+safe place.
 
 Example:
   edge-net key create mine")]
@@ -616,7 +538,7 @@ Example:
     /// Take a key that another node of yours exported
     #[command(after_help = "\
 Prints which nodes are named in it: they work with the key for this node, and this one for them. A
-running node has it after a restart.
+running node is told and has it at once.
 
 Examples:
   edge-net key import ./mine.key
@@ -633,7 +555,7 @@ Examples:
     #[command(after_help = "\
 They are to be yours, and to have the key: they see what is encrypted and decrypted, and can ask
 this node to do either. Nobody else is asked or answered. `edge-net identity show` says a node's id.
-A running node knows it after a restart.
+A running node is told at once.
 
 Examples:
   edge-net key allow mine ID ID

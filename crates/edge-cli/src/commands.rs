@@ -4,11 +4,13 @@ mod ask;
 mod collection;
 mod compression;
 mod config;
+pub(crate) mod help;
 mod identity;
 mod key;
 mod ledger;
 mod model;
 pub(crate) mod node;
+mod payment;
 mod security;
 mod task;
 

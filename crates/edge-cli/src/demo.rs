@@ -797,7 +797,7 @@ fn judge(summary: &mut Summary, storm: &Storm, passages: usize) {
     let (executed, own) = (found.worker_executions, found.requester_executions);
     let (named, paid, conserved) = (
         found.named.clone(),
-        found.liar_paid,
+        found.paid_for_lies,
         found.sums.as_ref().is_some_and(fold::Sums::conserved),
     );
     let promised: Vec<NodeId> =

@@ -33,9 +33,19 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::{args::Cli, commands::Context, output::Output};
+use crate::{
+    args::Cli,
+    commands::{Context, help},
+    output::Output,
+};
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if let Some(help) = help::asked(&arguments).and_then(|path| help::commands(&path)) {
+        Output::for_usage_errors().object(&help);
+        return ExitCode::SUCCESS;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -2,85 +2,14 @@
 //! answers what a test says.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpListener,
-    process::{Command, Output},
-    sync::mpsc,
-};
+#[path = "support/fake.rs"]
+mod fake;
+
+use std::{net::TcpListener, process::Command};
 
 use serde_json::{Value, json};
 
-/// A server that gives every request the same answer and reports what was asked.
-struct Fake {
-    url: String,
-    asked: mpsc::Receiver<(String, String)>,
-}
-
-impl Fake {
-    fn new(status: u16, body: &str) -> Fake {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let (sender, asked) = mpsc::channel();
-        let answer = format!(
-            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-             connection: close\r\n\r\n{body}",
-            body.len()
-        );
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let mut first = String::new();
-                reader.read_line(&mut first).unwrap();
-                let mut length = 0;
-                loop {
-                    let mut line = String::new();
-                    reader.read_line(&mut line).unwrap();
-                    if line.trim().is_empty() {
-                        break;
-                    }
-                    let lower = line.to_ascii_lowercase();
-                    if let Some(value) = lower.strip_prefix("content-length:") {
-                        length = value.trim().parse().unwrap();
-                    }
-                }
-                let mut body = vec![0; length];
-                reader.read_exact(&mut body).unwrap();
-                let asked = (first.trim().to_owned(), String::from_utf8(body).unwrap());
-                if sender.send(asked).is_err() || stream.write_all(answer.as_bytes()).is_err() {
-                    return;
-                }
-            }
-        });
-        Fake { url, asked }
-    }
-
-    fn error(status: u16) -> Fake {
-        let error = json!({ "what": "it went wrong", "why": "for a reason", "next": "do this" });
-        Fake::new(status, &json!({ "schema": "edge-net.error/1", "error": error }).to_string())
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        edge_net(&[&["--api", &self.url], arguments].concat())
-    }
-}
-
-fn edge_net(arguments: &[&str]) -> Output {
-    let empty = tempfile::tempdir().unwrap();
-    Command::new(env!("CARGO_BIN_EXE_edge-net"))
-        .args(arguments)
-        .env_remove("EDGE_NET_API")
-        .env("XDG_CONFIG_HOME", empty.path())
-        .env("XDG_DATA_HOME", empty.path())
-        .env("HOME", empty.path())
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+use fake::{Fake, edge_net, text};
 
 #[test]
 fn every_status_has_its_exit_code_and_three_parts() {

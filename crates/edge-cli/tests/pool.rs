@@ -232,7 +232,15 @@ fn an_identity_is_backed_up_and_restored() {
     assert_eq!(node.run(&["identity", "export", file]).status.code(), Some(5), "not overwritten");
     let restored = other.ask(&["identity", "import", file]);
     assert_eq!(restored["node"], shown["node"]);
-    assert_eq!(other.run(&["identity", "import", file]).status.code(), Some(5));
+    let again = other.run(&["identity", "import", file]);
+    assert_eq!(again.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("this very identity"));
+    let third = Node::new();
+    third.start(&[]);
+    third.ask(&["stop"]);
+    let taken = third.run(&["identity", "import", file]);
+    assert_eq!(taken.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("nothing replaces that one"));
     let settings = other.ask(&["config", "show", "--origin"]);
     assert_eq!(settings["settings"]["data_dir"]["origin"], "--data-dir");
 }
@@ -310,6 +318,85 @@ fn two_nodes() {
     second.until(&["ledger", "balance"], owed);
 }
 
+/// Credits go from one to the other, tickets are listed and withdrawn, keys are known at once, and a node
+/// whose key another one revoked is told.
+#[test]
+fn credits_tickets_keys_and_a_revoked_key() {
+    let (first, second) = (Node::new(), Node::new());
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    first.start(&[]);
+    let ticket = first.ask(&["identity", "invite", "--credits", "10"]);
+    second.start(&["--join", ticket["ticket"].as_str().unwrap()]);
+    let connected = |peers: &Value| {
+        peers["peers"].as_array().unwrap().iter().any(|peer| peer["connected"] == true)
+    };
+    let peers = first.until(&["peer", "ls"], connected);
+    let there = peers["peers"][0]["node"].as_str().unwrap().to_owned();
+
+    let asked = first.run(&["ledger", "send", &there[..4], "5"]);
+    assert_eq!(asked.status.code(), Some(2));
+    assert!(said(&asked).contains(&there), "{}", said(&asked));
+    let sent = first.ask(&["ledger", "send", &there[..8], "5", "--yes"]);
+    assert_eq!((&sent["to"], &sent["amount"]), (&json!(there), &json!(5.0)));
+    let hash = sent["hash"].as_str().unwrap();
+    let fate = first.ask(&["ledger", "block", &hash[..10]]);
+    assert_eq!(fate["certified"]["hash"], *hash);
+    second.until(&["ledger", "balance"], |balance| balance["incoming"] == 15.0);
+    let too_much = second.run(&["ledger", "send", &there, "5", "--yes"]);
+    assert_eq!(too_much.status.code(), Some(2), "to itself: {}", said(&too_much));
+
+    let out = first.ask(&["identity", "invite"]);
+    let tickets = first.ask(&["identity", "tickets"]);
+    let states: Vec<bool> = tickets["tickets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|ticket| ticket["used_by"].is_string())
+        .collect();
+    assert_eq!(states, [false, true]);
+    let id = out["id"].as_str().unwrap();
+    first.ask(&["identity", "withdraw", &id[..8]]);
+    assert_eq!(first.run(&["identity", "withdraw", &id[..8]]).status.code(), Some(4), "it is gone");
+    let late = Node::new();
+    late.start(&["--join", out["ticket"].as_str().unwrap()]);
+    late.until(&["status"], |status| status["notes"].to_string().contains("not known here"));
+    let audit = first.ask(&["security", "audit"]);
+    assert_eq!(audit["attempted"]["joins_refused"], 1, "{audit}");
+
+    // A key that is made while the node runs is there at once, and gone at once.
+    let plain = first.folder.path().join("plain").display().to_string();
+    std::fs::write(&plain, "read by nobody else").unwrap();
+    assert_eq!(first.ask(&["key", "create", "mine"])["restart"], false);
+    first.ask(&["encrypt", &plain, "--key", "mine"]);
+    first.ask(&["key", "rm", "mine", "--yes"]);
+    assert_eq!(first.run(&["encrypt", &plain, "--key", "mine", "--force"]).status.code(), Some(4));
+    let tasks = first.ask(&["task", "ls"]);
+    let ages: Vec<u64> =
+        tasks["tasks"].as_array().unwrap().iter().map(|t| t["ago"].as_u64().unwrap()).collect();
+    assert!(ages.is_sorted() && !ages.is_empty(), "{ages:?}");
+
+    // The founder's key is not revoked, the other one's is: at the first node, not by itself.
+    let path = |name: &str| first.folder.path().join(name).display().to_string();
+    let refused = first.run(&["identity", "revocation", &path("founder")]);
+    assert_eq!(refused.status.code(), Some(5), "{}", said(&refused));
+    assert!(!Path::new(&path("founder")).exists());
+    second.ask(&["identity", "revocation", &path("second")]);
+    assert_eq!(second.ask(&["status"])["revoked"], false);
+    first.ask(&["identity", "revoke", &path("second"), "--yes"]);
+    second.until(&["status"], |status| status["revoked"] == true);
+    assert_eq!(second.ask(&["identity", "show"])["revoked"], true);
+    let shown = second.run(&["status"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("REVOKED"));
+    let audit = second.ask(&["security", "audit"]);
+    let check = audit["checks"].as_array().unwrap().iter().find(|c| c["name"] == "key-not-revoked");
+    assert_eq!((&check.unwrap()["passed"], &audit["done"]["revoked"]), (&json!(false), &json!(1)));
+    let void = second.run(&["ledger", "stake", "1"]);
+    assert_eq!(void.status.code(), Some(5));
+    assert!(said(&void).contains("key was revoked") && said(&void).contains("--join TICKET"));
+    let void = first.run(&["ledger", "send", &there, "5", "--yes"]);
+    assert!(said(&void).contains("revoked"), "{}", said(&void));
+}
+
 /// A model that was added at one node and given to the other as a file: both embed with it and agree,
 /// and a collection of its own is filled and searched.
 #[test]
@@ -373,7 +460,7 @@ fn a_key_of_two_nodes() {
     let (here, there) = (id(&first), id(&second));
 
     let allowed = first.ask(&["key", "allow", "mine", &there]);
-    assert_eq!((&allowed["nodes"][0], &allowed["restart"]), (&there.clone().into(), &true.into()));
+    assert_eq!((&allowed["nodes"][0], &allowed["restart"]), (&there.clone().into(), &false.into()));
     first.ask(&["key", "export", "mine", "--out", &path("mine.key")]);
     failed(&first, &["key", "export", "mine", "--out", &path("mine.key")], 5, "exists");
     let taken = second.ask(&["key", "import", &path("mine.key"), "--name", "theirs"]);
@@ -382,11 +469,7 @@ fn a_key_of_two_nodes() {
     let secret: String = secret[13..45].iter().map(|byte| format!("{byte:02x}")).collect();
     let said = [&made, &allowed, &taken].map(ToString::to_string).concat();
     assert!(!said.contains(&secret), "a key was printed");
-    for node in [&second, &first] {
-        node.ask(&["stop"]);
-    }
-    first.start(&[]);
-    second.start(&[]);
+    // Both nodes run all the time: they were told.
     let connected = |peers: &Value| {
         peers["peers"].as_array().unwrap().iter().any(|peer| peer["connected"] == true)
     };

@@ -73,6 +73,12 @@ pub enum FolderError {
         /// Whose.
         existing: String,
     },
+    /// The backup was restored there already: the caller's fault.
+    #[error("{path} holds this very identity already")]
+    SameIdentity {
+        /// The file.
+        path: PathBuf,
+    },
     /// A backup that does not open.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -324,7 +330,8 @@ pub fn export_identity(folder: &Path, password: &[u8]) -> Result<Vec<u8>, Folder
 /// Restores an identity into a folder that has none. The folder must not be in use.
 ///
 /// # Errors
-/// [`FolderError::IdentityExists`], [`FolderError::InUse`], [`FolderError::Backup`].
+/// [`FolderError::IdentityExists`], [`FolderError::SameIdentity`], [`FolderError::InUse`],
+/// [`FolderError::Backup`].
 pub fn import_identity(
     folder: &Path,
     file: &[u8],
@@ -333,11 +340,18 @@ pub fn import_identity(
     let opened = backup::open(file, password)?;
     let folder = Folder::open(folder)?;
     let path = folder.path.join("identity");
-    if let Some((existing, _)) = read_identity(&folder.path)? {
-        return Err(FolderError::IdentityExists { path, existing: existing.to_string() });
+    let existing = read_identity(&folder.path)?;
+    let (identity, key) = decode_identity(&opened)
+        .map_err(|reason| FolderError::Identity { path: path.clone(), reason })?;
+    match existing {
+        Some((existing, _)) if existing.node_id() == identity.node_id() => {
+            return Err(FolderError::SameIdentity { path });
+        }
+        Some((existing, _)) => {
+            return Err(FolderError::IdentityExists { path, existing: existing.to_string() });
+        }
+        None => {}
     }
-    let (identity, key) =
-        decode_identity(&opened).map_err(|reason| FolderError::Identity { path, reason })?;
     write_identity(&folder.path, &key, identity.network())?;
     Ok(identity)
 }
@@ -506,8 +520,16 @@ mod tests {
         assert_eq!(identity.node_id(), key.node_id());
         assert!(matches!(
             import_identity(to.path(), &file, b"password"),
+            Err(FolderError::SameIdentity { .. })
+        ));
+        let other = tempfile::tempdir().unwrap();
+        let kept = Folder::open(other.path()).unwrap().identity().unwrap();
+        assert!(matches!(
+            import_identity(other.path(), &file, b"password"),
             Err(FolderError::IdentityExists { .. })
         ));
+        let (there, _) = read_identity(other.path()).unwrap().unwrap();
+        assert_eq!(there.node_id(), kept.node_id());
     }
 
     #[test]

@@ -172,19 +172,43 @@ impl NodeHandle {
         self.0.canaries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The encryption keys that it was started with, but for those that it forgot.
+    /// The encryption keys that it has.
     pub fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Forgets a key, by its name or its id, at once: nothing is encrypted or decrypted with it any more, for this
     /// node or for others. Its file stays. Whether there was such a key.
-    pub fn forget_key(&self, name_or_id: &str) -> bool {
-        let mut keys = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(id) = keys.find(name_or_id) else { return false };
-        *keys = Arc::new(keys.without(&id));
-        self.0.executor.honest().forget_key(&id);
-        true
+    ///
+    /// # Errors
+    /// [`Refusal`] when the node stops first.
+    pub async fn forget_key(&self, name_or_id: &str) -> Result<bool, Refusal> {
+        let keys = self.keys();
+        let Some(id) = keys.find(name_or_id) else { return Ok(false) };
+        self.use_keys(keys.without(&id)).await?;
+        Ok(true)
+    }
+
+    /// Reads the keys of the data folder again: those that were added, changed or removed while the node ran hold
+    /// from now on. Returns what is wrong with some of them.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the node stops first.
+    pub async fn reload_keys(&self) -> Result<Vec<String>, Refusal> {
+        let folder = self.0.folder.path().to_owned();
+        let read = tokio::task::spawn_blocking(move || crate::keys::load(&folder)).await;
+        let (keys, problems) =
+            read.map_err(|error| Refusal::Failed(format!("the keys were not read: {error}")))?;
+        self.use_keys(keys).await?;
+        Ok(problems)
+    }
+
+    /// The executor first: the peer is to promise nothing that cannot be done.
+    async fn use_keys(&self, keys: Keys) -> Result<(), Refusal> {
+        self.0.executor.honest().set_keys(keys.ring().clone());
+        let guarded = keys.guarded();
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        self.call(Command::Guard(guarded)).await.map(|_| ())
     }
 
     /// Examines a copy that this node holds: see [`edge_tasks::Executor::check_shard`]. It takes as

@@ -60,19 +60,32 @@ struct KeyView {
 /// `DELETE /api/v1/keys/KEY`, a name or an id: the node forgets the key at once. Its file is the business of
 /// `edge-net key rm`.
 pub(crate) async fn forget(State(app): State<App>, Path(key): Path<String>) -> Outcome {
-    if app.node.forget_key(&key) {
+    if app.node.forget_key(&key).await? {
         return done();
     }
     let key: String = key.chars().take(80).collect();
     Err(Refusal::NotFound(format!("this node has no key {key:?}")).into())
 }
 
+#[derive(Serialize)]
+struct Reloaded {
+    keys: Vec<KeyView>,
+    /// What is wrong with files that are no key.
+    problems: Vec<String>,
+}
+
+/// `POST /api/v1/keys`: the node reads the keys of its data folder again.
+pub(crate) async fn reload(State(app): State<App>) -> Outcome {
+    let problems = app.node.reload_keys().await?;
+    let keys = app.node.keys().list().map(view).collect();
+    tagged("edge-net.keys/1", Reloaded { keys, problems })
+}
+
+fn view(key: edge_node::keys::KeyEntry) -> KeyView {
+    KeyView { name: key.name, key_id: key.id, nodes: key.nodes }
+}
+
 /// `GET /api/v1/keys`: what the keys of this node are called, never a key.
 pub(crate) async fn keys(State(app): State<App>) -> Outcome {
-    let view = |key: edge_node::keys::KeyEntry| KeyView {
-        name: key.name,
-        key_id: key.id,
-        nodes: key.nodes,
-    };
     tagged("edge-net.keys/1", Keys { keys: app.node.keys().list().map(view).collect() })
 }

@@ -1,14 +1,14 @@
-//! The ledger: balances, blocks, the check of everything, checkpoints, parameters, the handover, stake.
+//! The ledger: balances, blocks, payments, the check of everything, checkpoints, parameters, the handover, stake.
 
-use axum::extract::{Query, State};
-use edge_base::{Credits, NodeId};
+use axum::extract::{Path, Query, State};
+use edge_base::{Credits, Digest, NodeId};
 use edge_swarm::{
-    Answer, Command,
-    command::{BlockView, ParameterView},
+    Answer, Command, Refusal,
+    command::{BlockView, ParameterView, UNDER_WAY},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Body, Outcome, done, node_id, tagged, unexpected};
+use super::{Body, Outcome, amount, done, node_id, tagged, unexpected};
 use crate::{error::Failure, server::App};
 
 #[derive(Deserialize)]
@@ -140,23 +140,76 @@ pub(crate) async fn handover(State(app): State<App>, Body(body): Body<Witnesses>
 #[serde(deny_unknown_fields)]
 pub(crate) struct Amount {
     credits: Credits,
+    /// On top of a payment that is not certified yet.
+    #[serde(default)]
+    after_pending: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Send {
+    to: String,
+    #[serde(deserialize_with = "amount")]
+    credits: Credits,
+    #[serde(default)]
+    after_pending: bool,
+}
+
+/// A payment, on top of one that is under way if its caller says so.
+fn payment(command: Command, after_pending: bool) -> Command {
+    if after_pending { Command::AfterPending(Box::new(command)) } else { command }
+}
+
+/// What to do about a payment that was refused.
+fn advised(next: &'static str) -> impl FnOnce(Refusal) -> Failure {
+    move |refusal| {
+        let under_way = matches!(&refusal, Refusal::Refused(why) if why.starts_with(UNDER_WAY));
+        Failure::advised(if under_way { WAIT } else { next })(refusal)
+    }
+}
+
+const WAIT: &str = "`edge-net ledger balance` shows it, `edge-net ledger block HASH` says what became of it; to \
+                    pay once more all the same add --after-pending";
+
+/// `POST /api/v1/ledger/send`.
+pub(crate) async fn send(State(app): State<App>, Body(body): Body<Send>) -> Outcome {
+    let to = node_id(&body.to)?;
+    let next =
+        "send at most the balance (`edge-net ledger balance`), to a member (`edge-net peer ls`)";
+    let command = payment(Command::Send { to, amount: body.credits }, body.after_pending);
+    match app.node.call(command).await.map_err(advised(next))? {
+        Answer::Sent(block) => tagged("edge-net.sent/1", *block),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// `GET /api/v1/ledger/blocks/HASH`: whether a block is certified, or still waits for votes.
+pub(crate) async fn fate(State(app): State<App>, Path(hash): Path<String>) -> Outcome {
+    let block = Digest::from_hex(&hash)
+        .ok_or_else(|| Failure::invalid("a block's hash has 64 hexadecimal digits"))?;
+    match app.node.call(Command::Fate { block }).await? {
+        Answer::Fate(view) => tagged("edge-net.block/1", *view),
+        other => Err(unexpected(other)),
+    }
 }
 
 /// `POST /api/v1/ledger/stake`.
 pub(crate) async fn stake(State(app): State<App>, Body(body): Body<Amount>) -> Outcome {
     let next = "stake at most the balance; `edge-net ledger balance` shows it";
-    move_stake(&app, Command::Stake { amount: body.credits }, next).await
+    let command = payment(Command::Stake { amount: body.credits }, body.after_pending);
+    move_stake(&app, command, next).await
 }
 
 /// `POST /api/v1/ledger/unstake`.
 pub(crate) async fn unstake(State(app): State<App>, Body(body): Body<Amount>) -> Outcome {
     let next = "take back at most what is staked; `edge-net ledger balance` shows it";
-    move_stake(&app, Command::Unstake { amount: body.credits }, next).await
+    let command = payment(Command::Unstake { amount: body.credits }, body.after_pending);
+    move_stake(&app, command, next).await
 }
 
 /// Carries out the command and answers with the balance after it.
 async fn move_stake(app: &App, command: Command, next: &'static str) -> Outcome {
-    app.node.call(command).await.map_err(Failure::advised(next))?;
+    app.node.call(command).await.map_err(advised(next))?;
     match app.node.call(Command::Balance { account: None }).await? {
         Answer::Balance(view) => tagged("edge-net.balance/1", view),
         other => Err(unexpected(other)),

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use axum::{extract::State, http::StatusCode, response::IntoResponse};
-use edge_base::Credits;
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::IntoResponse,
+};
+use edge_base::{Credits, Digest};
 use edge_swarm::{
-    Answer, Command,
-    command::{PeerView, StatusView},
+    Answer, Command, Ticket,
+    command::{PeerView, StatusView, TicketView},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Body, Outcome, amount, done, tagged, unexpected};
-use crate::server::App;
+use crate::{error::Failure, server::App};
 
 #[derive(Serialize)]
 struct Status {
@@ -110,13 +114,40 @@ pub(crate) struct Invite {
 #[derive(Serialize)]
 struct TicketText {
     ticket: String,
+    /// What it is called when tickets are listed and withdrawn.
+    id: Option<Digest>,
+}
+
+#[derive(Serialize)]
+struct Tickets {
+    tickets: Vec<TicketView>,
+}
+
+/// `GET /api/v1/identity/tickets`.
+pub(crate) async fn tickets(State(app): State<App>) -> Outcome {
+    match app.node.call(Command::Tickets).await? {
+        Answer::Tickets(tickets) => tagged("edge-net.tickets/1", Tickets { tickets }),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// `DELETE /api/v1/identity/tickets/ID`: nobody comes with it any more.
+pub(crate) async fn withdraw(State(app): State<App>, Path(id): Path<String>) -> Outcome {
+    let ticket = Digest::from_hex(&id)
+        .ok_or_else(|| Failure::invalid("a ticket's id has 64 hexadecimal digits"))?;
+    let next = "`edge-net peer ls` lists members; a membership does not end";
+    app.node.call(Command::WithdrawTicket { ticket }).await.map_err(Failure::advised(next))?;
+    done()
 }
 
 /// `POST /api/v1/identity/invite`.
 pub(crate) async fn invite(State(app): State<App>, Body(invite): Body<Invite>) -> Outcome {
     let command = Command::Invite { owner: invite.owner, credits: invite.credits };
     match app.node.call(command).await? {
-        Answer::Ticket(ticket) => tagged("edge-net.ticket/1", TicketText { ticket }),
+        Answer::Ticket(ticket) => {
+            let id = ticket.parse::<Ticket>().ok().map(|ticket| ticket.id());
+            tagged("edge-net.ticket/1", TicketText { ticket, id })
+        }
         other => Err(unexpected(other)),
     }
 }

@@ -3,6 +3,8 @@
 //! Each line is a counter of this run or was looked at for the answer. The score is ten times the
 //! share of checks that hold among those that apply; each says how to make it hold.
 
+use std::borrow::Cow;
+
 use axum::extract::State;
 use edge_base::{Micros, NodeId};
 use edge_node::folder::open_to_others;
@@ -102,6 +104,7 @@ struct Attempted {
     results_rejected: u64,
     faults: u64,
     accusations_refuted: u64,
+    joins_refused: u64,
     equivocations: usize,
     private_refused: u64,
     /// Connections of nodes of other pools.
@@ -116,6 +119,8 @@ struct Done {
     bans: u64,
     banned: Vec<edge_swarm::command::BannedView>,
     named: usize,
+    /// Keys that are believed no more.
+    revoked: usize,
     slashed: usize,
     own_executions: u64,
     sessions: u64,
@@ -130,7 +135,7 @@ struct Check {
     #[serde(skip_serializing_if = "Option::is_none")]
     passed: Option<bool>,
     what: &'static str,
-    fix: &'static str,
+    fix: Cow<'static, str>,
 }
 
 #[derive(Serialize)]
@@ -166,6 +171,7 @@ pub(crate) async fn audit(State(app): State<App>) -> Outcome {
         results_rejected: view.results_rejected,
         faults: view.faults,
         accusations_refuted: view.accusations_refuted,
+        joins_refused: view.joins_refused,
         equivocations: view.equivocations,
         private_refused: view.private_refused,
         foreign_peers: stats.foreign_peers,
@@ -175,6 +181,7 @@ pub(crate) async fn audit(State(app): State<App>) -> Outcome {
         bans: view.bans,
         banned: view.banned,
         named: view.named,
+        revoked: view.revoked,
         slashed: view.slashed,
         own_executions: view.own_executions,
         sessions: view.sessions,
@@ -221,10 +228,38 @@ fn exposed(app: &App, view: &SecurityView) -> Exposed {
     }
 }
 
+/// What to do about witnesses that never count again.
+fn replace(lost: &[NodeId], founder: bool) -> String {
+    let lost = lost.iter().map(NodeId::short).collect::<Vec<_>>().join(", ");
+    match founder {
+        true => format!(
+            "name the witnesses again without {lost}: `edge-net ledger handover` with others"
+        ),
+        false => {
+            format!(
+                "ask the founder to replace {lost}: only that node runs `edge-net ledger handover`"
+            )
+        }
+    }
+}
+
 fn checks(exposed: &Exposed, view: &SecurityView) -> Vec<Check> {
-    let check = |name, passed, what, fix| Check { name, passed, what, fix };
+    let check = |name, passed, what, fix: &str| Check {
+        name,
+        passed,
+        what,
+        fix: Cow::Owned(fix.to_owned()),
+    };
     let witness = |holds: bool| view.witness.then_some(holds);
+    let several = |holds: bool| (view.quorum > 1).then_some(holds);
+    let banned: Vec<String> = view.witnesses_banned.iter().map(NodeId::short).collect();
     vec![
+        check(
+            "key-not-revoked",
+            Some(!view.self_revoked),
+            "this node's own key is believed",
+            "join again with a new key: an empty `--data-dir` and a ticket of a member",
+        ),
         check(
             "folder-private",
             exposed.files_open_to_others.as_ref().map(Vec::is_empty),
@@ -247,7 +282,8 @@ fn checks(exposed: &Exposed, view: &SecurityView) -> Vec<Check> {
             "no-open-ticket",
             Some(exposed.open_tickets == 0),
             "no ticket is out with which a stranger could join",
-            "hand out tickets just before they are used; each is void after seven days",
+            "`edge-net identity tickets` lists them, `edge-net identity withdraw ID` ends one; hand out \
+             tickets just before they are used, each is void after seven days",
         ),
         check(
             "limits",
@@ -256,22 +292,33 @@ fn checks(exposed: &Exposed, view: &SecurityView) -> Vec<Check> {
             "this build has them switched off",
         ),
         check(
-            "nobody-named-is-a-witness",
-            view.witness.then_some(view.named == 0 || view.witnesses_reachable > view.quorum),
-            "the witnesses have a quorum without those that lied",
-            "wait for the others; a witness set cannot be changed yet",
+            "no-witness-lost",
+            several(view.witnesses_lost.is_empty()),
+            "no witness was named by a proof, and no witness's key is revoked",
+            &replace(&view.witnesses_lost, view.founder),
+        ),
+        check(
+            "no-witness-banned",
+            several(banned.is_empty()),
+            "this node hears the votes of every witness: none is banned here",
+            &format!(
+                "`edge-net peer unban ID` for {}; a ban here changes the witness set for nobody",
+                banned.join(", ")
+            ),
         ),
         check(
             "vote-log-whole",
             witness(view.may_vote),
             "this witness votes: its data folder was not copied, restored or repaired",
-            "found a new pool, or live with one witness less",
+            "have the founder put another witness in its place (`edge-net ledger handover`); a pool \
+             whose only witness this is has to be founded anew",
         ),
         check(
             "quorum-has-slack",
-            witness(view.quorum <= 1 || view.witnesses_reachable > view.quorum),
-            "payments go on when one more witness is lost",
-            "start the witnesses that are away",
+            witness(view.quorum <= 1 || view.witnesses_voting > view.quorum),
+            "payments go on when one more witness that votes is lost",
+            "`edge-net peer ls` shows the witnesses: start those that are away; the founder replaces \
+             those that never vote again",
         ),
     ]
 }
@@ -279,6 +326,58 @@ fn checks(exposed: &Exposed, view: &SecurityView) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn exposed_to_nobody() -> Exposed {
+        Exposed {
+            listens: Vec::new(),
+            reachable_by_others: false,
+            http: String::new(),
+            http_loopback: true,
+            http_token: true,
+            relays: false,
+            mdns: false,
+            open_tickets: 0,
+            open_tickets_promise: edge_base::Credits::ZERO,
+            files_open_to_others: Some(Vec::new()),
+            connections: 0,
+        }
+    }
+
+    /// What is wrong with the witnesses is named with what mends it, by whom it can be mended.
+    #[test]
+    fn advice_about_witnesses_can_be_followed() {
+        let four = SecurityView {
+            limits: true,
+            witness: true,
+            may_vote: true,
+            witnesses_reachable: 4,
+            witnesses_voting: 4,
+            quorum: 3,
+            ..SecurityView::default()
+        };
+        let failed = |view: &SecurityView| -> Vec<(&'static str, String)> {
+            let checks = checks(&exposed_to_nobody(), view).into_iter();
+            let failed = checks.filter(|check| check.passed == Some(false));
+            failed.map(|check| (check.name, check.fix.into_owned())).collect()
+        };
+        assert_eq!(failed(&four), [], "the control");
+        let (node, lost) = (NodeId([7; 32]), vec![NodeId([7; 32])]);
+        for (founder, word) in [(true, "name the witnesses again"), (false, "ask the founder")] {
+            let view = SecurityView { witnesses_lost: lost.clone(), founder, ..four.clone() };
+            let failed = failed(&view);
+            assert_eq!((failed.len(), failed[0].0), (1, "no-witness-lost"));
+            assert!(failed[0].1.contains(word) && failed[0].1.contains(&node.short()));
+        }
+        let view = SecurityView { witnesses_banned: lost, witnesses_voting: 3, ..four.clone() };
+        let names: Vec<&str> = failed(&view).iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["no-witness-banned", "quorum-has-slack"]);
+        assert!(failed(&view)[0].1.contains("peer unban"));
+        // All are there, and one of them never votes.
+        let view = SecurityView { witnesses_voting: 3, ..four.clone() };
+        assert_eq!(failed(&view)[0].0, "quorum-has-slack");
+        let view = SecurityView { self_revoked: true, ..four };
+        assert_eq!(failed(&view)[0].0, "key-not-revoked");
+    }
 
     #[test]
     fn the_score_is_ten_times_the_share() {

@@ -1,18 +1,19 @@
-//! `identity`: show, export, import, revocation, revoke, invite.
+//! `identity`: show, export, import, revocation, revoke, invite, tickets, withdraw.
 
 use std::{io::IsTerminal as _, path::Path};
 
 use edge_base::{Digest, backup::BackupError};
 use edge_node::folder::{
-    FolderError, export_identity, import_identity, read_identity, write_private,
+    FolderError, export_identity, import_identity, read_api_note, read_identity, write_private,
 };
-use edge_swarm::{RevocationError, RevocationNote};
-use serde_json::json;
+use edge_swarm::{RevocationError, RevocationNote, Ticket};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Context, amount, text};
+use super::{Context, amount, counted, list, node_name, short, task::one_beginning_with, text};
 use crate::{
     args::Identity,
+    client::escaped,
     failure::{Exit, Failure, Outcome},
 };
 
@@ -36,13 +37,69 @@ pub(super) fn run(context: &Context, command: Identity) -> Outcome {
             let answer = context.client()?.post("/api/v1/identity/invite", &body)?;
             context.show(&answer, |output, answer| {
                 output.line(text(answer, "ticket"));
-                output.remark(
-                    "\nIt works once, for a week. On the other machine:\n  edge-net start --join TICKET",
-                );
+                output.remark(format!(
+                    "\nIt works once, for a week. On the other machine:\n  edge-net start --join TICKET\n\
+                     Until then `edge-net identity withdraw {}` makes it void.",
+                    short(&text(answer, "id"))
+                ));
             });
             Ok(())
         }
+        Identity::Tickets => tickets(context),
+        Identity::Withdraw { tickets, all } => withdraw(context, &tickets, all),
     }
+}
+
+fn tickets(context: &Context) -> Outcome {
+    let answer = context.client()?.get("/api/v1/identity/tickets")?;
+    context.show(&answer, |output, answer| {
+        let row = |ticket: &Value| {
+            let state = match (ticket["used_by"].is_string(), ticket["left"].as_u64()) {
+                (true, _) => format!("used by {}", node_name(&ticket["used_by"])),
+                (false, Some(us)) => format!("out, {} h left", us.div_ceil(3_600_000_000)),
+                (false, None) => "too old".to_owned(),
+            };
+            let owner = if ticket["owner"] == true { "yours" } else { "stranger" };
+            vec![short(&text(ticket, "ticket")), state, owner.into(), text(ticket, "credits")]
+        };
+        let rows: Vec<Vec<String>> = list(answer, "tickets").iter().map(row).collect();
+        if rows.is_empty() {
+            output.line("no tickets; make one: edge-net identity invite");
+        } else {
+            output.table(&["TICKET", "STATE", "FOR", "CREDITS"], &rows);
+        }
+    });
+    Ok(())
+}
+
+fn withdraw(context: &Context, named: &[String], all: bool) -> Outcome {
+    let client = context.client()?;
+    let known = client.get("/api/v1/identity/tickets")?;
+    let known = list(&known, "tickets");
+    let id = |ticket: &Value| ticket["ticket"].as_str().unwrap_or_default().to_owned();
+    let ids: Vec<String> = if all {
+        known.iter().filter(|ticket| ticket["left"].is_u64()).map(id).collect()
+    } else {
+        let all: Vec<&str> = known.iter().filter_map(|t| t["ticket"].as_str()).collect();
+        let one = |name: &String| match name.parse::<Ticket>() {
+            Ok(ticket) => Ok(ticket.id().to_hex()),
+            Err(_) => one_beginning_with(
+                &all,
+                &name.to_ascii_lowercase(),
+                "ticket",
+                "edge-net identity tickets",
+            ),
+        };
+        named.iter().map(one).collect::<Outcome<_>>()?
+    };
+    for id in &ids {
+        client.delete(&format!("/api/v1/identity/tickets/{}", escaped(id)))?;
+    }
+    let answer = json!({ "schema": "edge-net.withdrawn/1", "tickets": ids });
+    context.show(&answer, |output, _| {
+        output.line(format!("{} void now", counted(ids.len(), "ticket")));
+    });
+    Ok(())
 }
 
 fn show(context: &Context) -> Outcome {
@@ -54,13 +111,19 @@ fn show(context: &Context) -> Outcome {
         return Err(Failure::new(Exit::NotFound, what, "no node was ever started there", next));
     };
     let node = identity.node_id();
-    let answer = json!({
+    let mut answer = json!({
         "schema": "edge-net.identity/1",
         "identity": identity.to_string(),
         "node": node.to_hex(),
         "network": identity.network().to_string(),
         "folder": folder,
     });
+    // Whether it was revoked is known to the node that runs on it.
+    let asked = read_api_note(&folder).and_then(|_| context.client().ok());
+    let status = asked.and_then(|client| client.get("/api/v1/status").ok());
+    if let Some(status) = status.filter(|status| status["node"] == answer["node"]) {
+        answer["revoked"] = status["revoked"].clone();
+    }
     context.show(&answer, |output, answer| {
         output.line(output.bold(&node.short()));
         if !output.quiet {
@@ -68,6 +131,10 @@ fn show(context: &Context) -> Outcome {
             output.line(format!("  node id   {}", text(answer, "node")));
             output.line(format!("  network   {}", text(answer, "network")));
             output.line(format!("  folder    {}", text(answer, "folder")));
+        }
+        if answer["revoked"] == true {
+            let next = "join again with a new key: an empty --data-dir and a ticket";
+            output.line(output.red(&format!("  revoked   nobody hears it any more; {next}")));
         }
     });
     Ok(())
@@ -105,6 +172,10 @@ fn import(context: &Context, file: &Path, password_file: Option<&Path>) -> Outco
         let what = format!("{} cannot be read", file.display());
         Failure::new(Exit::NotFound, what, error, "name the file `identity export` wrote")
     })?;
+    if let Some(other) = what_else(&bytes) {
+        let what = format!("{} is no backup of an identity", file.display());
+        return Err(Failure::new(Exit::Usage, what, other.0, other.1));
+    }
     let password = password(password_file, false)?;
     let identity =
         import_identity(&folder, &bytes, &password).map_err(|error| of_folder(&error))?;
@@ -120,6 +191,20 @@ fn import(context: &Context, file: &Path, password_file: Option<&Path>) -> Outco
     Ok(())
 }
 
+/// What a file is that is not a backup, and which command takes it.
+fn what_else(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    [
+        (
+            &b"edgenetrevoke1"[..],
+            ("it is a revocation", "`edge-net identity revoke FILE` takes it"),
+        ),
+        (b"edgenet1", ("it is a ticket", "`edge-net start --join TICKET` takes it")),
+        (b"edge-net-key", ("it is an encryption key", "`edge-net key import FILE` takes it")),
+    ]
+    .into_iter()
+    .find_map(|(begins, what)| bytes.starts_with(begins).then_some(what))
+}
+
 /// A revocation of the key in the data folder, for the pool of the node that runs on it.
 fn own_revocation(context: &Context) -> Outcome<RevocationNote> {
     let folder = context.config(Vec::new())?.data_dir;
@@ -130,6 +215,14 @@ fn own_revocation(context: &Context) -> Outcome<RevocationNote> {
         return Err(Failure::new(Exit::NotFound, what, "no node was ever started there", next));
     };
     let status = context.client()?.get("/api/v1/status")?;
+    if status["founder"] == key.node_id().to_hex() {
+        return Err(Failure::new(
+            Exit::Refused,
+            "the founder's key cannot be revoked",
+            "it is part of the pool: who founds another pool has another one",
+            "keep a backup instead: `edge-net identity export FILE`",
+        ));
+    }
     let pool = Digest::from_hex(&text(&status, "pool")).ok_or_else(|| {
         Failure::failed("the node names no pool", "its answer has none", "update it")
     })?;
@@ -235,11 +328,30 @@ pub(super) fn of_folder(error: &FolderError) -> Failure {
         FolderError::InUse { .. } => {
             (Exit::Refused, "stop that node with `edge-net stop`, or use another --data-dir")
         }
-        FolderError::IdentityExists { .. } => {
-            (Exit::Refused, "restore into an empty folder: --data-dir FOLDER")
+        FolderError::IdentityExists { .. } => (
+            Exit::Refused,
+            "nothing replaces that one: restore into an empty folder with --data-dir FOLDER",
+        ),
+        FolderError::SameIdentity { .. } => (
+            Exit::Refused,
+            "nothing is left to restore: `edge-net start`, or `start --join TICKET` if its pool's data are gone",
+        ),
+        FolderError::Backup(BackupError::Password) => (
+            Exit::Refused,
+            "type the password again (capitals count); if it is the right one, the file was changed: take \
+             another copy",
+        ),
+        FolderError::Backup(BackupError::Malformed) => {
+            (Exit::Usage, "name the file that `edge-net identity export` wrote, all of it")
         }
-        FolderError::Backup(BackupError::Password) => {
-            (Exit::Refused, "try the password again, or another copy of the file")
+        FolderError::Backup(BackupError::Version(_)) => {
+            (Exit::Usage, "restore it with the edge-net that wrote it, or a newer one")
+        }
+        FolderError::Backup(BackupError::Cost) => {
+            (Exit::Usage, "its header was changed: take another copy of the file")
+        }
+        FolderError::Backup(BackupError::Memory) => {
+            (Exit::Failed, "end other programs: it takes 64 MiB for a moment")
         }
         FolderError::Identity { .. } => (Exit::NotFound, "restore one: `edge-net identity import`"),
         _ => (Exit::Failed, "check the folder's permissions and free space"),

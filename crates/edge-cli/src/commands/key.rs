@@ -93,9 +93,12 @@ fn running(folder: &Path) -> bool {
 }
 
 fn changed(context: &Context, folder: &Path, key: &KeyEntry, how: &str) {
+    // A node that runs reads its keys again, if it can be asked.
+    let reads = |client: Client| client.post("/api/v1/keys", &json!({})).is_ok();
+    let restart = running(folder) && !context.client().is_ok_and(reads);
     let mut answer = view(key);
     answer["schema"] = json!("edge-net.key/1");
-    answer["restart"] = json!(running(folder));
+    answer["restart"] = json!(restart);
     context.show(&answer, |output, _| {
         output.line(format!("{how} {}", key.name));
         output.line(format!("  id     {}", key.id.to_hex()));
@@ -110,7 +113,7 @@ fn changed(context: &Context, folder: &Path, key: &KeyEntry, how: &str) {
                  import there, and `edge-net key allow {name} THAT_NODE` here"
             ));
         }
-        if running(folder) {
+        if restart {
             output.remark("the node has it after `edge-net stop` and `edge-net start`");
         }
     });

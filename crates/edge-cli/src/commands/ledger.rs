@@ -1,9 +1,9 @@
-//! `ledger`: balance, history, verify, checkpoint, proof, parameter, handover, stake, unstake.
+//! `ledger`: balance, history, verify, checkpoint, proof, parameter, handover; payments stand beside.
 
 use edge_base::PiIdentity;
 use serde_json::{Value, json};
 
-use super::{Context, amount, list, node_name, short, task::one_beginning_with, text};
+use super::{Context, list, node_name, payment, short, task::one_beginning_with, text};
 use crate::{
     args::Ledger,
     client::Client,
@@ -52,11 +52,15 @@ pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
                     output.red("the ledger does not add up")
                 });
                 if !output.quiet {
+                    let since = match answer["since_epoch"].as_u64() {
+                        Some(epoch) => format!("since the checkpoint of epoch {epoch}"),
+                        None => "since the pool began".to_owned(),
+                    };
                     output.line(format!(
-                        "  {} certificates of {} accounts, {} signatures verified again",
+                        "  {} certificates {since}, {} signatures verified again; {} accounts",
                         text(answer, "certificates"),
-                        text(answer, "accounts"),
                         text(answer, "signatures_verified"),
+                        text(answer, "accounts"),
                     ));
                     let witnesses: Vec<String> =
                         list(answer, "witnesses").iter().map(node_name).collect();
@@ -84,15 +88,21 @@ pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
                     let body = json!({ "name": name, "value": value });
                     client.post("/api/v1/ledger/parameters", &body)?
                 }
-                _ => client.get("/api/v1/ledger/parameters")?,
+                (Some(name), None) => {
+                    one_parameter(client.get("/api/v1/ledger/parameters")?, &name)?
+                }
+                (None, _) => client.get("/api/v1/ledger/parameters")?,
             };
             context.show(&answer, show_parameters);
         }
-        Ledger::Handover { witnesses } => {
+        Ledger::Handover { witnesses, yes } => {
             let witnesses = witnesses
                 .iter()
-                .map(|witness| node_id(&client, witness))
+                .map(|witness| payment::certain_node(&client, witness, yes))
                 .collect::<Outcome<Vec<String>>>()?;
+            if !yes {
+                return Err(not_handed_over(&client, &witnesses)?);
+            }
             let body = json!({ "witnesses": witnesses });
             let answer = client.post("/api/v1/ledger/handover", &body)?;
             context.show(&answer, |output, answer| {
@@ -101,18 +111,56 @@ pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
                 output.line(format!("handed over to {}", members.join(", ")));
             });
         }
-        Ledger::Stake { amount } => move_stake(context, &client, "stake", &amount)?,
-        Ledger::Unstake { amount } => move_stake(context, &client, "unstake", &amount)?,
+        Ledger::Send { to, amount, yes, after_pending } => {
+            payment::send(context, &client, &to, &amount, yes, after_pending)?;
+        }
+        Ledger::Block { hash } => payment::block(context, &client, &hash)?,
+        Ledger::Stake { amount, after_pending } => {
+            payment::move_stake(context, &client, "stake", &amount, after_pending)?;
+        }
+        Ledger::Unstake { amount, after_pending } => {
+            payment::move_stake(context, &client, "unstake", &amount, after_pending)?;
+        }
     }
     Ok(())
 }
 
-fn move_stake(context: &Context, client: &Client, step: &str, credits: &str) -> Outcome {
-    let credits = amount(credits, &format!("for example edge-net ledger {step} 12.5"))?;
-    let body = json!({ "credits": credits.as_ruv() });
-    let answer = client.post(&format!("/api/v1/ledger/{step}"), &body)?;
-    context.show(&answer, show_balance);
-    Ok(())
+/// The answer about parameters with this one alone.
+fn one_parameter(mut answer: Value, name: &str) -> Outcome<Value> {
+    let all = list(&answer, "parameters");
+    let found: Vec<Value> = all.iter().filter(|p| p["name"] == name).cloned().collect();
+    if found.is_empty() {
+        let names: Vec<String> = all.iter().map(|parameter| text(parameter, "name")).collect();
+        let what = format!("there is no parameter {name:?}");
+        let why = format!("there are: {}", names.join(", "));
+        return Err(Failure::new(Exit::NotFound, what, why, "`edge-net ledger parameter`"));
+    }
+    answer["parameters"] = Value::Array(found);
+    Ok(answer)
+}
+
+/// What a handover would come to, for whoever has not said that it is meant.
+fn not_handed_over(client: &Client, others: &[String]) -> Outcome<Failure> {
+    let (own, ledger) = (client.get("/api/v1/status")?, client.get("/api/v1/ledger/verify")?);
+    let own = text(&own, "node");
+    let mut next: Vec<&str> = others.iter().map(String::as_str).chain([own.as_str()]).collect();
+    next.sort_unstable();
+    next.dedup();
+    let present: Vec<&str> =
+        list(&ledger, "witnesses").iter().filter_map(|witness| witness.as_str()).collect();
+    let quorum = next.len().saturating_sub(1) / 3 * 2 + 1;
+    let leave = present.iter().copied().filter(|witness| !next.contains(witness));
+    let leave = match payment::shorts(leave) {
+        nobody if nobody.is_empty() => "nobody leaves".to_owned(),
+        leave => format!("{leave} would leave"),
+    };
+    let why = format!(
+        "the witnesses would be these {}, of which {quorum} have to vote for every payment from then on \
+         ({leave}):\n        {}",
+        next.len(),
+        next.join("\n        ")
+    );
+    Ok(Failure::new(Exit::Usage, "nothing was handed over", why, "if these are meant, add --yes"))
 }
 
 fn show_checkpoint(output: &Output, answer: &Value) {
@@ -198,10 +246,13 @@ fn show_proof(output: &Output, answer: &Value) {
     ));
 }
 
-fn show_balance(output: &Output, answer: &Value) {
+pub(super) fn show_balance(output: &Output, answer: &Value) {
     output.line(format!("{} rUv", output.bold(&text(answer, "balance"))));
     if output.quiet {
         return;
+    }
+    if answer["pending"].is_object() {
+        payment::show_pending(output, &answer["pending"]);
     }
     for (field, what) in [
         ("incoming", "certified, not yet credited"),

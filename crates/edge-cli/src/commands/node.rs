@@ -338,6 +338,9 @@ pub(super) fn status(context: &Context) -> Outcome {
 fn show_status(output: &Output, status: &Value, api: &str) {
     let line = |label: &str, value: String| output.line(format!("{label:>10}  {value}"));
     output.line(format!("{} at {api}", output.bold(&node_name(&status["node"]))));
+    if status["revoked"] == true {
+        line("key", output.red("REVOKED: nobody hears this node any more"));
+    }
     if output.quiet {
         return;
     }
@@ -354,12 +357,21 @@ fn show_status(output: &Output, status: &Value, api: &str) {
         "members",
         format!("{} known, {} connected", text(status, "members"), text(status, "connected")),
     );
-    let (reachable, quorum) = (&status["witnesses_reachable"], &status["quorum"]);
-    let slack =
-        if reachable == quorum && status["witnesses"] != *reachable { ": no slack" } else { "" };
+    let (voting, quorum) = (&status["witnesses_voting"], &status["quorum"]);
+    let slack = match (voting.as_u64(), quorum.as_u64()) {
+        (voting, quorum) if voting < quorum => output.red(": payments wait"),
+        (voting, quorum) if voting == quorum && status["witnesses"] != status["quorum"] => {
+            ": no slack".to_owned()
+        }
+        _ => String::new(),
+    };
     line(
         "witnesses",
-        format!("{} of {} reachable, {quorum} needed{slack}", reachable, text(status, "witnesses")),
+        format!(
+            "{} of {} reachable, {voting} vote, {quorum} needed{slack}",
+            text(status, "witnesses_reachable"),
+            text(status, "witnesses")
+        ),
     );
     let balance = &status["balance"];
     let incoming = match text(balance, "incoming") {
@@ -367,6 +379,18 @@ fn show_status(output: &Output, status: &Value, api: &str) {
         some => format!(" and {some} certified for it, entered with its next payment"),
     };
     line("balance", format!("{} rUv{incoming}", text(balance, "balance")));
+    let pending = &balance["pending"];
+    if pending.is_object() {
+        line(
+            "pending",
+            format!(
+                "{}: {} of {} votes (`edge-net ledger balance`)",
+                text(pending, "text"),
+                text(pending, "votes"),
+                text(pending, "quorum")
+            ),
+        );
+    }
     line(
         "own tasks",
         format!(

@@ -10,10 +10,21 @@ use crate::{failure::Outcome, output::Output};
 pub(super) fn ban(context: &Context, node: &str, lasts: Duration) -> Outcome {
     let client = context.client()?;
     let node = node_id(&client, node)?;
+    let peers = client.get("/api/v1/peers")?;
+    let witness = list(&peers, "peers").iter().any(|p| p["node"] == node && p["witness"] == true);
     let body = json!({ "node": node, "seconds": lasts.as_secs() });
-    let answer = client.post("/api/v1/peers/ban", &body)?;
+    let mut answer = client.post("/api/v1/peers/ban", &body)?;
+    answer["witness"] = json!(witness);
     context.show(&answer, |output, _| {
         output.line(format!("{} is banned for {} s", short(&node), lasts.as_secs()));
+        if witness {
+            output.remark(format!(
+                "it is a witness: payments of this node get no vote of it until `edge-net peer unban {}`. \
+                 It stays a witness for the others; only the founder replaces it (`edge-net ledger \
+                 handover`)",
+                short(&node)
+            ));
+        }
     });
     Ok(())
 }

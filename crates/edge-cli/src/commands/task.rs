@@ -21,7 +21,8 @@ pub(super) fn run(context: &Context, command: Task) -> Outcome {
                 if rows.is_empty() {
                     output.line("no tasks yet; try: edge-net embed 'a text'");
                 } else {
-                    output.table(&["TASK", "KIND", "STATUS", "PRIORITY", "AGREED", "TOOK"], &rows);
+                    let heading = ["TASK", "KIND", "STATUS", "PRIORITY", "AGREED", "TOOK", "BEGAN"];
+                    output.table(&heading, &rows);
                 }
             });
         }
@@ -59,6 +60,10 @@ fn row(task: &Value) -> Vec<String> {
         text(task, "priority"),
         list(&task["check"], "agreed").len().to_string(),
         took(task),
+        match task["ago"].as_u64() {
+            Some(us) => format!("{} s ago", us / 1_000_000),
+            None => "?".to_owned(),
+        },
     ]
 }
 
@@ -96,6 +101,13 @@ fn head(output: &Output, task: &Value) {
 
 fn explain(output: &Output, task: &Value) {
     head(output, task);
+    if let Some(reason) = task["reason"].as_str() {
+        output.line(format!("{:>9}  {reason}", "reason"));
+    }
+    if let Some(ppm) = task["canaries_ppm"].as_f64().filter(|ppm| *ppm > 0.0) {
+        let why = "of its texts were known beforehand: a wrong one of these is believed in no case";
+        output.line(format!("{:>9}  {:.1} % {why}", "canaries", ppm / 1e4));
+    }
     let check = &task["check"];
     if check.is_object() {
         let names = |field: &str| {

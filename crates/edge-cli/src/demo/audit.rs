@@ -66,7 +66,7 @@ pub(crate) struct Found {
     /// False results of the liar, by its requester's records.
     pub(crate) lies: u64,
     /// Paid for these, in millionths.
-    pub(crate) liar_paid: u128,
+    pub(crate) paid_for_lies: u128,
     /// Promised to each worker by the requester's records, in millionths.
     pub(crate) promised: BTreeMap<NodeId, u128>,
     /// The ledger, folded.
@@ -275,7 +275,7 @@ fn count(record: &TaskRecord, liars: &BTreeSet<NodeId>, found: &mut Found) {
             found.tasks_rejected += 1;
             if liars.contains(&worker) {
                 found.lies += 1;
-                found.liar_paid += paid;
+                found.paid_for_lies += paid;
             }
         }
     }

@@ -48,7 +48,7 @@ impl Summary {
         let ledger = found.sums.as_ref();
         let read = ledger.is_some();
         let number = |value: Option<f64>, digits| value.map(|v| json!(rounded(v, digits)));
-        put("schema", Some("edge-net.demo/1".into()));
+        put("schema", Some("edge-net.demo/2".into()));
         put("nodes", Some(self.nodes.len().into()));
         put("documents", read.then(|| found.documents.into()));
         put("tasks_completed", read.then(|| found.tasks_completed.into()));
@@ -59,8 +59,8 @@ impl Summary {
         put("liars_named", read.then(|| found.named.len().into()));
         put("stake_lost", ledger.map(|_| json!(self.stake_lost())));
         // Only of a liar can be said what its lies were paid.
-        let paid = found.liar_paid as f64 / 1e6;
-        put("liar_paid", (read && self.liar.is_some()).then(|| json!(paid)));
+        let paid = found.paid_for_lies as f64 / 1e6;
+        put("paid_for_lies", (read && self.liar.is_some()).then(|| json!(paid)));
         put("recall_at_10", number(self.recall, 4));
         put("search_p50_ms", number(tally.quantile_ms(0.5), 2));
         put("search_p99_ms", number(tally.quantile_ms(0.99), 2));
@@ -173,8 +173,8 @@ impl Summary {
             line("slashed", format!("{} rUv that they have at stake are lost", self.stake_lost()));
         }
         if self.liar.is_some() {
-            let paid = found.liar_paid as f64 / 1e6;
-            line("lies", format!("{} told, {paid} rUv paid for them", found.lies));
+            let paid = found.paid_for_lies as f64 / 1e6;
+            line("lies", format!("{} told, {paid} rUv paid for these results", found.lies));
         }
         if found.batches_acknowledged > 0 {
             line(
@@ -202,7 +202,14 @@ impl Summary {
                 ),
             );
             for (worker, amount) in &sums.settled {
-                line("", format!("{} was paid {} rUv", self.name(worker), *amount as f64 / 1e6));
+                line(
+                    "",
+                    format!(
+                        "{} earned {} rUv with results that were accepted",
+                        self.name(worker),
+                        *amount as f64 / 1e6
+                    ),
+                );
             }
         }
         self.say_matrix(say);
@@ -283,7 +290,7 @@ mod tests {
             "tasks_rejected",
             "liars_named",
             "stake_lost",
-            "liar_paid",
+            "paid_for_lies",
             "recall_at_10",
             "search_p50_ms",
             "search_p99_ms",
