@@ -221,7 +221,8 @@ impl VoteLog {
     }
 
     /// Votes cast under the ledger's present set whose blocks are not certified in it, with the
-    /// blocks: what a witness of one has to complete before it hands over.
+    /// blocks: what a witness of one has to complete before it hands over. At places whose certificates
+    /// were dropped a block was certified, this or another.
     pub fn pending<'a>(
         &'a self,
         ledger: &'a Ledger,
@@ -229,8 +230,10 @@ impl VoteLog {
         let version = ledger.witness_set().version;
         self.votes
             .iter()
-            .filter(move |((set_version, _), cast)| {
-                *set_version == version && ledger.certificate(&cast.vote.body.block).is_none()
+            .filter(move |((set_version, account), cast)| {
+                *set_version == version
+                    && cast.block.body.seq > ledger.pruned_below(account)
+                    && ledger.certificate(&cast.vote.body.block).is_none()
             })
             .map(|(_, cast)| (&cast.block, &cast.vote))
     }

@@ -44,6 +44,8 @@ const DATABASE: &str = "pool.redb";
 /// still knows its pool and where to find some members, and gets the rest from them.
 const MIRRORS: [(Table, &str); 2] =
     [(Table::Pool, "pool.mirror"), (Table::Members, "members.mirror")];
+/// A file smaller than this is left as large as it is.
+const SHRUNK_BYTES_MIN: u64 = 8 << 20;
 /// Rows of a table that are copied, at most: enough members to be let in by one of them.
 const MIRROR_ROWS_MAX: usize = 256;
 
@@ -287,6 +289,7 @@ impl Store {
             store.belongs_to(owner.node)?;
         }
         store.may_vote = store.votes_forbidden()?.is_none();
+        store.shrink()?;
         Ok((store, findings))
     }
 
@@ -383,6 +386,28 @@ impl Store {
             }
         };
         read().map_err(|error| self.error(error))
+    }
+
+    /// Gives the file system back what is free in a file that is mostly free: removed rows leave room
+    /// that later ones take, and a file that was large once stays so. It is moved within the file, and a
+    /// crash in between loses nothing.
+    fn shrink(&mut self) -> Result<(), StoreError> {
+        let length =
+            std::fs::metadata(&self.path).map_err(|error| io_error(&self.path, &error))?.len();
+        if length < SHRUNK_BYTES_MIN {
+            return Ok(());
+        }
+        let used = || -> Result<u64, redb::Error> {
+            let transaction = self.database.begin_write()?;
+            let stats = transaction.stats()?;
+            let used = stats.allocated_pages() * stats.page_size() as u64;
+            transaction.abort()?;
+            Ok(used)
+        };
+        if used().map_err(|error| self.error(error))? < length / 3 {
+            self.database.compact().map(drop).map_err(|error| self.error(error.into()))?;
+        }
+        Ok(())
     }
 
     fn apply(&self, writes: &[&Write]) -> Result<(), redb::Error> {

@@ -147,15 +147,17 @@ impl Disk {
         rows.into_iter().collect()
     }
 
-    /// A hash of the durable keys of a table whose rows are never removed, whatever their order.
+    /// A hash of the durable keys of a table whose rows are never changed, whatever their order.
     pub(crate) fn fingerprint(&self, table: Table) -> u64 {
         let range = (table, Vec::new())..;
         let base = self.base.range(range.clone()).map(|(place, _)| place);
-        let base = base.take_while(|place| place.0 == table);
-        let fresh = self.durable.range(range).map(|(place, _)| place);
-        let fresh = fresh
+        let base = base
             .take_while(|place| place.0 == table)
-            .filter(|place| !self.base.contains_key(*place));
+            .filter(|place| !matches!(self.durable.get(*place), Some(None)));
+        let fresh = self.durable.range(range).take_while(|(place, _)| place.0 == table);
+        let fresh = fresh
+            .filter(|(place, value)| value.is_some() && !self.base.contains_key(*place))
+            .map(|(place, _)| place);
         let hash = |key: &[u8]| key.iter().fold(1, |hash, byte| mix(hash ^ u64::from(*byte)));
         base.chain(fresh).fold(0, |all, place| all ^ hash(&place.1))
     }

@@ -401,6 +401,8 @@ impl World {
                 checkpoint_every: scenario
                     .checkpoints
                     .map_or(Settings::default().checkpoint_every, |wanted| wanted.every),
+                // Elsewhere what lies on disks is compared as a whole.
+                prunes: scenario.checkpoints.is_some(),
                 limits: match scenario.attack {
                     Some(Attack::Flood(_)) => !options.no_defence,
                     // What is said again must change nothing although it is heard.

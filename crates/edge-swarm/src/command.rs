@@ -725,6 +725,11 @@ pub struct StatusView {
     pub executed_for_others: u64,
     /// Nodes that verified faults name.
     pub faulty: Vec<NodeId>,
+    /// Certificates that are kept, and certified blocks whose certificates are not, as a checkpoint has
+    /// what they came to.
+    pub certificates: usize,
+    /// See `certificates`.
+    pub certificates_dropped: u64,
     /// The account.
     pub balance: BalanceView,
     /// Why this node must think that it is cut off from the pool, if it must: it believes no results of

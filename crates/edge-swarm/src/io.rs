@@ -333,6 +333,9 @@ pub struct Settings {
     pub checkpoint_blocks: u64,
     /// ... or after this long, if there is any.
     pub checkpoint_every: edge_base::Micros,
+    /// Whether certificates of blocks before the checkpoint before the last are dropped. Off only for
+    /// measurements, and where whole histories are wanted.
+    pub prunes: bool,
     /// How long contradictions of an owner wait; `None`, for measurements only, to look away from them.
     pub coherence: Option<edge_coherence::Deadlines>,
     /// Whether ledgers with many accounts are compared by sketches. Off only for measurements.
@@ -370,6 +373,7 @@ impl Default for Settings {
             unstake_delay: None,
             checkpoint_blocks: 1_000,
             checkpoint_every: edge_base::Micros::from_secs(600),
+            prunes: true,
             coherence: Some(edge_coherence::Deadlines::from_repair(REPAIR_WITHIN)),
             shard_rows: 12_000,
             replication: 3,

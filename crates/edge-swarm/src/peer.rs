@@ -53,6 +53,7 @@ mod sync;
 mod task;
 mod tombstones;
 mod tuning;
+mod unseen;
 mod view;
 
 pub use bounds::Holding;

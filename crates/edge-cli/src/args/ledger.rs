@@ -21,6 +21,9 @@ Examples:
     },
     /// Show an account's blocks, oldest first
     #[command(after_help = "\
+Blocks that were certified before the checkpoint before the last are not kept: their sums are in the
+checkpoint.
+
 Example:
   edge-net ledger history -n 10")]
     History {
@@ -67,6 +70,7 @@ Examples:
 Where there is a checkpoint, the state of all accounts in it stands for the certificates before: the
 signatures of the witnesses that decided it are verified again, and everything since. A pool without
 checkpoints (a single witness) is verified from its beginning.
+It says how many blocks are known by the checkpoint alone.
 
 Example:
   edge-net ledger verify")]

@@ -62,6 +62,15 @@ pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
                         text(answer, "signatures_verified"),
                         text(answer, "accounts"),
                     ));
+                    if answer["since_epoch"].is_u64() {
+                        output.line(format!(
+                            "  on top of the checkpoint of epoch {}; {} certificates are kept, {} blocks \
+                             before it are known by what they came to",
+                            text(answer, "since_epoch"),
+                            text(answer, "kept"),
+                            text(answer, "dropped"),
+                        ));
+                    }
                     let witnesses: Vec<String> =
                         list(answer, "witnesses").iter().map(node_name).collect();
                     let version = text(answer, "set_version");

@@ -391,6 +391,11 @@ fn show_status(output: &Output, status: &Value, api: &str) {
             ),
         );
     }
+    if status["certificates_dropped"].as_u64().is_some_and(|dropped| dropped > 0) {
+        let (kept, dropped) = (text(status, "certificates"), text(status, "certificates_dropped"));
+        let both = format!("{kept} certificates kept, {dropped} blocks in a checkpoint alone");
+        line("ledger", both);
+    }
     line(
         "own tasks",
         format!(

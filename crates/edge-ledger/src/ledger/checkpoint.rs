@@ -235,10 +235,23 @@ impl Ledger {
     }
 
     /// Drops the certificates of blocks that are in the last checkpoint: its states say what they came
-    /// to. Returns how many went.
-    pub fn prune(&mut self) -> usize {
-        let Some(base) = self.base.clone() else { return 0 };
-        let before = self.certificates.len();
+    /// to. Returns the places that went.
+    pub fn prune(&mut self) -> Vec<(NodeId, u64)> {
+        self.base.clone().map_or_else(Vec::new, |base| self.prune_through(&base))
+    }
+
+    /// Drops the certificates of blocks that are in a checkpoint before, or in the last one. Who keeps
+    /// those since the checkpoint before the last still helps nodes that lack the last one.
+    ///
+    /// Kept is what rules need: open escrows, payments that were not taken, stake, withdrawals and
+    /// rewards are in the states, marks and proofs of two blocks beside them. What ended before is
+    /// forgotten: a place that was dropped is known as certified, not by what.
+    pub fn prune_through(&mut self, base: &Base) -> Vec<(NodeId, u64)> {
+        let last = self.base.as_ref().map_or(0, |last| last.decided.sealed.checkpoint.epoch);
+        if base.decided.sealed.checkpoint.epoch > last {
+            return Vec::new();
+        }
+        let mut dropped = Vec::new();
         for state in &base.states {
             let Some(found) = self.accounts.get_mut(&state.account) else { continue };
             let drop = state.seq.min(found.seq()).saturating_sub(found.below);
@@ -247,6 +260,7 @@ impl Ledger {
             }
             for certificate in found.chain.drain(..drop as usize) {
                 self.certificates.remove(&certificate.id());
+                dropped.push((state.account, certificate.body().seq));
             }
             found.chain.shrink_to_fit();
             found.below += drop;
@@ -257,7 +271,12 @@ impl Ledger {
         self.escrows.retain(|id, escrow| {
             escrow.state == super::EscrowState::Open || certificates.contains_key(&id.0)
         });
-        before - self.certificates.len()
+        dropped
+    }
+
+    /// Certified blocks whose certificates are not kept, because a checkpoint says what they came to.
+    pub fn dropped(&self) -> u64 {
+        self.accounts.values().map(|found| found.below).sum()
     }
 
     /// Takes certificates back that were kept elsewhere, of blocks before the checkpoint: those that the

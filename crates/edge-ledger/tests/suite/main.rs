@@ -20,6 +20,7 @@ mod mint;
 mod minting;
 mod parameter;
 mod penalty;
+mod prune;
 mod quorum;
 mod sketch;
 mod stake;

@@ -168,6 +168,40 @@ fn an_older_database_beside_a_newer_marker_is_a_restore() {
     assert!(!store.may_vote());
 }
 
+/// Certificates that a checkpoint made needless are removed: the file is made smaller by the next start.
+/// The control: what is needed still is not moved, and stays.
+#[test]
+fn room_that_removed_rows_left_is_given_back() {
+    for kept in [20_000u32, 50] {
+        let temp = tempfile::tempdir().unwrap();
+        let key = |n: u32| n.to_be_bytes();
+        let all: Vec<Write> = (0..20_000)
+            .map(|n| write(Table::Certificates, &key(n), Some(&[n as u8; 700])))
+            .collect();
+        let gone: Vec<Write> =
+            (kept..20_000).map(|n| write(Table::Certificates, &key(n), None)).collect();
+        {
+            let (_folder, store, _) = open(temp.path());
+            store.commit(&all.iter().collect::<Vec<_>>()).unwrap();
+            store.commit(&gone.iter().collect::<Vec<_>>()).unwrap();
+        }
+        let length = || std::fs::metadata(temp.path().join(DATABASE)).unwrap().len();
+        let before = length();
+        assert!(before > 14 << 20, "{before}");
+        let (_folder, store, findings) = open(temp.path());
+        assert_eq!((findings, store.may_vote()), (vec![], true));
+        let rows = store.rows(Table::Certificates).unwrap();
+        assert_eq!(rows.len(), kept as usize);
+        assert!(
+            rows.iter()
+                .enumerate()
+                .all(|(n, (k, v))| { k[..] == key(n as u32) && v[..] == [n as u8; 700] })
+        );
+        let after = length();
+        assert_eq!(kept == 50, after < before / 4, "{before} {after}");
+    }
+}
+
 #[test]
 fn a_damaged_database_is_set_aside_and_the_pool_is_kept() {
     for (damage, at) in [("header", 0), ("inside", 4_096 * 3)] {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use edge_base::{Digest, NodeId};
 use edge_ledger::{Certificate, block_hash};
 use edge_swarm::{
-    Table,
+    Peer, Table,
     message::{Message, decode_message},
 };
 
@@ -85,7 +85,15 @@ impl Checks {
             let decoded =
                 rows.filter_map(|(_, value)| edge_base::codec::decode::<Certificate>(value).ok());
             let held: BTreeSet<Digest> = decoded.map(|certificate| certificate.id()).collect();
-            lost.push((number, said.published.difference(&held).count()));
+            let ledger = node.peer.as_ref().and_then(Peer::ledger);
+            // What a checkpoint has in its states needs no certificate.
+            let dropped = |id: &&Digest| {
+                let body = self.certificates.get(*id).map(Certificate::body);
+                body.zip(ledger)
+                    .is_some_and(|(body, ledger)| body.seq <= ledger.pruned_below(&body.account))
+            };
+            let missing = said.published.difference(&held).filter(|id| !dropped(id));
+            lost.push((number, missing.count()));
         }
         for (number, count) in lost.into_iter().filter(|(_, count)| *count > 0) {
             let text = format!("{count} published certificates are not on the disk of {number}");

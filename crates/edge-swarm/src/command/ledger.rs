@@ -221,6 +221,10 @@ pub struct LedgerView {
     pub since_epoch: Option<u64>,
     /// Certificates that were verified again: all, or those since the checkpoint.
     pub certificates: usize,
+    /// Certificates that are kept: those, and the ones since the checkpoint before the last.
+    pub kept: usize,
+    /// Certified blocks whose certificates are not kept: the checkpoint's states have what they came to.
+    pub dropped: u64,
     /// Signatures that were verified again for this answer.
     pub signatures_verified: u64,
     /// Accounts that they add up to, those of the checkpoint among them.

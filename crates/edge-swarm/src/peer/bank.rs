@@ -58,7 +58,7 @@ pub(crate) struct Bank {
 pub(super) struct Pending {
     pub(super) block: SignedBlock,
     collector: VoteCollector,
-    call: Option<CallId>,
+    pub(super) call: Option<CallId>,
     /// When it was signed; before this process began if absent.
     pub(super) since: Option<Timestamp>,
 }
@@ -94,11 +94,13 @@ impl Bank {
         }
     }
 
+    /// The ledger of a store, and the keys of certificates in it that say nothing any more: a checkpoint
+    /// was taken without them, or the process ended before they were forgotten.
     pub(crate) fn restore(
         genesis: Genesis,
         stored: &Stored,
         verifier: &mut Verifier,
-    ) -> Result<Self, StartError> {
+    ) -> Result<(Self, Vec<Vec<u8>>), StartError> {
         genesis.validate().map_err(|e| StartError::Ledger(e.to_string()))?;
         let mut bank = Bank::new(genesis);
         if let Some(bytes) = stored.get(Table::Pool, b"handover") {
@@ -108,9 +110,11 @@ impl Bank {
             bank.handover = Some(signed);
         }
         let mut certificates = Vec::new();
-        for (_, value) in stored.table(Table::Certificates) {
+        let mut places = Vec::new();
+        for (key, value) in stored.table(Table::Certificates) {
             let certificate: Certificate =
                 decode_stored(value).ok_or(StartError::Damaged { table: "certificates" })?;
+            places.push((key, certificate.body().account, certificate.body().seq));
             certificates.push(Arc::new(certificate));
         }
         if let Some(signed) = bank.handover.clone() {
@@ -143,11 +147,17 @@ impl Bank {
         if let Some(bytes) = stored.get(Table::OwnBlock, b"pending") {
             let block: SignedBlock =
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "own_block" })?;
-            if !bank.ledger.is_certified(&block) {
+            // One that a checkpoint has is certified, though its certificate is not kept.
+            let open = block.body.seq > bank.ledger.account(&block.signer).seq;
+            if open && !bank.ledger.is_certified(&block) {
                 bank.set_pending(block, None, None);
             }
         }
-        Ok(bank)
+        let dropped = places
+            .into_iter()
+            .filter(|(_, account, seq)| *seq <= bank.ledger.pruned_below(account));
+        let stale = dropped.map(|(key, ..)| key.clone()).collect();
+        Ok((bank, stale))
     }
 
     fn set_pending(&mut self, block: SignedBlock, call: Option<CallId>, since: Option<Timestamp>) {
@@ -451,7 +461,7 @@ impl Peer {
 
     fn on_certified(&mut self, certificate: &Arc<Certificate>) {
         let body = certificate.body();
-        let key = [body.account.0.as_slice(), &body.seq.to_be_bytes()].concat();
+        let key = certificate_key(&body.account, body.seq);
         self.persist(Table::Certificates, &key, certificate.as_ref());
         self.look_for_equivocation(certificate);
         if let Some(amount) = body.kind.pays(&self.me) {
@@ -478,11 +488,7 @@ impl Peer {
         if let Some(pending) = finished {
             self.forget(Table::OwnBlock, b"pending");
             if let Some(call) = pending.call {
-                let answer = match &body.kind {
-                    BlockKind::Send { .. } => Answer::Sent(Box::new(block_view_of(body, hash))),
-                    _ => Answer::Done,
-                };
-                self.answer(call, Ok(answer));
+                self.answer(call, Ok(certified_answer(body, hash)));
             }
         }
         self.event(Event::BlockCertified { hash, kind: kind_name(&body.kind).into() });
@@ -646,7 +652,8 @@ impl Peer {
         };
         let account = account.unwrap_or(self.me);
         let seq = bank.ledger.account(&account).seq;
-        let from = seq.saturating_sub(limit as u64);
+        // Older ones are in a checkpoint, and not kept.
+        let from = seq.saturating_sub(limit as u64).max(bank.ledger.pruned_below(&account));
         let blocks = bank.ledger.certificates_after(&account, from, limit);
         Ok(blocks.map(|c| block_view_of(c.body(), c.id())).collect())
     }
@@ -668,6 +675,8 @@ impl Peer {
             conserved: totals.conserved() && totals == bank.ledger.totals(),
             since_epoch: bank.ledger.base().map(|base| base.decided.sealed.checkpoint.epoch),
             certificates: again.certificate_count(),
+            kept: bank.ledger.certificate_count(),
+            dropped: bank.ledger.dropped(),
             signatures_verified: verifier.stats().computed,
             accounts: again.accounts().count(),
             set_version: set.version,
@@ -716,6 +725,11 @@ pub(super) fn no_votes() -> Digest {
     Digest::of_value("pin", "no-votes")
 }
 
+/// Where a certificate is stored.
+pub(super) fn certificate_key(account: &NodeId, seq: u64) -> Vec<u8> {
+    [account.0.as_slice(), &seq.to_be_bytes()].concat()
+}
+
 /// The name of a block kind in events, JSON and text.
 pub(crate) fn kind_name(kind: &BlockKind) -> &'static str {
     match kind {
@@ -727,6 +741,14 @@ pub(crate) fn kind_name(kind: &BlockKind) -> &'static str {
         BlockKind::Stake { .. } => "stake",
         BlockKind::Unstake { .. } => "unstake",
         BlockKind::Release { .. } => "release",
+    }
+}
+
+/// What the caller of a certified block is told.
+pub(super) fn certified_answer(body: &Block, hash: Digest) -> Answer {
+    match &body.kind {
+        BlockKind::Send { .. } => Answer::Sent(Box::new(block_view_of(body, hash))),
+        _ => Answer::Done,
     }
 }
 

@@ -8,16 +8,20 @@
 //! The founder's order changes the witness set: every witness that hears of it ends voting under the
 //! present version, durably, and tells the others what it voted for that is not certified.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use edge_base::{Digest, Micros, NodeId, Signed, Timestamp, codec};
 use edge_ledger::{
-    AccountState, Act, Agreement, Applied, Change, ChangeOrder, Closing, Decided, Decision,
-    LedgerError, Plan, Sealed, Statement, Step, WITNESSES_MAX,
+    AccountState, Act, Agreement, Applied, Base, Certificate, Change, ChangeOrder, Closing,
+    Decided, Decision, LedgerError, Plan, Sealed, Statement, Step, WITNESSES_MAX,
 };
 
 use super::{
     Peer, Stored, Timer,
+    bank::certificate_key,
     content::{Audience, Waiter},
     decode_stored,
 };
@@ -25,7 +29,7 @@ use crate::{
     command::{AccountProofView, Answer, CheckpointView, Refusal},
     event::Event,
     io::{CallId, Table},
-    message::{Gossip, Message, SETS_PER_MESSAGE},
+    message::{CONTENT_BYTES_MAX, Gossip, Message, SETS_PER_MESSAGE},
 };
 
 /// Plans that are kept: those of the rounds of one epoch, at the bound the held one alone.
@@ -65,6 +69,8 @@ pub(crate) struct Checkpoints {
     missed: Option<Digest>,
     fetching: Option<Digest>,
     asked: BTreeMap<NodeId, Timestamp>,
+    /// Nodes that were told of the last checkpoint without having asked.
+    pointed: BTreeMap<NodeId, Timestamp>,
     /// When the last checkpoint was taken here.
     last: Timestamp,
 }
@@ -418,8 +424,12 @@ impl Peer {
     fn take_checkpoint(&mut self, decided: Decided, from: Option<NodeId>) {
         let Some(bank) = &mut self.bank else { return };
         let version = bank.ledger.witness_set().version;
+        let before = bank.ledger.base().cloned();
         match bank.ledger.apply_checkpoint(decided.clone(), &mut self.verifier) {
-            Ok(Applied::New) => self.on_checkpoint_taken(version),
+            Ok(Applied::New) => {
+                let dropped = self.drop_before(before);
+                self.on_checkpoint_taken(version, dropped);
+            }
             Ok(Applied::Known) => {}
             Err(LedgerError::ConflictingCheckpoint { epoch }) => {
                 let text = format!("a second checkpoint of epoch {epoch} was decided");
@@ -448,8 +458,23 @@ impl Peer {
         self.take_checkpoint(decided, None);
     }
 
-    /// The ledger has a new last checkpoint: makes it durable, spreads it and goes on.
-    fn on_checkpoint_taken(&mut self, version: u64) {
+    /// Drops the certificates before a checkpoint that was the last one until now: those since then are
+    /// what others need who lack the new one. The others need its states instead, so nothing is
+    /// dropped while these are more than a node can fetch.
+    fn drop_before(&mut self, before: Option<Arc<Base>>) -> Vec<(NodeId, u64)> {
+        let Some(bank) = self.bank.as_mut().filter(|_| self.settings.prunes) else {
+            return Vec::new();
+        };
+        let last = bank.ledger.base().filter(|last| last.snapshot().len() <= CONTENT_BYTES_MAX);
+        match before.filter(|_| last.is_some()) {
+            Some(before) => bank.ledger.prune_through(&before),
+            None => Vec::new(),
+        }
+    }
+
+    /// The ledger has a new last checkpoint: makes it durable, spreads it and goes on. Certificates that
+    /// were dropped for it are forgotten after that: on disk is always enough to start from.
+    fn on_checkpoint_taken(&mut self, version: u64, dropped: Vec<(NodeId, u64)>) {
         let Some(bank) = &mut self.bank else { return };
         let Some(base) = bank.ledger.base().cloned() else { return };
         let decided = base.decided.clone();
@@ -460,6 +485,9 @@ impl Peer {
             bank.ask_present_set();
         }
         self.persist(Table::Checkpoints, b"last", &(&decided, base.states()));
+        for (account, seq) in dropped {
+            self.forget(Table::Certificates, &certificate_key(&account, seq));
+        }
         self.offences_were_tried();
         if checkpoint.changes_set() {
             let key = [b"set".as_slice(), &checkpoint.set.version.to_be_bytes()].concat();
@@ -473,6 +501,7 @@ impl Peer {
             chain: kept.chain,
             early: kept.early.filter(|early| early.sealed.checkpoint.epoch > epoch),
             asked: kept.asked,
+            pointed: kept.pointed,
             last: self.now,
             call: kept.call.filter(|_| !changed),
             ..Checkpoints::default()
@@ -663,14 +692,30 @@ impl Peer {
             return;
         };
         let version = bank.ledger.witness_set().version;
+        let place = |c: &Arc<Certificate>| (c.body().account, c.body().seq);
+        let held: Vec<(NodeId, u64)> = bank.ledger.certificates().map(place).collect();
         let taken = bank.ledger.apply_snapshot(decided, states, &mut self.verifier);
         if taken == Ok(Applied::New) {
+            let gone = |(account, seq): &(NodeId, u64)| *seq <= bank.ledger.pruned_below(account);
+            let prunes = self.settings.prunes;
+            let dropped = held.into_iter().filter(|place| prunes && gone(place)).collect();
             for sealed in self.checkpoints.chain.clone().into_values() {
                 let key =
                     [b"set".as_slice(), &sealed.checkpoint.set.version.to_be_bytes()].concat();
                 self.persist(Table::Checkpoints, &key, &sealed);
             }
-            self.on_checkpoint_taken(version);
+            self.on_checkpoint_taken(version, dropped);
+            self.on_unseen_blocks();
+        }
+    }
+
+    /// Points a node that lacks blocks which are not kept here to the checkpoint that has them.
+    pub(super) fn point_to_checkpoint(&mut self, node: NodeId) {
+        let now = self.now;
+        let recently = |at: &Timestamp| now.since(*at) < ASK_EVERY;
+        self.checkpoints.pointed.retain(|_, at| recently(at));
+        if self.checkpoints.pointed.insert(node, now).is_none() {
+            self.tell_checkpoints(node, 0, 0);
         }
     }
 

@@ -76,6 +76,11 @@ impl Promises {
         self.ending.contains_key(escrow)
     }
 
+    /// Escrows out of which vouchers are held.
+    pub(crate) fn escrows(&self) -> impl Iterator<Item = EscrowId> + '_ {
+        self.held.keys().map(|(escrow, _)| *escrow)
+    }
+
     /// What a requester vouched for out of an escrow.
     pub(crate) fn vouched(&self, escrow: &EscrowId, requester: &NodeId) -> Credits {
         let held = self.held.get(&(*escrow, *requester));

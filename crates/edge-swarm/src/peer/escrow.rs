@@ -68,6 +68,14 @@ pub(crate) struct Spending {
     settle_calls: Vec<CallId>,
 }
 
+impl Spending {
+    /// Own escrows about which something is left to do.
+    pub(super) fn known(&self) -> impl Iterator<Item = EscrowId> + '_ {
+        let owed = self.debts.keys().map(|(escrow, _)| *escrow);
+        self.closing.iter().chain(&self.settling).copied().chain(owed)
+    }
+}
+
 fn forgotten_key(escrow: &EscrowId) -> Vec<u8> {
     [b"f".as_slice(), escrow.as_bytes()].concat()
 }

@@ -120,6 +120,20 @@ impl Peer {
         self.staking.taken = leaving.map(|(unstake, _)| (unstake, self.now)).collect();
     }
 
+    /// Withdrawals that came with a checkpoint's states: their delays begin now. Those that it ended are
+    /// forgotten.
+    pub(super) fn begin_unseen_delays(&mut self) {
+        let now = self.now;
+        let Some(bank) = &self.bank else { return };
+        let accounts = bank.ledger.accounts();
+        let leaving = accounts.flat_map(|(account, _)| bank.ledger.withdrawals(&account));
+        let leaving: BTreeSet<Digest> = leaving.map(|(unstake, _)| unstake).collect();
+        self.staking.taken.retain(|unstake, _| leaving.contains(unstake));
+        for unstake in leaving {
+            self.staking.taken.entry(unstake).or_insert(now);
+        }
+    }
+
     pub(super) fn on_stake_certified(&mut self, hash: Digest, kind: &BlockKind) {
         match kind {
             BlockKind::Unstake { .. } => {

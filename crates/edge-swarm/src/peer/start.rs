@@ -155,7 +155,11 @@ impl Peer {
         if let Some(bytes) = stored.get(Table::Pool, b"genesis") {
             let genesis: Genesis =
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "pool" })?;
-            peer.bank = Some(Bank::restore(genesis, &stored, &mut peer.verifier)?);
+            let (bank, stale) = Bank::restore(genesis, &stored, &mut peer.verifier)?;
+            peer.bank = Some(bank);
+            if peer.settings.prunes {
+                stale.iter().for_each(|key| peer.forget(Table::Certificates, key));
+            }
         }
         peer.checkpoints = Checkpoints::restore(&stored, now);
         peer.wishes = Wishes::restore(&stored);

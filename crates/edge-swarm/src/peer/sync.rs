@@ -148,11 +148,18 @@ impl Peer {
         }
     }
 
-    /// Sends certificates of accounts after the seqs that a node has.
+    /// Sends certificates of accounts after the seqs that a node has. Where it lacks some that are not
+    /// kept here, it is pointed to the checkpoint that has what they came to, and asks again after it.
     fn tell_beyond(&mut self, to: NodeId, theirs: BTreeMap<NodeId, u64>) {
         let Some(bank) = &self.bank else { return };
-        let (list, next) = certificates_beyond(&bank.ledger, theirs);
-        if list.is_empty() {
+        let dropped =
+            |(account, known): (&NodeId, &u64)| *known < bank.ledger.pruned_below(account);
+        let behind = theirs.iter().any(dropped);
+        let (list, next) = match behind {
+            true => (Vec::new(), None),
+            false => certificates_beyond(&bank.ledger, theirs),
+        };
+        if list.is_empty() && !behind {
             return;
         }
         if let Some(handover) = bank.handover.clone() {
@@ -160,6 +167,9 @@ impl Peer {
                 to,
                 frame: crate::message::encode_gossip(&Gossip::Handover(Box::new(handover))),
             });
+        }
+        if behind {
+            self.point_to_checkpoint(to);
         }
         for chunk in list.chunks(CERTIFICATES_PER_MESSAGE) {
             self.send(to, &Message::Certificates(chunk.to_vec()));
@@ -315,7 +325,9 @@ fn certificates_beyond(
             let body = next.body();
             let lacking = body.credits.iter().find_map(|id| {
                 let Block { account, seq, .. } = *ledger.certificate(id)?.body();
-                theirs.get(&account).is_some_and(|known| *known < seq).then_some((account, seq))
+                // What leads up to it may not be kept: then it is not there to be told.
+                let told = ledger.pruned_below(&account)..seq;
+                theirs.get(&account).filter(|known| told.contains(known)).map(|_| (account, seq))
             });
             match lacking {
                 Some(credit) => wanted.push(credit),

@@ -251,6 +251,10 @@ impl Peer {
             let set = bank.ledger.witness_set();
             (set.members.len(), set.quorum())
         });
+        let (certificates, certificates_dropped) = self
+            .bank
+            .as_ref()
+            .map_or((0, 0), |bank| (bank.ledger.certificate_count(), bank.ledger.dropped()));
         let witnesses_reachable = self.witnesses_reachable();
         let witnesses_voting = self.witnesses_voting();
         let faulty = self.faults.named().copied().collect();
@@ -275,6 +279,8 @@ impl Peer {
             executed_for_others: self.counters.executed_for_others,
             faulty,
             isolated: self.isolated.clone(),
+            certificates,
+            certificates_dropped,
             notes: self.notes(&balance, witnesses, quorum),
             balance,
         })

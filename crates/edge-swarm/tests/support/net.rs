@@ -205,6 +205,8 @@ pub(crate) struct Net {
     /// How long stake is on its way back, for nodes that start from now on.
     pub(crate) unstake_delay: Option<Micros>,
     pub(crate) checkpoint_every: Micros,
+    /// Whether certificates before checkpoints are dropped, for nodes that start from now on.
+    pub(crate) prunes: bool,
     /// Whether ledgers are compared by sketches, for nodes that start from now on.
     pub(crate) sketches: bool,
     /// How long contradictions of an owner wait, for nodes that start from now on.
@@ -250,6 +252,7 @@ impl Net {
             lose_faults: false,
             lost_faults: vec![],
             checkpoint_every: Settings::default().checkpoint_every,
+            prunes: true,
             sketches: true,
             coherence: Settings::default().coherence,
             cut: BTreeSet::new(),
@@ -334,6 +337,7 @@ impl Net {
             shard_rows: 40,
             unstake_delay: self.unstake_delay,
             checkpoint_every: self.checkpoint_every,
+            prunes: self.prunes,
             sketches: self.sketches,
             coherence: self.coherence,
             limits: self.limits,
