@@ -78,17 +78,32 @@ pub fn is_audited(kind: TaskKind) -> bool {
     rate(kind, &Parameters::default()).is_some()
 }
 
+/// What CPU time is worth.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rewards {
+    /// Everything certified with it.
+    pub hours: CpuHours,
+    /// What is set aside for being there.
+    pub aside: Credits,
+    /// What is promised, one for each time.
+    pub amounts: Vec<Credits>,
+}
+
 /// What is promised for CPU time beyond the hours that are certified already: what the cap grows
-/// by, S(H + h) − S(H), in parts proportional to each one's time and rounded down. Whatever is certified in
-/// whatever steps, the promises together never pass S(H).
-pub fn rewards(hours: CpuHours, cpu_ns: &[u64], rate: Credits) -> (CpuHours, Vec<Credits>) {
+/// by, S(H + h) − S(H), less `aside_ppm` millionths of it, in parts proportional to each one's time and
+/// rounded down. Whatever is certified in whatever steps, the promises and what is set aside never
+/// pass S(H) together.
+pub fn rewards(hours: CpuHours, cpu_ns: &[u64], rate: Credits, aside_ppm: u64) -> Rewards {
     let all: u128 = cpu_ns.iter().map(|ns| u128::from(*ns)).sum();
     let more = CpuHours::from_cpu_micros(all / 1_000);
     let after = CpuHours::from_micro(hours.micro().saturating_add(more.micro()));
-    let room = after.cap(rate).minus(hours.cap(rate)).unwrap_or_default();
+    let grown = after.cap(rate).minus(hours.cap(rate)).unwrap_or_default();
+    let aside = u128::from(grown.micro()) * u128::from(aside_ppm.min(1_000_000)) / 1_000_000;
+    let aside = Credits::from_micro(u64::try_from(aside).unwrap_or(0));
+    let room = grown.minus(aside).unwrap_or_default();
     let part = |ns: &u64| {
         let micro = (u128::from(room.micro()) * u128::from(*ns)).checked_div(all).unwrap_or(0);
         Credits::from_micro(u64::try_from(micro).unwrap_or(0))
     };
-    (after, cpu_ns.iter().map(part).collect())
+    Rewards { hours: after, aside, amounts: cpu_ns.iter().map(part).collect() }
 }

@@ -67,6 +67,8 @@ pub struct Checkpoint {
     pub burned: Credits,
     /// Certified CPU-hours, by which may be minted.
     pub hours: CpuHours,
+    /// What of the cap is set aside for being there, and not promised.
+    pub fund: Credits,
     /// The parameters that hold from now on.
     pub parameters: Parameters,
     /// The digest of what it resolves beside blocks.

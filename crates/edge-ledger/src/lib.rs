@@ -82,6 +82,7 @@ mod resolution;
 mod sketch;
 pub mod statement;
 mod table;
+mod uptime;
 mod vote;
 mod vote_log;
 mod witness;
@@ -94,7 +95,7 @@ pub use agreement::{
     ROUNDS_KEPT_MAX, Statement, Step, culprits,
 };
 pub use audit::{
-    AUDIT_BYTES_MAX, AUDITORS, AUDITS_MAX, AUDITS_PER_REQUESTER, AuditCommits, Certified,
+    AUDIT_BYTES_MAX, AUDITORS, AUDITS_MAX, AUDITS_PER_REQUESTER, AuditCommits, Certified, Rewards,
     VESTING_MAX, cpu_ns, is_audited, rank, rewards,
 };
 pub use block::{
@@ -130,6 +131,7 @@ pub use statement::{
     Assignment, Commit, Execution, ExecutionError, FaultProof, Reveal, Voucher, commit_hash,
     task_id,
 };
+pub use uptime::{CALL_SECONDS, CALLED_MAX, COUNTED_MAX, Seen, call_rank, counted, pay};
 pub use vote::{Certificate, Vote, VoteBody, VoteCollector, VoteError};
 pub use vote_log::{HandOverError, Record, Refusal, RestoreError, VoteLog, Voted};
 pub use witness::{HANDOVER_HEADS_MAX, Handover, WITNESSES_MAX, WitnessSet, WitnessSetError};

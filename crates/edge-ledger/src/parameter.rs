@@ -50,6 +50,10 @@ pub enum Parameter {
     CpuMatch,
     /// Reference CPU time of compressions.
     CpuCompression,
+    /// What an hour of being there is paid, as long as there is something set aside.
+    UptimeReward,
+    /// The part of what the cap grows by that is set aside for it.
+    UptimeShare,
 }
 
 /// What a parameter counts.
@@ -99,7 +103,7 @@ pub struct Rule {
 
 impl Parameter {
     /// Every parameter.
-    pub const ALL: [Parameter; 13] = [
+    pub const ALL: [Parameter; 15] = [
         Parameter::FeeRate,
         Parameter::UnstakeDelay,
         Parameter::SlashEquivocation,
@@ -113,6 +117,8 @@ impl Parameter {
         Parameter::CpuEmbedding,
         Parameter::CpuMatch,
         Parameter::CpuCompression,
+        Parameter::UptimeReward,
+        Parameter::UptimeShare,
     ];
 
     /// Its row of the table.
@@ -158,6 +164,12 @@ impl Parameter {
             Parameter::CpuMatch => rule("cpu-match", Unit::NsPerByte, [1, 100_000, 100, 100]),
             Parameter::CpuCompression => {
                 rule("cpu-compression", Unit::NsPerByte, [1, 100_000, 100, 100])
+            }
+            Parameter::UptimeReward => {
+                rule("uptime-reward", Unit::Micro, [0, 100_000_000, 100_000, 100_000])
+            }
+            Parameter::UptimeShare => {
+                rule("uptime-share", Unit::Ppm, [0, 500_000, 100_000, 100_000])
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Blocks are their owners' words and need no order between accounts. What follows from no block is
 //! resolved here, once an epoch, by the same agreement: parameters, what offences cost, work that is
-//! assigned and rewarded. Every witness checks
+//! assigned and rewarded, who was there. Every witness checks
 //! all of it before it prevotes; whoever takes the checkpoint later relies on the quorum, whose
 //! digest of the checkpoint covers it.
 
@@ -15,6 +15,8 @@ use crate::{
     offence::{OFFENCES_MAX, Offence},
     parameter::{Amendment, Parameter},
     statement::Assignment,
+    uptime::Seen,
+    witness::WITNESSES_MAX,
 };
 
 /// Everything that a checkpoint resolves.
@@ -35,6 +37,10 @@ pub struct Resolutions {
     /// Of the commits in the last checkpoint those that were revealed alike, ascending by task.
     #[serde(deserialize_with = "bounded::vec::<_, _, AUDITS_MAX>")]
     pub certified: Vec<Certified>,
+    /// What witnesses saw of who is there since the last checkpoint, ascending by witness: none, or those
+    /// of a quorum and more.
+    #[serde(deserialize_with = "bounded::vec::<_, _, WITNESSES_MAX>")]
+    pub seen: Vec<Signed<Seen>>,
 }
 
 impl Resolutions {

@@ -9,11 +9,11 @@ use edge_ledger::{
     Amendment, AuditCommits, Ballot, Block, BlockKind, Carried, Certified, Change, ChangeOrder,
     Checkpoint, Closing, CpuHours, Decided, EquivocationProof, Genesis, Handover, Head, Network,
     Offence, OffenceKind, Parameter, ParameterVote, Parameters, Phase, Plan, Proposal, Proposed,
-    Resolutions, Sealed, Sketch, Statement,
+    Resolutions, Sealed, Seen, Sketch, Statement,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use edge_swarm::{
-    Ticket,
+    Here, RollCall, Ticket,
     command::Priority,
     message::{
         Acquaintance, Advert, CollectionSpec, DeclineReason, Evidence, FaultReport, Gossip,
@@ -146,6 +146,7 @@ fn checkpoint() -> Checkpoint {
         supply: Credits::from_micro(9),
         burned: Credits::from_micro(1),
         hours: CpuHours::default(),
+        fund: Credits::from_micro(2),
         parameters: Parameters::default(),
         resolutions: Digest([4; 32]),
         set: edge_ledger::WitnessSet { version: 3, members: vec![node()] },
@@ -163,6 +164,14 @@ fn parameter_vote() -> Signed<ParameterVote> {
     signed(ParameterVote { version: 2, parameter: Parameter::FeeRate, value: 4_000, since: 0 })
 }
 
+fn seen() -> Signed<Seen> {
+    signed(Seen { version: 2, beacon: Digest([5; 32]), answered: vec![(node(), 3)] })
+}
+
+fn here() -> Signed<Here> {
+    signed(Here { beacon: Digest([5; 32]), witness: node(), number: 7 })
+}
+
 fn resolutions() -> Resolutions {
     let votes = vec![(node(), parameter_vote().signature)];
     let amendments = vec![Amendment { parameter: Parameter::FeeRate, value: 4_000, votes }];
@@ -171,7 +180,8 @@ fn resolutions() -> Resolutions {
     let commits = vec![AuditCommits { assignment: assignment(), commits: vec![commit()] }];
     let certified = vec![Certified { task: assignment().body.task, reveals: vec![reveal()] }];
     let audits = vec![assignment()];
-    Resolutions { amendments, offences, audits, commits, certified }
+    let seen = vec![seen()];
+    Resolutions { amendments, offences, audits, commits, certified, seen }
 }
 
 fn order() -> Signed<ChangeOrder> {
@@ -281,6 +291,8 @@ fn messages() -> Vec<Message> {
         },
         Message::SketchAnswer { key: [3; 16], answer: SketchAnswer::More(70) },
         Message::Next(node()),
+        Message::RollCall(Box::new(RollCall::Here(here()))),
+        Message::Seen(Box::new(seen())),
         Message::AskWithdraw(Withdrawal::Begin),
         Message::SayWithdraw {
             step: Withdrawal::End(content),

@@ -75,7 +75,7 @@ const LISTED: u64 = 7_680;
 
 /// Direct messages by number. Nothing costs less than 40 us: decryption, queues and decoding are
 /// there for the smallest frame too.
-const DIRECT: [Rule; 50] = [
+const DIRECT: [Rule; 52] = [
     rule("Hello", Class::Greeting, 400, LISTED),
     rule("Welcome", Class::Greeting, 150, SIGNED / 2),
     rule("Refused", Class::Greeting, 40, BULK),
@@ -129,6 +129,8 @@ const DIRECT: [Rule; 50] = [
     rule("AuditReveal", Class::Ledger, 150, BULK),
     rule("AuditDoubt", Class::Ledger, 100, BULK),
     rule("Next", Class::Ledger, 40, BULK),
+    rule("RollCall", Class::Ledger, 150, BULK),
+    rule("Seen", Class::Ledger, 150, LISTED),
 ];
 
 /// The place of Sketch in [`DIRECT`].

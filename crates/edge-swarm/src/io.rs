@@ -90,7 +90,7 @@ pub enum Table {
     Members,
     /// Hashes of invitations that were not used yet, with their grants.
     Invites,
-    /// Certificates by (account, sequence number).
+    /// Certificates by (account, sequence number), since the checkpoint before the last.
     Certificates,
     /// Votes cast as a witness. Never restored from a copy.
     Votes,
@@ -336,6 +336,10 @@ pub struct Settings {
     /// Whether certificates of blocks before the checkpoint before the last are dropped. Off only for
     /// measurements, and where whole histories are wanted.
     pub prunes: bool,
+    /// How often a witness challenges a member to show that it is there, on average.
+    pub call_every: edge_base::Micros,
+    /// Whether being there has to be shown. Off only for measurements: everybody who is drawn counts.
+    pub challenges: bool,
     /// How long contradictions of an owner wait; `None`, for measurements only, to look away from them.
     pub coherence: Option<edge_coherence::Deadlines>,
     /// Whether ledgers with many accounts are compared by sketches. Off only for measurements.
@@ -374,6 +378,8 @@ impl Default for Settings {
             checkpoint_blocks: 1_000,
             checkpoint_every: edge_base::Micros::from_secs(600),
             prunes: true,
+            call_every: edge_base::Micros::from_secs(edge_ledger::CALL_SECONDS),
+            challenges: true,
             coherence: Some(edge_coherence::Deadlines::from_repair(REPAIR_WITHIN)),
             shard_rows: 12_000,
             replication: 3,

@@ -56,6 +56,7 @@ pub mod message;
 mod peer;
 pub mod reputation;
 mod revocation;
+mod roll_call;
 mod ticket;
 pub mod tuner;
 
@@ -69,4 +70,5 @@ pub use peer::{
     Counters, FaultRecord, Holding, Peer, Row, StartError, Stored, TaskRecord, WorkerRecord, Wrong,
 };
 pub use revocation::{Revocation, RevocationError, RevocationNote};
+pub use roll_call::{Here, RollCall};
 pub use ticket::{Ticket, TicketError};

@@ -14,13 +14,13 @@ use edge_base::{
 use edge_coherence::Ballot;
 use edge_ledger::{
     Certificate, ChangeOrder, Closing, Decided, EquivocationProof, Genesis, Handover, Head,
-    OverdraftProof, ParameterVote, Plan, SKETCH_CELLS_MAX, Sealed, SignedBlock, Sketch, SketchKey,
-    Statement, VoteBody,
+    OverdraftProof, ParameterVote, Plan, SKETCH_CELLS_MAX, Sealed, Seen, SignedBlock, Sketch,
+    SketchKey, Statement, VoteBody,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{command::Priority, contest::Contest, revocation::Revocation};
+use crate::{command::Priority, contest::Contest, revocation::Revocation, roll_call::RollCall};
 
 /// Frame kind of a direct [`Message`].
 pub const FRAME_DIRECT: u8 = 1;
@@ -485,6 +485,11 @@ pub enum Message {
 
     /// There are more certificates than the sender sent: of this account and of those after it.
     Next(NodeId),
+
+    /// A witness challenges a member to show that it is there, or a member answers.
+    RollCall(Box<RollCall>),
+    /// A witness tells another one how many of its challenges were answered, by whom.
+    Seen(Box<Signed<Seen>>),
 }
 
 /// What a node says to a sketch.
@@ -757,7 +762,9 @@ fn message_in_bounds(message: &Message) -> bool {
         | Message::AuditCommit(_)
         | Message::AuditReveal(_)
         | Message::AuditDoubt(_)
-        | Message::Next(_) => true,
+        | Message::Next(_)
+        | Message::RollCall(_)
+        | Message::Seen(_) => true,
     }
 }
 

@@ -54,6 +54,7 @@ mod task;
 mod tombstones;
 mod tuning;
 mod unseen;
+mod uptime;
 mod view;
 
 pub use bounds::Holding;
@@ -110,6 +111,7 @@ pub struct Peer {
     pub(crate) offences: offences::Offences,
     pub(crate) tuning: tuning::Tuning,
     pub(crate) audits: audits::Audits,
+    pub(crate) uptime: uptime::Uptime,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
     /// Its owner wants no tasks of others now.
@@ -434,6 +436,8 @@ impl Peer {
             | Message::AuditCommit(_)
             | Message::AuditReveal(_)
             | Message::AuditDoubt(_)) => self.hear_audit(from, audit),
+            Message::RollCall(call) => self.on_roll_call(from, *call),
+            Message::Seen(seen) => self.on_seen(from, *seen),
             Message::Ballot(ballot) => self.on_ballot(*ballot),
             Message::Sketch(sketch) => self.on_sketch(from, *sketch),
             Message::Next(account) => self.on_next(from, account),

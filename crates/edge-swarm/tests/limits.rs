@@ -16,11 +16,11 @@ use edge_base::{
 use edge_ledger::{
     Ballot, Block, BlockKind, Certificate, ChangeOrder, Checkpoint, Closing, CpuHours, Decided,
     EquivocationProof, FaultProof, Handover, OverdraftProof, Parameter, ParameterVote, Parameters,
-    Phase, Plan, Resolutions, Sealed, Sketch, Statement, VoteBody, WitnessSet,
+    Phase, Plan, Resolutions, Sealed, Seen, Sketch, Statement, VoteBody, WitnessSet,
     statement::{Assignment, Commit, Reveal, Voucher, commit_hash, task_id},
 };
 use edge_swarm::{
-    Answer, Command, Event, Input, Revocation, Validation,
+    Answer, Command, Event, Here, Input, Revocation, RollCall, Validation,
     command::Priority,
     contest::{Contest, HeadPair},
     frame::{Class, FrameKind},
@@ -155,6 +155,7 @@ impl Flooder {
             supply: Credits::ZERO,
             burned: Credits::ZERO,
             hours: CpuHours::default(),
+            fund: Credits::ZERO,
             parameters: Parameters::default(),
             resolutions: Resolutions::default().digest(),
             set: WitnessSet::new(1, vec![self.id()]).unwrap(),
@@ -282,6 +283,16 @@ impl Flooder {
             Message::AuditReveal(self.seal(Reveal { task, worker: me, nonce: [0; 16], digest })),
             Message::AuditDoubt(task),
             Message::Next(me),
+            Message::RollCall(Box::new(RollCall::Here(self.seal(Here {
+                beacon: digest,
+                witness: to,
+                number: n,
+            })))),
+            Message::Seen(Box::new(self.seal(Seen {
+                version: 1,
+                beacon: digest,
+                answered: vec![],
+            }))),
         ]
     }
 

@@ -200,6 +200,11 @@ fn show_checkpoint(output: &Output, answer: &Value) {
         ));
     }
     output.line(format!(
+        "  being there: {} accounts paid, {} rUv set aside",
+        text(answer, "present"),
+        text(answer, "fund"),
+    ));
+    output.line(format!(
         "  decided by witness set {} in round {}, {precommits} precommits",
         text(answer, "decided_by_version"),
         text(answer, "round"),
@@ -269,7 +274,7 @@ pub(super) fn show_balance(output: &Output, answer: &Value) {
         ("vouchers", "promised by requesters, not yet settled"),
         ("staked", "at stake"),
         ("leaving", "stake on its way back"),
-        ("vesting", "rewards for assigned work that have not vested"),
+        ("vesting", "rewards for assigned work and for being there that have not vested"),
     ] {
         output.line(format!("  {:>14} rUv  {what}", text(answer, field)));
     }

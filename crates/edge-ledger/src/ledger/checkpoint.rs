@@ -9,6 +9,7 @@ use edge_base::{Digest, NodeId, Signed, Verifier, codec};
 
 use super::{
     Applied, Ledger,
+    resolve::Promised,
     states::{digest_of, tree_of},
 };
 use crate::{
@@ -18,7 +19,6 @@ use crate::{
         CARRIED_MAX, CUT_MAX, Carried, Change, Checkpoint, Closing, Decided, Plan, Sealed,
     },
     error::LedgerError,
-    mint::CpuHours,
     offence::OFFENCES_MAX,
     resolution::Resolutions,
     vote::Certificate,
@@ -101,14 +101,15 @@ impl Ledger {
         resolutions.offences.retain(|offence| self.check_offence(offence, &candidate).is_ok());
         resolutions.offences.truncate(OFFENCES_MAX);
         self.retain_audits(&mut resolutions, &candidate, verifier);
+        self.retain_seen(&mut resolutions.seen, verifier);
         let moved = |(account, found): (&NodeId, &super::Account)| {
             (found.seq() > self.base_seq(account)).then_some((*account, found.seq()))
         };
         let cut = candidate.accounts.iter().filter_map(moved).collect();
-        let hours = self.resolve(&mut candidate, &resolutions).hours;
+        let promised = self.resolve(&mut candidate, &resolutions).promised;
         let change_of = change.as_ref();
         let checkpoint =
-            self.checkpoint_at(&candidate, change_of, &resolutions, hours, verifier)?;
+            self.checkpoint_at(&candidate, change_of, &resolutions, promised, verifier)?;
         Ok(Plan { checkpoint, cut, change, resolutions })
     }
 
@@ -119,11 +120,12 @@ impl Ledger {
         let mut candidate = self.at_cut(Some(&plan.cut))?;
         let Plan { change, resolutions, .. } = plan;
         self.check_resolutions(resolutions, &candidate, verifier)?;
-        let hours = self.resolve(&mut candidate, resolutions).hours;
+        let promised = self.resolve(&mut candidate, resolutions).promised;
         if change.is_some() && !resolutions.is_empty() {
             return Err(LedgerError::NotACheckpoint("a change of the set resolves nothing else"));
         }
-        let own = self.checkpoint_at(&candidate, change.as_ref(), resolutions, hours, verifier)?;
+        let own =
+            self.checkpoint_at(&candidate, change.as_ref(), resolutions, promised, verifier)?;
         if own == plan.checkpoint {
             Ok(())
         } else {
@@ -168,7 +170,9 @@ impl Ledger {
         if checkpoint.parameters != self.amended(&base.decided.resolutions) {
             return Err(LedgerError::NotACheckpoint("its parameters do not follow"));
         }
-        if (checkpoint.supply, checkpoint.hours) != (candidate.totals.granted, resolved.hours) {
+        let own = (candidate.totals.granted, resolved.promised);
+        let Checkpoint { supply, hours, fund, .. } = *checkpoint;
+        if (supply, Promised { hours, fund }) != own {
             return Err(LedgerError::NotACheckpoint("it mints something else"));
         }
         self.check_carried(&base)?;
@@ -425,7 +429,7 @@ impl Ledger {
         candidate: &Ledger,
         change: Option<&Change>,
         resolutions: &Resolutions,
-        hours: CpuHours,
+        promised: Promised,
         verifier: &mut Verifier,
     ) -> Result<Checkpoint, LedgerError> {
         let states: Vec<AccountState> = candidate.states().collect();
@@ -450,7 +454,8 @@ impl Ledger {
             snapshot: digest_of(&states),
             supply: candidate.totals.granted,
             burned: candidate.totals().burned,
-            hours,
+            hours: promised.hours,
+            fund: promised.fund,
             parameters: self.amended(resolutions),
             resolutions: resolutions.digest(),
             set,

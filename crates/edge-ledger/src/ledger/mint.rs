@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edge_base::{Credits, Digest, NodeId, Signed, Verifier};
 
-use super::{Base, Ledger};
+use super::{Base, Ledger, resolve::Promised};
 use crate::{
     account::AccountState,
     audit::{
         AUDIT_BYTES_MAX, AUDITORS, AUDITS_MAX, AUDITS_PER_REQUESTER, AuditCommits, Certified,
-        cpu_ns, is_audited, rank, rewards,
+        Rewards, cpu_ns, is_audited, rank, rewards,
     },
     bounded,
     error::LedgerError,
@@ -17,10 +17,21 @@ use crate::{
     parameter::Parameter,
     resolution::Resolutions,
     statement::{Assignment, Reveal},
+    uptime::{CALLED_MAX, COUNTED_MAX, Seen, call_rank, counted, pay},
 };
 
 fn refuse<T>(why: &'static str) -> Result<T, LedgerError> {
     Err(LedgerError::NotACheckpoint(why))
+}
+
+fn in_order(
+    accounts: impl Iterator<Item = NodeId>,
+    rank: impl Fn(&NodeId) -> Digest,
+) -> Vec<NodeId> {
+    let mut ranked: Vec<(Digest, NodeId)> =
+        accounts.map(|account| (rank(&account), account)).collect();
+    ranked.sort_unstable();
+    ranked.into_iter().map(|(_, account)| account).collect()
 }
 
 impl Base {
@@ -28,20 +39,25 @@ impl Base {
     /// enough at stake that were never charged with an offence, but for who asked and who worked. The
     /// first of independent invite branches are drawn.
     pub fn draw(&self, assignment: &Assignment) -> Vec<NodeId> {
+        let own = [assignment.requester, assignment.worker];
+        let others = self.eligible().filter(|account| !own.contains(account));
+        let beacon = self.decided.sealed.checkpoint.digest();
+        in_order(others, |account| rank(&beacon, &assignment.task, account))
+    }
+
+    /// Who may be challenged to show that it is there, in the order of the draw: whoever could be drawn
+    /// for a task. The first of independent invite branches are challenged.
+    pub fn called(&self) -> Vec<NodeId> {
+        let beacon = self.decided.sealed.checkpoint.digest();
+        in_order(self.eligible(), |account| call_rank(&beacon, account))
+    }
+
+    /// Accounts with enough at stake that were never charged with an offence.
+    fn eligible(&self) -> impl Iterator<Item = NodeId> + '_ {
         let checkpoint = &self.decided.sealed.checkpoint;
         let least = Credits::from_micro(checkpoint.parameters.get(Parameter::MinStake));
-        let eligible = |state: &&AccountState| {
-            let own = [assignment.requester, assignment.worker].contains(&state.account);
-            !own && state.offences.is_empty() && state.staked >= least
-        };
-        let beacon = checkpoint.digest();
-        let ranked = self.states().iter().filter(eligible).map(|state| {
-            let account = state.account;
-            (rank(&beacon, &assignment.task, &account), account)
-        });
-        let mut ranked: Vec<(Digest, NodeId)> = ranked.collect();
-        ranked.sort_unstable();
-        ranked.into_iter().map(|(_, account)| account).collect()
+        let fits = move |state: &&AccountState| state.offences.is_empty() && state.staked >= least;
+        self.states().iter().filter(fits).map(|state| state.account)
     }
 }
 
@@ -50,6 +66,12 @@ impl Ledger {
     pub fn hours(&self) -> CpuHours {
         let base = self.base.as_ref();
         base.map_or(CpuHours::default(), |base| base.decided.sealed.checkpoint.hours)
+    }
+
+    /// What is set aside for being there, and not promised.
+    pub fn fund(&self) -> Credits {
+        let base = self.base.as_ref();
+        base.map_or(Credits::ZERO, |base| base.decided.sealed.checkpoint.fund)
     }
 
     /// Leaves out what an honest proposer would not propose.
@@ -184,9 +206,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Promises rewards for what is certified; the hours that are certified then.
-    pub(super) fn promise(&self, candidate: &mut Ledger, resolutions: &Resolutions) -> CpuHours {
-        let Some(base) = &self.base else { return CpuHours::default() };
+    /// Promises rewards for what is certified, and pays for being there out of what is set aside; what is
+    /// certified and set aside then.
+    pub(super) fn promise(&self, candidate: &mut Ledger, resolutions: &Resolutions) -> Promised {
+        let Some(base) = &self.base else { return Promised::default() };
         let commits = &base.decided.resolutions.commits;
         let mut earned: Vec<(NodeId, u64)> = Vec::new();
         for certified in &resolutions.certified {
@@ -196,17 +219,94 @@ impl Ledger {
         }
         let times: Vec<u64> = earned.iter().map(|(_, ns)| *ns).collect();
         let rate = Credits::from_micro(self.parameters.get(Parameter::Reward));
-        let (hours, amounts) = rewards(self.hours(), &times, rate);
-        let due = self.epoch + 1 + self.parameters.get(Parameter::VestingPeriod);
+        let share = self.parameters.get(Parameter::UptimeShare);
+        let Rewards { hours, aside, amounts } = rewards(self.hours(), &times, rate, share);
         for ((account, _), amount) in earned.into_iter().zip(amounts) {
-            let Some(found) = candidate.accounts.get_mut(&account) else { continue };
-            // Who was caught meanwhile is promised nothing.
-            if found.offences.is_empty() && amount > Credits::ZERO {
-                let promised = found.vesting.entry(due).or_default();
-                *promised = promised.plus(amount).unwrap_or(*promised);
-            }
+            self.promise_to(candidate, &account, amount);
         }
-        hours
+        let mut fund = self.fund().plus(aside).unwrap_or(self.fund());
+        let hourly = Credits::from_micro(self.parameters.get(Parameter::UptimeReward));
+        let (called, counts): (Vec<NodeId>, Vec<u16>) =
+            counted(&resolutions.seen).into_iter().unzip();
+        for (account, amount) in called.into_iter().zip(pay(&counts, hourly, fund)) {
+            let promised = self.promise_to(candidate, &account, amount);
+            fund = fund.minus(promised).unwrap_or_default();
+        }
+        Promised { hours, fund }
+    }
+
+    /// Promises an amount from the next epoch on, and returns it: nothing to who was caught meanwhile.
+    fn promise_to(&self, candidate: &mut Ledger, account: &NodeId, amount: Credits) -> Credits {
+        let due = self.epoch + 1 + self.parameters.get(Parameter::VestingPeriod);
+        let found = candidate.accounts.get_mut(account);
+        let Some(found) = found.filter(|found| found.offences.is_empty()) else {
+            return Credits::ZERO;
+        };
+        if amount == Credits::ZERO {
+            return amount;
+        }
+        let promised = found.vesting.entry(due).or_default();
+        *promised = promised.plus(amount).unwrap_or(*promised);
+        amount
+    }
+
+    /// Leaves out what an honest proposer would not propose of what witnesses saw.
+    pub(super) fn retain_seen(&self, seen: &mut Vec<Signed<Seen>>, verifier: &mut Verifier) {
+        seen.sort_unstable_by_key(|seen| seen.signer);
+        seen.dedup_by_key(|seen| seen.signer);
+        let called: BTreeSet<NodeId> = self.base.iter().flat_map(|base| base.eligible()).collect();
+        seen.retain(|seen| self.check_one_seen(seen, &called, verifier).is_ok());
+        if seen.len() < self.set.quorum() {
+            seen.clear();
+        }
+    }
+
+    /// Whether these are the words of a quorum of witnesses on accounts that could be challenged. What each
+    /// of them counted is its own word.
+    pub(super) fn check_seen(
+        &self,
+        seen: &[Signed<Seen>],
+        verifier: &mut Verifier,
+    ) -> Result<(), LedgerError> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        if seen.len() < self.set.quorum() {
+            return refuse("fewer than a quorum saw who is there");
+        }
+        if !bounded::strictly_ascending(seen.iter().map(|seen| seen.signer)) {
+            return Err(LedgerError::Order("what witnesses saw"));
+        }
+        let called: BTreeSet<NodeId> = self.base.iter().flat_map(|base| base.eligible()).collect();
+        seen.iter().try_for_each(|seen| self.check_one_seen(seen, &called, verifier))
+    }
+
+    fn check_one_seen(
+        &self,
+        seen: &Signed<Seen>,
+        called: &BTreeSet<NodeId>,
+        verifier: &mut Verifier,
+    ) -> Result<(), LedgerError> {
+        let Seen { version, beacon, answered } = &seen.body;
+        let present = *version == self.set.version && *beacon == self.last_checkpoint();
+        if !present || self.base.is_none() || !self.set.contains(&seen.signer) {
+            return refuse("what somebody else saw, or at another time");
+        }
+        let (what, count, limit) = ("accounts that were seen", answered.len(), CALLED_MAX);
+        if count > limit {
+            return Err(LedgerError::TooMany { what, count, limit });
+        }
+        if !bounded::strictly_ascending(answered.iter().map(|(account, _)| account)) {
+            return Err(LedgerError::Order("accounts that were seen"));
+        }
+        let fits = |(account, count): &(NodeId, u16)| {
+            called.contains(account) && (1..=COUNTED_MAX).contains(count)
+        };
+        if !answered.iter().all(fits) {
+            return refuse("being there of who cannot be challenged");
+        }
+        seen.open(verifier, &self.pool)?;
+        Ok(())
     }
 
     /// Takes what vests in an epoch out of the promises.

@@ -16,8 +16,15 @@ use crate::{
 pub(super) struct Resolved {
     /// Whose reward vested: the account, the id of the payment, the amount.
     pub(super) minted: Vec<(NodeId, Digest, Credits)>,
-    /// Everything certified so far.
+    /// Everything certified so far, and what is set aside for being there.
+    pub(super) promised: Promised,
+}
+
+/// What is left of the cap, and where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Promised {
     pub(super) hours: CpuHours,
+    pub(super) fund: Credits,
 }
 
 impl Ledger {
@@ -47,7 +54,8 @@ impl Ledger {
             return Err(LedgerError::Order("offences"));
         }
         offences.iter().try_for_each(|offence| self.check_offence(offence, candidate))?;
-        self.check_audits(resolutions, candidate, verifier)
+        self.check_audits(resolutions, candidate, verifier)?;
+        self.check_seen(&resolutions.seen, verifier)
     }
 
     /// Whether an offence may be charged: this ledger has heard of it, and no checkpoint has charged it.
@@ -80,8 +88,8 @@ impl Ledger {
         }
         let minted = candidate.vest(self.epoch + 1);
         candidate.take_minted(minted.clone());
-        let hours = self.promise(candidate, resolutions);
-        Resolved { minted, hours }
+        let promised = self.promise(candidate, resolutions);
+        Resolved { minted, promised }
     }
 
     /// Takes over what a checkpoint resolved about accounts: no block says anything of it.

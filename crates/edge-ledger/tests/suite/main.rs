@@ -24,6 +24,7 @@ mod prune;
 mod quorum;
 mod sketch;
 mod stake;
+mod uptime;
 mod vote_log;
 mod votes;
 mod world;

@@ -3,18 +3,18 @@
 use edge_base::{Credits, Digest, NodeId, Rng, Signed, TaskKind};
 use edge_ledger::{
     AUDIT_BYTES_MAX, Assignment, AuditCommits, BlockKind, Certified, Commit, CpuHours, LedgerError,
-    Resolutions, Reveal, commit_hash, cpu_ns, rewards, task_id,
+    Resolutions, Reveal, Rewards, commit_hash, cpu_ns, rewards, task_id,
 };
 use proptest::prelude::*;
 
 use crate::{checkpoint::seal, world::*};
 
 /// Owners with enough at stake to be drawn.
-const AUDITORS: std::ops::Range<u64> = 10..20;
+pub(crate) const AUDITORS: std::ops::Range<u64> = 10..20;
 const REWARD: Credits = Credits::from_micro(1_000_000);
-const VESTING: u64 = 6;
+pub(crate) const VESTING: u64 = 6;
 
-fn pool() -> (World, edge_base::EscrowId) {
+pub(crate) fn pool() -> (World, edge_base::EscrowId) {
     let mut world = World::with_witnesses(4);
     for owner in AUDITORS {
         world.act(0, send(owner, 3_000_000)).unwrap();
@@ -26,7 +26,7 @@ fn pool() -> (World, edge_base::EscrowId) {
 }
 
 /// Task number `issued` of requester 1, done by worker 2.
-fn asked(world: &World, escrow: edge_base::EscrowId, issued: u64) -> Signed<Assignment> {
+pub(crate) fn asked(world: &World, escrow: edge_base::EscrowId, issued: u64) -> Signed<Assignment> {
     let (requester, kind, payload) = (id(1), TaskKind::Embedding, Digest::of(b"texts"));
     let body = Assignment {
         task: task_id(&requester, issued, kind, &payload),
@@ -43,7 +43,7 @@ fn asked(world: &World, escrow: edge_base::EscrowId, issued: u64) -> Signed<Assi
     Signed::seal(body, &key(1), &world.pool())
 }
 
-fn number(account: &NodeId) -> u64 {
+pub(crate) fn number(account: &NodeId) -> u64 {
     (0..100).find(|i| id(*i) == *account).unwrap()
 }
 
@@ -63,7 +63,7 @@ fn answer(
 }
 
 /// A checkpoint with these resolutions as far as they hold.
-fn step(world: &mut World, resolutions: Resolutions) -> Resolutions {
+pub(crate) fn step(world: &mut World, resolutions: Resolutions) -> Resolutions {
     let plan = world.ledger.plan(None, resolutions, &mut world.verifier).unwrap();
     world.ledger.check_plan(&plan, &mut world.verifier).unwrap();
     let decided = seal(world, &plan);
@@ -78,6 +78,7 @@ fn minted_under_the_cap(world: &World) {
     assert!(totals.conserved(), "{totals:?}");
     let promised = Credits::sum(world.ledger.accounts().map(|(_, view)| view.vesting)).unwrap();
     let made = totals.granted.minus(GRANT).unwrap().plus(promised).unwrap();
+    let made = made.plus(world.ledger.fund()).unwrap();
     assert!(made <= world.ledger.hours().cap(REWARD), "{made} of {:?}", world.ledger.hours());
     let base = world.ledger.base().unwrap();
     assert_eq!(base.decided.sealed.checkpoint.supply, totals.granted);
@@ -95,7 +96,11 @@ fn drawn(world: &World, task: &Assignment) -> [NodeId; 2] {
 }
 
 /// A task from its naming to what was certified, its auditors answering these.
-fn audited(world: &mut World, task: &Signed<Assignment>, answers: [&[u8]; 2]) -> Resolutions {
+pub(crate) fn audited(
+    world: &mut World,
+    task: &Signed<Assignment>,
+    answers: [&[u8]; 2],
+) -> Resolutions {
     assert_eq!(step(world, named(vec![task.clone()])).audits.len(), 1);
     let both = drawn(world, &task.body);
     let made = [0, 1].map(|at| answer(world, &task.body, both[at], answers[at]));
@@ -107,7 +112,7 @@ fn audited(world: &mut World, task: &Signed<Assignment>, answers: [&[u8]; 2]) ->
     step(world, Resolutions { certified, ..Resolutions::default() })
 }
 
-fn empty(world: &mut World, steps: u64) {
+pub(crate) fn empty(world: &mut World, steps: u64) {
     (0..steps).for_each(|_| drop(step(world, Resolutions::default())));
 }
 
@@ -122,7 +127,9 @@ fn assigned_work_that_two_revealed_alike_is_rewarded_when_it_vests() {
     assert_eq!(ns, 6_553_600);
     assert_eq!(world.ledger.hours(), CpuHours::from_micro(2 * ns / 1_000 / 3_600));
     assert_eq!(world.ledger.totals().granted, GRANT, "nothing before it vests");
-    let promised = world.ledger.hours().cap(REWARD).micro() / 2;
+    let cap = world.ledger.hours().cap(REWARD).micro();
+    assert_eq!(world.ledger.fund(), micro(cap / 10), "a tenth is set aside for being there");
+    let promised = (cap - cap / 10) / 2;
     assert!(promised > 10, "{promised}");
     let two: Vec<NodeId> = taken.certified[0].reveals.iter().map(|reveal| reveal.signer).collect();
     for auditor in &two {
@@ -317,8 +324,10 @@ proptest! {
         let (mut hours, mut promised, mut parts) = (first, 0u128, 0u128);
         for _ in 0..20 {
             let times: Vec<u64> = (0..rng.below(64)).map(|_| rng.below(1 << 40)).collect();
-            let (after, amounts) = rewards(hours, &times, rate);
+            let share = rng.below(1_000_001);
+            let Rewards { hours: after, aside, amounts } = rewards(hours, &times, rate, share);
             prop_assert!(after >= hours && amounts.len() == times.len());
+            promised += u128::from(aside.micro());
             promised += amounts.iter().map(|amount| u128::from(amount.micro())).sum::<u128>();
             parts += times.len() as u128;
             hours = after;
@@ -384,6 +393,15 @@ proptest! {
                 let offence = fault(AUDITORS.start + rng.below(10));
                 world.ledger.slash(offence);
                 next.offences.push(offence);
+            }
+            // What witnesses say of who is there, whoever was.
+            if let (Some(base), true) = (world.ledger.base().cloned(), rng.chance(3, 4)) {
+                let counts = |rng: &mut Rng| -> Vec<(NodeId, u16)> {
+                    let mut called = base.called();
+                    called.sort_unstable();
+                    called.into_iter().map(|node| (node, 1 + rng.below(144) as u16)).collect()
+                };
+                next.seen = (0..4).map(|witness| crate::uptime::seen(&world, witness, counts(&mut rng))).collect();
             }
             step(&mut world, next);
             if rng.chance(1, 4) {

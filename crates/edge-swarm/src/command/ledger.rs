@@ -133,6 +133,10 @@ pub struct CheckpointView {
     pub cpu_hours_micro: u64,
     /// What may be minted in all by then, at the present rate.
     pub cap: Credits,
+    /// What of that is set aside for being there, and not promised.
+    pub fund: Credits,
+    /// Accounts that it promises something for having been there.
+    pub present: usize,
     /// Tasks that it names for audits, that were committed to, and that were certified.
     pub audits: [usize; 3],
     /// The contribution curve there, in billionths.

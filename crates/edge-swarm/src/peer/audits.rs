@@ -103,7 +103,7 @@ impl Peer {
     // The draw.
 
     /// The branch of a node: who hangs on the same invitation of the founder is one.
-    fn branch_of(&self, node: &NodeId) -> NodeId {
+    pub(super) fn branch_of(&self, node: &NodeId) -> NodeId {
         let mut at = self.leader(node);
         for _ in 0..=DEPTH_MAX {
             if !self.settings.weighs_branches || self.is_founders(&at) {
@@ -178,7 +178,7 @@ impl Peer {
         }
     }
 
-    fn is_witness(&self) -> bool {
+    pub(super) fn is_witness(&self) -> bool {
         let set = self.bank.as_ref().map(|bank| bank.ledger.witness_set());
         set.is_some_and(|set| set.contains(&self.me)) && self.may_vote
     }

@@ -35,6 +35,7 @@ impl Peer {
         self.wishes.hold(&mut add);
         self.offences.hold(&mut add);
         self.audits.hold(&mut add);
+        self.uptime.hold(&mut add);
         self.shards.hold(&mut add);
         if let Some(bank) = &self.bank {
             bank.hold(&mut add);

@@ -133,6 +133,7 @@ impl Peer {
         self.step_wishes();
         self.step_offences();
         self.step_audits();
+        self.step_uptime();
         if !self.witnesses_checkpoints() {
             self.checkpoints.agreement = None;
             return;
@@ -206,6 +207,7 @@ impl Peer {
             }
         };
         self.checkpoints.agreement = Some(agreement);
+        self.say_seen();
         self.drain_agreement();
     }
 
@@ -754,6 +756,8 @@ impl Peer {
             cap: checkpoint.hours.cap(edge_base::Credits::from_micro(
                 checkpoint.parameters.get(edge_ledger::Parameter::Reward),
             )),
+            fund: checkpoint.fund,
+            present: edge_ledger::counted(&base.decided.resolutions.seen).len(),
             audits: {
                 let resolved = &base.decided.resolutions;
                 [resolved.audits.len(), resolved.commits.len(), resolved.certified.len()]

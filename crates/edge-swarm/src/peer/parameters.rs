@@ -187,6 +187,7 @@ impl Peer {
             audits,
             commits,
             certified,
+            seen: self.seen_resolutions(),
         }
     }
 

@@ -280,6 +280,8 @@ impl Peer {
             | Message::AuditCommit(_)
             | Message::AuditReveal(_)
             | Message::AuditDoubt(_)
+            | Message::RollCall(_)
+            | Message::Seen(_)
             | Message::Sketch(_)
             | Message::SketchAnswer { .. }
             | Message::Next(_)

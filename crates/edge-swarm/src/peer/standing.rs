@@ -21,6 +21,7 @@ use crate::{
     frame::{Class, FrameKind},
     io::{CallId, Output, Table},
     message::{Message, SketchAnswer},
+    roll_call::RollCall,
 };
 
 /// Senders whose budgets are remembered. Beyond, the one that was silent longest is forgotten: it
@@ -445,6 +446,9 @@ fn answers_ns(message: &Message) -> Option<(Class, u64)> {
             SketchAnswer::Later => None,
         },
         Message::Propose(_) => Some((Class::Ledger, 600 * US)),
+        Message::RollCall(call) if matches!(**call, RollCall::Ask { .. }) => {
+            Some((Class::Ledger, 150 * US))
+        }
         Message::AskWithdraw(_) => Some((Class::Ledger, 50 * US)),
         Message::Want { .. } => Some((Class::Content, 400 * US)),
         Message::LogWant { .. } => Some((Class::Shards, 16 * MS)),

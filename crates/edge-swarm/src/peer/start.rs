@@ -11,6 +11,7 @@ use super::{
     equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
     offences::Offences, parameters::Wishes, replica::copies_in, search::Searches,
     session::Sessions, stake::Staking, standing::Standing, task::Tasks, tuning::Tuning,
+    uptime::Uptime,
 };
 use crate::{
     io::{Settings, Table, Write},
@@ -144,6 +145,7 @@ impl Peer {
             offences: Offences::default(),
             tuning: Tuning::new(tuner),
             audits: Audits::default(),
+            uptime: Uptime::default(),
             may_vote: true,
             draining: None,
             paused: false,

@@ -207,6 +207,12 @@ pub(crate) struct Net {
     pub(crate) checkpoint_every: Micros,
     /// Whether certificates before checkpoints are dropped, for nodes that start from now on.
     pub(crate) prunes: bool,
+    /// How often witnesses challenge members to show that they are there, for nodes that start from now
+    /// on, and whether they have to.
+    pub(crate) call_every: Micros,
+    pub(crate) challenges: bool,
+    /// Whether what one member invited is one voice, for nodes that start from now on.
+    pub(crate) weighs_branches: bool,
     /// Whether ledgers are compared by sketches, for nodes that start from now on.
     pub(crate) sketches: bool,
     /// How long contradictions of an owner wait, for nodes that start from now on.
@@ -253,6 +259,9 @@ impl Net {
             lost_faults: vec![],
             checkpoint_every: Settings::default().checkpoint_every,
             prunes: true,
+            call_every: Settings::default().call_every,
+            challenges: true,
+            weighs_branches: true,
             sketches: true,
             coherence: Settings::default().coherence,
             cut: BTreeSet::new(),
@@ -338,6 +347,9 @@ impl Net {
             unstake_delay: self.unstake_delay,
             checkpoint_every: self.checkpoint_every,
             prunes: self.prunes,
+            call_every: self.call_every,
+            challenges: self.challenges,
+            weighs_branches: self.weighs_branches,
             sketches: self.sketches,
             coherence: self.coherence,
             limits: self.limits,
