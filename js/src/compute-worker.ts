@@ -4,6 +4,7 @@ import init, { Compute, instructions } from "./wasm/edge_wasm_compute.js";
 import { type Port, answering } from "./rpc.js";
 
 let compute: Compute | null = null;
+let memory: WebAssembly.Memory | null = null;
 
 function ready(): Compute {
   if (compute === null) throw new Error("the worker was not started");
@@ -21,14 +22,14 @@ function parts(task: { kind: string; payload: Uint8Array; pin: Uint8Array; units
 
 answering(self as unknown as Port, {
   async start(module: WebAssembly.Module, model: ArrayBuffer) {
-    await init({ module_or_path: module });
+    ({ memory } = await init({ module_or_path: module }));
     compute = new Compute(new Uint8Array(model));
     return { pins: compute.pins(), shardPin: compute.shardPin(), instructions: instructions() };
   },
   execute(work: Uint8Array) {
     const begun = performance.now();
     const result = ready().execute(work);
-    return { result, ms: performance.now() - begun };
+    return { result, ms: performance.now() - begun, bytes: memory?.buffer.byteLength ?? 0 };
   },
   embedding: (texts: string[]) => parts(ready().embedding(texts)),
   vectors: (result: Uint8Array) => ready().vectors(result),

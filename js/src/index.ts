@@ -85,6 +85,7 @@ export async function init(): Promise<void> {
 export class EdgeNetConfig {
   readonly siteId: string;
   #share = 0.25;
+  #memory = 256 << 20;
   #idle = 5_000;
   #battery = true;
   #works = true;
@@ -102,6 +103,13 @@ export class EdgeNetConfig {
   cpuLimit(share: number): this {
     if (!(share >= 0.1 && share <= 0.5)) throw new RangeError(`cpuLimit is .1 to .5, not ${share}`);
     this.#share = share;
+    return this;
+  }
+
+  /** Bytes that the workers which compute may take together, 64 MiB or more: one over its part is started again. */
+  memoryLimit(bytes: number): this {
+    if (!(bytes >= 64 << 20)) throw new RangeError(`memoryLimit is ${64 << 20} bytes at least, not ${bytes}`);
+    this.#memory = bytes;
     return this;
   }
 
@@ -152,6 +160,7 @@ export class EdgeNetConfig {
     const cores = navigator.hardwareConcurrency ?? 1;
     return new EdgeNetNode(this.siteId, {
       share: this.#share,
+      memory: this.#memory,
       idle: this.#idle,
       battery: this.#battery,
       works: this.#works,
@@ -165,7 +174,7 @@ export class EdgeNetConfig {
 }
 
 type Settings = {
-  share: number; idle: number; battery: boolean; works: boolean; gateways: string[];
+  share: number; memory: number; idle: number; battery: boolean; works: boolean; gateways: string[];
   ticket: string | undefined; from: string | undefined; cores: number; workers: number;
 };
 
@@ -209,7 +218,7 @@ export class EdgeNetNode implements AsyncDisposable {
     });
     try {
       const options: StartOptions = {
-        gateways: settings.gateways, works: settings.works, share: settings.share,
+        gateways: settings.gateways, works: settings.works, share: settings.share, memory: settings.memory,
         workers: settings.workers, cores: settings.cores, base: new URL("./", import.meta.url).href,
       };
       if (settings.ticket !== undefined) options.ticket = settings.ticket;

@@ -18,8 +18,10 @@ type Piece = {
 class Hand {
   readonly queue: Piece[] = [];
   running: Piece | null = null;
-  readonly worker: Worker;
-  readonly asking: Asking;
+  /** Bytes of its memory, which never shrinks. */
+  bytes = 0;
+  worker: Worker;
+  asking: Asking;
 
   constructor(worker: Worker) {
     this.worker = worker;
@@ -55,7 +57,15 @@ export type PoolStats = {
   busyMs: number;
   /** Milliseconds that the peer and its network took. */
   networkMs: number;
+  /** Bytes of all workers' memories. */
+  bytes: number;
+  /** Workers that were started again because their memory had grown over the limit. */
+  renewed: number;
 };
+
+function worker(): Worker {
+  return new Worker(new URL("./compute-worker.js", import.meta.url), { type: "module" });
+}
 
 export class Pool {
   #hands: Hand[] = [];
@@ -66,12 +76,16 @@ export class Pool {
   #at = performance.now();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #contributes = true;
+  #memory: number;
+  #parts: [WebAssembly.Module, ArrayBuffer] | null = null;
   readonly stats: PoolStats = {
     workers: 0, instructions: "", waiting: 0, running: 0, executed: 0, failed: 0, stolen: 0, busyMs: 0, networkMs: 0,
+    bytes: 0, renewed: 0,
   };
 
-  /** `share`: of all cores, 0 to 1. */
-  constructor(share: number, cores: number) {
+  /** `share`: of all cores, 0 to 1. `memory`: bytes of all workers together. */
+  constructor(share: number, cores: number, memory: number) {
+    this.#memory = memory;
     this.#share = share;
     this.#cores = cores;
     this.#tokens = SAVED_MS * this.#rate();
@@ -79,11 +93,10 @@ export class Pool {
 
   /** Starts workers, each with the module and the model; answers what they can execute. */
   async start(count: number, module: WebAssembly.Module, model: ArrayBuffer): Promise<Abilities> {
+    this.#parts = [module, model];
     const starting = Array.from({ length: Math.max(1, Math.min(count, WORKERS_MAX)) }, async () => {
-      const worker = new Worker(new URL("./compute-worker.js", import.meta.url), { type: "module" });
-      const hand = new Hand(worker);
-      worker.addEventListener("error", (event) => this.#lost(hand, event.message));
-      const started = await hand.asking.ask<Abilities>("start", [module, model]);
+      const hand = new Hand(worker());
+      const started = await this.#begin(hand);
       this.#hands.push(hand);
       return started;
     });
@@ -92,6 +105,20 @@ export class Pool {
     this.stats.workers = this.#hands.length;
     this.stats.instructions = first.instructions;
     return first;
+  }
+
+  #begin(hand: Hand): Promise<Abilities> {
+    hand.worker.addEventListener("error", (event) => this.#lost(hand, event.message));
+    return hand.asking.ask<Abilities>("start", this.#parts ?? []);
+  }
+
+  /** A memory that has grown is given back by starting its worker again, between two pieces. */
+  async #renew(hand: Hand): Promise<void> {
+    hand.worker.terminate();
+    hand.worker = worker();
+    hand.asking = new Asking(hand.worker);
+    this.stats.renewed += 1;
+    await this.#begin(hand);
   }
 
   /** Executes work; `handle.cancelled = true` drops it if it did not begin. */
@@ -214,10 +241,14 @@ export class Pool {
     hand.running = piece;
     this.stats.running += 1;
     try {
-      const { result, ms } = await hand.asking.ask<{ result: Uint8Array; ms: number }>("execute", [piece.bytes]);
+      const done = await hand.asking.ask<{ result: Uint8Array; ms: number; bytes: number }>("execute", [piece.bytes]);
+      const { result, ms, bytes } = done;
+      hand.bytes = bytes;
+      this.stats.bytes = this.#hands.reduce((sum, one) => sum + one.bytes, 0);
       this.spent(ms, "busy");
       this.stats.executed += 1;
       piece.done(result);
+      if (bytes > this.#memory / this.#hands.length) await this.#renew(hand);
     } catch (error) {
       this.stats.failed += 1;
       piece.failed(new Error(reason(error)));

@@ -15,6 +15,8 @@ export type StartOptions = {
   gateways: string[];
   works: boolean;
   share: number;
+  /** Bytes that the memories of all workers may take together. */
+  memory: number;
   workers: number;
   cores: number;
   /** Where the modules and the model are. */
@@ -109,7 +111,7 @@ async function start(options: StartOptions): Promise<Started> {
       WebAssembly.compileStreaming(fetch(at("wasm/edge_wasm_compute_bg.wasm"))),
       fetched(at("model.bin")),
     ]);
-    const pool = new Pool(options.share, options.cores);
+    const pool = new Pool(options.share, options.cores, options.memory);
     // What the network takes is taken from the same share.
     await new Meter((ms) => pool.spent(ms, "network")).metered(() => init({ module_or_path: network }));
     const { pool: pool_id, gateways } = await destination(options);

@@ -77,12 +77,11 @@ impl StaticModel {
         pack::pack()
     }
 
-    /// Gives a program that was built without the model's files what [`pack`](Self::pack) made of them. Done
-    /// again it changes nothing.
+    /// Gives a program that was built without the model's files what `StaticModel::pack` makes of them. Done
+    /// again, or where they are compiled in, it changes nothing.
     ///
     /// # Errors
     /// [`PackError`](crate::PackError) for other bytes than those.
-    #[cfg(not(feature = "builtin"))]
     pub fn provide(pack: Vec<u8>) -> Result<(), crate::PackError> {
         pack::provide(pack)
     }
