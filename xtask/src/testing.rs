@@ -5,14 +5,14 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::options::Options;
-use crate::{environment, process, stages};
+use crate::{environment, process, stages, web};
 
 const HELP: &str = "\
 Set up what the tests need and run all of them
 
 Usage: cargo xtask test [PACKAGE...] [-- ARGUMENTS OF THE TEST PROGRAMS]
 
-Without PACKAGE every test of the workspace runs, documentation examples first.
+Without PACKAGE every test of the workspace runs, documentation examples first, the browser's tests last.
 
 Environment:
   CARGO_TARGET_DIR     build folder; default: edge-net/target in the user's cache folder
@@ -38,7 +38,19 @@ pub(crate) struct Counts {
 /// Runs the tests and closes with a line that counts them.
 pub(crate) fn main(arguments: &[String]) -> Result<()> {
     let Some(options) = Options::parse(arguments, HELP, &[], &[])? else { return Ok(()) };
-    let counts = run(&options.positional, &options.rest)?;
+    let whole = options.positional.is_empty() && options.rest.is_empty();
+    // First: the program that is tested serves what this builds.
+    let mut lack = if whole { web::prepare()? } else { None };
+    let mut counts = run(&options.positional, &options.rest)?;
+    if whole && lack.is_none() {
+        match web::test(&[])? {
+            Ok(more) => counts = counts.and(more),
+            Err(missing) => lack = Some(missing),
+        }
+    }
+    if let Some(lack) = lack {
+        eprintln!("xtask: the browser's tests are left out: {lack}");
+    }
     println!("{}", counts.closing_line());
     Ok(())
 }
@@ -107,6 +119,10 @@ impl Counts {
                 }
             }
         }
+    }
+
+    fn and(self, more: Counts) -> Counts {
+        Counts { passed: self.passed + more.passed, failed: self.failed + more.failed }
     }
 
     /// One line for people and for CI.

@@ -84,9 +84,14 @@ pub(crate) fn browser(arguments: &[String]) -> Result<()> {
 
 /// The package as a stage: what is built after it serves it.
 pub(crate) fn stage() -> Result<Outcome> {
+    Ok(prepare()?.map_or_else(Outcome::passed, Outcome::NotRun))
+}
+
+/// Builds the package for tests, or says what is missing.
+pub(crate) fn prepare() -> Result<Option<String>> {
     match lacks()? {
-        Some(lack) => Ok(Outcome::NotRun(lack)),
-        None => build(true).map(|()| Outcome::passed()),
+        Some(lack) => Ok(Some(lack)),
+        None => build(true).map(|()| None),
     }
 }
 
@@ -135,7 +140,7 @@ fn build(quick: bool) -> Result<()> {
     // What an earlier build left and this one does not make is not served.
     for entry in fs::read_dir(&dist)? {
         let path = entry?.path();
-        match path.file_name().is_some_and(|name| name == ".gitignore") {
+        match path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
             true => {}
             false if path.is_dir() => fs::remove_dir_all(&path)?,
             false => fs::remove_file(&path)?,
@@ -225,7 +230,7 @@ fn sizes(file: &Path) -> Result<String> {
 }
 
 /// Runs js/test; what is missing, if something is.
-fn test(rest: &[String]) -> Result<Result<Counts, String>> {
+pub(crate) fn test(rest: &[String]) -> Result<Result<Counts, String>> {
     let Some(chromium) = chromium() else {
         return Ok(Err("there is no Chromium: install it, or name it in EDGE_CHROMIUM".to_owned()));
     };

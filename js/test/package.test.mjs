@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+const folder = fileURLToPath(new URL("..", import.meta.url));
+const run = async (program, ...args) => {
+  const file = `node_modules/.bin/${program}`;
+  const { stdout } = await promisify(execFile)(file, args, { cwd: folder }).catch((error) => {
+    throw new Error(`${program}: ${error.stdout}${error.stderr}`);
+  });
+  return stdout;
+};
+
+test("the package resolves and has types wherever modules do", async () => {
+  assert.match(await run("publint", "--strict"), /All good/);
+  // Modules of WebAssembly have no types.
+  await run("attw", "--pack", ".", "--profile", "esm-only", "--exclude-entrypoints", "./wasm/net", "./wasm/compute");
+});
+
+test("Node loads the package and says what it lacks there", async () => {
+  const { EdgeNetConfig, init } = await import("../dist/index.js");
+  await assert.rejects(init(), /cannot start workers/);
+  assert.throws(() => new EdgeNetConfig("site").cpuLimit(0.9), /\.1 to \.5/);
+  assert.throws(() => new EdgeNetConfig("site").memoryLimit(1), /64|67108864/);
+  const node = new EdgeNetConfig("site").cpuLimit(0.2).minIdleTime(0).build();
+  assert.equal(node.nodeId(), "");
+  await assert.rejects(async () => node.submitTask("embedding", { text: "a" }), /not running/);
+});
