@@ -1,9 +1,9 @@
 //! Task execution in a browser's workers.
 //!
-//! The same [`edge_tasks::Executor`] as in the daemon: each worker has one instance of this module with a
-//! memory of its own. [`Compute::execute`] is all that the peer asks; the rest makes the payloads of a page's
+//! The same `edge_tasks::Executor` as in the daemon: each worker has one instance of this module with a
+//! memory of its own. `Compute::execute` is all that the peer asks; the rest makes the payloads of a page's
 //! own tasks and reads their results, so that the worker with the network needs to know neither texts nor
-//! models. The built-in model is not part of the module: the page loads it once ([`Compute::new`]).
+//! models. The built-in model is not part of the module: the page loads it once (`Compute::new`).
 //!
 //! Invariant: equal work gives the bytes that every other node gives (canon-1).
 

@@ -1,9 +1,9 @@
 //! The peer in a browser's worker.
 //!
-//! The same [`edge_swarm::Peer`] and [`edge_transport::Transport`] as in the daemon, driven by a browser:
+//! The same `edge_swarm::Peer` and `edge_transport::Transport` as in the daemon, driven by a browser:
 //! WebSocket to gateways, other tabs through a relay on one of them, the page's storage, and workers of
-//! their own for computation. What those offer comes in as a [`Host`]; what the page may ask of the peer
-//! is [`Node`]. Payloads and results are bytes here as they are to the peer: `edge-wasm-compute` makes and
+//! their own for computation. What those offer comes in as a `Host`; what the page may ask of the peer
+//! is `Node`. Payloads and results are bytes here as they are to the peer: `edge-wasm-compute` makes and
 //! reads them.
 //!
 //! Invariants
