@@ -13,6 +13,7 @@
  */
 
 import { type Allowed, Activity } from "./activity.js";
+import { type SecurityView, audit } from "./audit.js";
 import { Asking } from "./rpc.js";
 import type { StartOptions, Started, SubmitOptions } from "./worker.js";
 import type { PoolStats } from "./pool.js";
@@ -189,7 +190,7 @@ export class EdgeNetNode implements AsyncDisposable {
   #paused = false;
   #stopping = false;
   #timer: ReturnType<typeof setInterval> | null = null;
-  #snapshot: { at: number; status: Status; pool: PoolStats; checkpoint: Checkpoint | null } | null = null;
+  #snapshot: { at: number; status: Status; pool: PoolStats; checkpoint: Checkpoint | null; security: SecurityView | null } | null = null;
   #routed = new Map<string, Routed>();
   #listeners = new Map<keyof Events, Set<(value: never) => void>>();
   #said = "not started";
@@ -358,6 +359,11 @@ export class EdgeNetNode implements AsyncDisposable {
     return found ? found.multiplier_nano / 1e9 : null;
   }
 
+  /** What of this tab's security holds, and what others tried: JSON with `security_score`, 0 to 10, and each check. */
+  runSecurityAudit(): string {
+    return JSON.stringify(audit(this.#snapshot?.security ?? null, this.volatile));
+  }
+
   /** Remembers what the page saw of a peer, for `getOptimalPeers`. */
   recordTaskRouting(kind: string, peer: string, latencyMs: number, ok: boolean): void {
     if (!(latencyMs >= 0)) throw new RangeError(`latencyMs is not negative, as ${latencyMs} is`);
@@ -427,10 +433,12 @@ export class EdgeNetNode implements AsyncDisposable {
   async #look(): Promise<void> {
     const asking = this.#asking;
     if (asking === null || this.#started === null) return;
-    const [status, pool, checkpoint] = await Promise.all([
+    const [status, pool, checkpoint, security] = await Promise.all([
       asking.ask<Status>("status"), asking.ask<PoolStats>("stats"), asking.ask<Checkpoint | null>("checkpoint"),
+      // Before it has joined the peer has nothing to say.
+      asking.ask<SecurityView>("security").catch(() => null),
     ]);
-    this.#snapshot = { at: Date.now(), status, pool, checkpoint };
+    this.#snapshot = { at: Date.now(), status, pool, checkpoint, security };
     this.#sentence();
   }
 

@@ -65,6 +65,9 @@ test("a tab joins the pool of the demo, is paid for what others submit, and uses
   const said = await cli(url, "match", sentence, "--labels", categories.join(","));
   assert.deepEqual([match.category, match.score, match.similarity], [said.category, said.score, said.similarity]);
   assert.equal(match.category, "networks");
+  const audit = JSON.parse(await one.page.evaluate(() => window.edgeNet.runSecurityAudit()));
+  assert.equal(audit.security_score, 10, JSON.stringify(audit));
+  assert.ok(audit.applicable >= 6 && audit.attempted.bans === 0, JSON.stringify(audit));
   if (process.env.EDGE_SCREENSHOT) await one.page.screenshot({ path: process.env.EDGE_SCREENSHOT, fullPage: true });
 
   await one.page.click("#stop");
