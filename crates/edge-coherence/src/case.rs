@@ -85,7 +85,7 @@ pub enum BallotError {
     #[error("only the narrow authority passes a case on")]
     NoWider,
     /// Its signer sent too many different ones already.
-    #[error("{0} signed {BALLOTS_OF_ONE_MAX} different ballots already")]
+    #[error("{0} signed more than {BALLOTS_OF_ONE_MAX} different ballots")]
     TooMany(NodeId),
     /// Its signature does not hold.
     #[error(transparent)]
@@ -198,11 +198,17 @@ impl Case {
         if before.is_some_and(|ballots| ballots.contains_key(&body)) {
             return Ok(false);
         }
-        if before.is_some_and(|ballots| ballots.len() >= BALLOTS_OF_ONE_MAX) {
+        let full = before.filter(|ballots| ballots.len() >= BALLOTS_OF_ONE_MAX);
+        if full.and_then(BTreeMap::last_key_value).is_some_and(|(last, _)| *last < body) {
             return Err(BallotError::TooMany(signer));
         }
         ballot.open(verifier, pool)?;
-        self.ballots.entry((body.level, signer)).or_default().insert(body, ballot);
+        let ballots = self.ballots.entry((body.level, signer)).or_default();
+        ballots.insert(body, ballot);
+        // Of more than fit the first in their own order stay, so that all keep the same whatever came first.
+        if ballots.len() > BALLOTS_OF_ONE_MAX {
+            ballots.pop_last();
+        }
         Ok(true)
     }
 

@@ -114,13 +114,25 @@ fn ballots_of_others_of_elsewhere_and_beyond_the_bound_are_refused() {
     assert_eq!(refused(&mut case, signed(1, wide), v), BallotError::Unsealed);
     let elsewhere = Signed::seal(good, &key(1), &Digest::of(b"another pool"));
     assert!(matches!(refused(&mut case, elsewhere, v), BallotError::Signature(_)));
-    for i in 0..BALLOTS_OF_ONE_MAX as u8 {
-        let different = Ballot { evidence: Digest::of(&[i]), ..good };
-        assert_eq!(case.take(signed(1, different), v, &pool()), Ok(true));
-        assert_eq!(case.take(signed(1, different), v, &pool()), Ok(false));
-    }
+    // Of more than fit the same stay, whatever came first.
     let one = key(1).node_id();
-    assert_eq!(refused(&mut case, signed(1, good), v), BallotError::TooMany(one));
+    let different: std::collections::BTreeSet<Ballot> = (0..2 * BALLOTS_OF_ONE_MAX as u8)
+        .map(|i| Ballot { evidence: Digest::of(&[i]), ..good })
+        .collect();
+    let up: Vec<Ballot> = different.into_iter().collect();
+    let down: Vec<Ballot> = up.iter().rev().copied().collect();
+    for order in [&up, &down] {
+        let mut case = contested(4);
+        for body in order {
+            let taken = case.take(signed(1, *body), v, &pool());
+            assert!(matches!(taken, Ok(true) | Err(BallotError::TooMany(_))), "{taken:?}");
+        }
+        let again = up.iter().map(|body| case.take(signed(1, *body), v, &pool()));
+        let again: Vec<Result<bool, BallotError>> = again.collect();
+        let (stay, gone) = again.split_at(BALLOTS_OF_ONE_MAX);
+        assert!(stay.iter().all(|known| *known == Ok(false)), "{again:?}");
+        assert!(gone.iter().all(|no| *no == Err(BallotError::TooMany(one))), "{again:?}");
+    }
     for i in 0..2 * EVIDENCE_MAX {
         case.show(Digest::of(&i.to_le_bytes()));
     }
