@@ -20,7 +20,10 @@ export function badge(node: EdgeNetNode, into: HTMLElement = document.body): Bad
   element.append(status, stop);
   into.append(element);
   const deaf = [
-    node.on("status", (sentence) => { status.textContent = sentence; }),
+    node.on("status", (sentence) => {
+      status.textContent = sentence;
+      stop.disabled = !node.running;
+    }),
     node.on("ended", () => { stop.disabled = true; }),
   ];
   return {

@@ -64,7 +64,7 @@ export type Events = {
   /** One sentence that says what the node does, and why not more. */
   status: string;
   /** Something that happened to the peer, as `/api/v1/events` says it. */
-  event: { kind?: string } & Record<string, unknown>;
+  event: { event: string } & Record<string, unknown>;
   /** The node ended; why, if it was not asked to. */
   ended: string | null;
 };
@@ -75,6 +75,14 @@ const ROUTED_MAX = 1_024;
 
 const SNAPSHOT_MS = 2_000;
 const STOP_MS = 3_000;
+/** Until a node that has never met another is said to have a problem. */
+const JOINING_MS = 15_000;
+/** A worker that says nothing for so long is said to. */
+const SILENT_MS = 15_000;
+/** As the command line's. */
+const HITS_MAX = 256;
+/** What a worker that computes takes before it has done anything, and room to work in. */
+const WORKER_BYTES = 32 << 20;
 
 /** Loads what can be loaded before a node is started: nothing runs yet. Kept for the three-line quick start. */
 export async function init(): Promise<void> {
@@ -129,6 +137,8 @@ export class EdgeNetConfig {
 
   /** Addresses of gateways (WebSocket multiaddresses with `/p2p/`). */
   bootstrap(addresses: string[]): this {
+    const wrong = [...addresses].find((address) => !/\/wss?\/p2p\//.test(String(address)));
+    if (wrong !== undefined) throw new Error(`invalid: ${wrong} is no WebSocket address of a node (…/ws/p2p/ID)`);
     this.#bootstrap = [...addresses];
     return this;
   }
@@ -147,6 +157,7 @@ export class EdgeNetConfig {
 
   /** Workers that compute; one for each two cores if nothing is said, at most 16. */
   workers(count: number): this {
+    if (!(Number.isInteger(count) && count >= 1 && count <= 16)) throw new RangeError(`workers is 1 to 16, not ${count}`);
     this.#workers = count;
     return this;
   }
@@ -158,7 +169,7 @@ export class EdgeNetConfig {
   }
 
   build(): EdgeNetNode {
-    const cores = navigator.hardwareConcurrency ?? 1;
+    const cores = globalThis.navigator?.hardwareConcurrency ?? 1;
     return new EdgeNetNode(this.siteId, {
       share: this.#share,
       memory: this.#memory,
@@ -169,7 +180,7 @@ export class EdgeNetConfig {
       ticket: this.#ticket,
       from: this.#from,
       cores,
-      workers: this.#workers > 0 ? this.#workers : Math.max(1, Math.floor(cores / 2)),
+      workers: Math.max(1, Math.min(this.#workers > 0 ? this.#workers : cores >> 1, Math.floor(this.#memory / WORKER_BYTES))),
     });
   }
 }
@@ -194,6 +205,9 @@ export class EdgeNetNode implements AsyncDisposable {
   #routed = new Map<string, Routed>();
   #listeners = new Map<keyof Events, Set<(value: never) => void>>();
   #said = "not started";
+  #begun = 0;
+  #met = false;
+  #looking = false;
 
   constructor(siteId: string, settings?: Settings) {
     this.siteId = siteId;
@@ -226,14 +240,25 @@ export class EdgeNetNode implements AsyncDisposable {
       if (settings.from !== undefined) options.from = settings.from;
       this.#started = await asking.ask<Started>("start", [options]);
     } catch (error) {
-      this.#end(error instanceof Error ? error.message : String(error));
+      // Another start may have begun since.
+      if (this.#worker === worker) this.#end(error instanceof Error ? error.message : String(error));
       throw error;
     }
+    this.#begun = Date.now();
+    this.#met = false;
+    this.#listen();
     if (settings.works) {
-      this.#activity = new Activity(settings.idle, settings.battery, (allowed) => void this.#allow(allowed));
+      const changed = (allowed: Allowed) => { this.#allow(allowed).catch(() => {}); };
+      this.#activity = new Activity(settings.idle, settings.battery, changed);
+      await this.#allow(this.#activity.allowed);
     }
     await this.#look();
-    this.#timer = setInterval(() => void this.#look(), SNAPSHOT_MS);
+    this.#timer = setInterval(() => { this.#look().catch(() => {}); }, SNAPSHOT_MS);
+  }
+
+  /** Whether it runs, or is starting or stopping. */
+  get running(): boolean {
+    return this.#worker !== null;
   }
 
   /** Rests until `resume`: takes no tasks of others; own tasks go on. */
@@ -287,8 +312,12 @@ export class EdgeNetNode implements AsyncDisposable {
   async submitTask<K extends keyof TaskPayloads>(
     kind: K, payload: TaskPayloads[K], maxCost?: number,
   ): Promise<TaskResults[K]> {
+    if (typeof payload !== "object" || payload === null) throw new Error("invalid: the payload is an object");
     const options: SubmitOptions = {};
-    if (maxCost !== undefined) options.microRuv = Math.floor(maxCost * 1e6);
+    if (maxCost !== undefined) {
+      if (!(maxCost >= 0 && maxCost <= 1e9)) throw new Error(`invalid: maxCost is an amount of rUv, not ${maxCost}`);
+      options.microRuv = Math.floor(maxCost * 1e6);
+    }
     return (await this.#submit(kind, payload, options)) as TaskResults[K];
   }
 
@@ -296,8 +325,9 @@ export class EdgeNetNode implements AsyncDisposable {
     const asking = this.#ready();
     switch (kind) {
       case "vector_search": {
-        const { query, data, k, index } = payload as TaskPayloads["vector_search"];
-        const found = await asking.ask<{ hits: Hit[] }>("search", [text(query ?? data, "query"), k ?? 10, index]);
+        const { query, data, k = 10, index } = payload as TaskPayloads["vector_search"];
+        if (!Number.isInteger(k) || k < 1 || k > HITS_MAX) throw new Error(`invalid: k is 1 to ${HITS_MAX}, not ${k}`);
+        const found = await asking.ask<{ hits: Hit[] }>("search", [text(query ?? data, "query"), k, index]);
         return found.hits;
       }
       case "embedding": {
@@ -310,10 +340,15 @@ export class EdgeNetNode implements AsyncDisposable {
       }
       case "semantic_match": {
         const { text: given, data, categories } = payload as TaskPayloads["semantic_match"];
+        if (categories !== undefined && !Array.isArray(categories)) throw new Error("invalid: `categories` is a list of texts");
         return asking.ask<Match>("matching", [text(given ?? data, "text"), categories ?? DEFAULT_CATEGORIES, options]);
       }
       case "compression": {
-        const { data, operation } = payload as TaskPayloads["compression"];
+        const { data, operation = "compress" } = payload as TaskPayloads["compression"];
+        if (!(data instanceof Uint8Array)) throw new Error("invalid: `data` is a Uint8Array; for a text use a TextEncoder");
+        if (operation !== "compress" && operation !== "decompress") {
+          throw new Error(`invalid: operation is compress or decompress, not ${String(operation)}`);
+        }
         const done = await asking.ask<{ data: Uint8Array }>("compression", [data, operation === "decompress", options]);
         return done.data;
       }
@@ -366,8 +401,8 @@ export class EdgeNetNode implements AsyncDisposable {
 
   /** Remembers what the page saw of a peer, for `getOptimalPeers`. */
   recordTaskRouting(kind: string, peer: string, latencyMs: number, ok: boolean): void {
-    if (!(latencyMs >= 0)) throw new RangeError(`latencyMs is not negative, as ${latencyMs} is`);
-    if (kind === "" || peer === "") throw new Error("invalid: `kind` and `peer` are empty");
+    if (!(latencyMs >= 0 && latencyMs < Number.POSITIVE_INFINITY)) throw new RangeError(`latencyMs is a time, not ${latencyMs}`);
+    if (!kind || !peer) throw new Error("invalid: `kind` and `peer` are texts that are not empty");
     const seen = this.#routed.get(peer) ?? { good: 0, bad: 0, latencyMs };
     if (ok) seen.good += 1;
     else seen.bad += 1;
@@ -388,7 +423,7 @@ export class EdgeNetNode implements AsyncDisposable {
     };
     const latency = (peer: Peer) => this.#routed.get(peer.node)?.latencyMs ?? Number.POSITIVE_INFINITY;
     const order = (a: Peer, b: Peer) => kept(b) - kept(a) || a.load - b.load || Number(latency(a) > latency(b));
-    return peers.sort(order).slice(0, n).map((peer) => peer.node);
+    return peers.sort(order).slice(0, Math.max(0, n)).map((peer) => peer.node);
   }
 
   /** The members that this node knows, as `/api/v1/peers` says them. */
@@ -403,19 +438,31 @@ export class EdgeNetNode implements AsyncDisposable {
 
   /** Own tasks, newest first. */
   tasks(limit = 20): Promise<Record<string, unknown>[]> {
-    return this.#ready().ask("tasks", [limit]);
+    return this.#ready().ask("tasks", [Math.max(0, limit)]);
   }
 
   /** The blocks of this node's account. */
   history(limit = 50): Promise<Record<string, unknown>[]> {
-    return this.#ready().ask("history", [limit]);
+    return this.#ready().ask("history", [Math.max(0, limit)]);
   }
 
   on<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): () => void {
     const listeners = this.#listeners.get(event) ?? new Set();
     this.#listeners.set(event, listeners);
     listeners.add(listener as (value: never) => void);
-    return () => listeners.delete(listener as (value: never) => void);
+    this.#listen();
+    return () => {
+      listeners.delete(listener as (value: never) => void);
+      this.#listen();
+    };
+  }
+
+  /** A busy peer has thousands of events: they come to the page's thread only while somebody hears them. */
+  #listen(): void {
+    if (this.#started === null) return;
+    const hears = (this.#listeners.get("event")?.size ?? 0) > 0;
+    // The worker may end at this moment: then there is nothing to hear.
+    this.#asking?.ask("listen", [hears]).catch(() => {});
   }
 
   #ready(): Asking {
@@ -433,11 +480,16 @@ export class EdgeNetNode implements AsyncDisposable {
   async #look(): Promise<void> {
     const asking = this.#asking;
     if (asking === null || this.#started === null) return;
+    if (this.#looking) {
+      if ((this.snapshotAge() ?? 0) > SILENT_MS) this.#say("This tab's node does not answer: stop it and start it again.");
+      return;
+    }
+    this.#looking = true;
     const [status, pool, checkpoint, security] = await Promise.all([
       asking.ask<Status>("status"), asking.ask<PoolStats>("stats"), asking.ask<Checkpoint | null>("checkpoint"),
       // Before it has joined the peer has nothing to say.
       asking.ask<SecurityView>("security").catch(() => null),
-    ]);
+    ]).finally(() => { this.#looking = false; });
     this.#snapshot = { at: Date.now(), status, pool, checkpoint, security };
     this.#sentence();
   }
@@ -451,11 +503,18 @@ export class EdgeNetNode implements AsyncDisposable {
     if (!this.#settings.works) does = "uses the pool and takes no tasks";
     else if (this.#paused) does = "rests: you paused it";
     else if (allowed !== undefined && !allowed.yes) does = `rests: ${allowed.why}`;
-    if (status.connected === 0) does = "is not connected; it tries again by itself";
+    this.#met ||= status.connected > 0;
+    if (status.connected === 0) {
+      const early = !this.#met && Date.now() - this.#begun < JOINING_MS;
+      does = early ? "is joining the pool" : "is not connected; it tries again by itself";
+    }
+    const outside = status.notes.find((note) => note.startsWith("not a member"));
+    if (outside !== undefined) return this.#say(`This tab is ${outside}.`);
     const { balance, incoming, escrowed, vouchers } = status.balance;
-    const credits = `${amount(balance + incoming + escrowed)} rUv${vouchers > 0 ? ` and ${amount(vouchers)} promised` : ""}`;
+    const aside = escrowed > 0 ? `, ${amount(escrowed)} set aside for own tasks` : "";
+    const credits = `${amount(balance + incoming)} rUv${aside}${vouchers > 0 ? ` and ${amount(vouchers)} promised` : ""}`;
     const count = status.executed_for_others;
-    const earned = `${count} ${count === 1 ? "task" : "tasks"} done for others, ${credits}`;
+    const earned = `${count} ${count === 1 ? "task" : "tasks"} done for others since the start, ${credits}`;
     this.#say(`This tab ${does}. ${status.connected} of ${status.members} members connected, ${earned}.`);
   }
 
@@ -480,6 +539,7 @@ export class EdgeNetNode implements AsyncDisposable {
     this.#worker = null;
     this.#asking = null;
     this.#started = null;
+    this.#looking = false;
     this.#say(why === null ? "Stopped." : `Stopped: ${why}`);
     this.#emit("ended", why);
   }
@@ -491,6 +551,6 @@ function amount(ruv: number): string {
 }
 
 function text(given: string | undefined, name: string): string {
-  if (given === undefined || given.trim() === "") throw new Error(`invalid: \`${name}\` is empty`);
+  if (typeof given !== "string" || given.trim() === "") throw new Error(`invalid: \`${name}\` is a text that is not empty`);
   return given;
 }

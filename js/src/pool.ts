@@ -32,6 +32,10 @@ class Hand {
 export const WORKERS_MAX = 16;
 /** Pieces that may wait. */
 const WAITING_MAX = 4_096;
+/** How long a worker may take for one answer: the largest pieces take seconds. */
+const ANSWER_MS = 60_000;
+/** Workers that are started again before there is nothing but trouble with them. */
+const RENEWED_MAX = 10_000;
 /** CPU time that may be saved up, in milliseconds of all that is allowed. */
 const SAVED_MS = 250;
 
@@ -108,7 +112,12 @@ export class Pool {
   }
 
   #begin(hand: Hand): Promise<Abilities> {
-    hand.worker.addEventListener("error", (event) => this.#lost(hand, event.message));
+    const { worker } = hand;
+    worker.addEventListener("error", (event) => {
+      // It ends here: the node goes on without what the worker ran.
+      event.preventDefault();
+      if (hand.worker === worker) this.#lost(hand, event.message);
+    });
     return hand.asking.ask<Abilities>("start", this.#parts ?? []);
   }
 
@@ -117,6 +126,7 @@ export class Pool {
     hand.worker.terminate();
     hand.worker = worker();
     hand.asking = new Asking(hand.worker);
+    hand.bytes = 0;
     this.stats.renewed += 1;
     await this.#begin(hand);
   }
@@ -146,7 +156,24 @@ export class Pool {
   async call<T>(op: string, args: unknown[]): Promise<T> {
     const idle = this.#hands.find((hand) => hand.running === null) ?? this.#hands[0];
     if (idle === undefined) throw new Error("no worker runs in this tab");
-    return idle.asking.ask<T>(op, args);
+    return this.#answer(idle, idle.asking.ask<T>(op, args));
+  }
+
+  /** A worker that does not answer in time is gone: nothing else says so. */
+  async #answer<T>(hand: Hand, answer: Promise<T>): Promise<T> {
+    const { worker } = hand;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, failed) => {
+      timer = setTimeout(() => {
+        failed(new Error("failed: a worker of this tab does not answer"));
+        if (hand.worker === worker) this.#lost(hand, "it does not answer");
+      }, ANSWER_MS);
+    });
+    try {
+      return await Promise.race([answer, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Whether tasks of others run now. */
@@ -241,7 +268,8 @@ export class Pool {
     hand.running = piece;
     this.stats.running += 1;
     try {
-      const done = await hand.asking.ask<{ result: Uint8Array; ms: number; bytes: number }>("execute", [piece.bytes]);
+      const asked = hand.asking.ask<{ result: Uint8Array; ms: number; bytes: number }>("execute", [piece.bytes]);
+      const done = await this.#answer(hand, asked);
       const { result, ms, bytes } = done;
       hand.bytes = bytes;
       this.stats.bytes = this.#hands.reduce((sum, one) => sum + one.bytes, 0);
@@ -265,11 +293,21 @@ export class Pool {
     this.stats[`${on}Ms`] += ms;
   }
 
-  /** A worker that died takes what it ran with it, and no more. */
+  /** A worker that died takes what it ran with it, and no more: another one goes on with what waits. */
   #lost(hand: Hand, why: string): void {
+    hand.asking.end(`failed: a worker of this tab died: ${why}`);
+    if (!this.#hands.includes(hand)) return;
+    if (this.stats.renewed < RENEWED_MAX) {
+      this.#renew(hand).then(() => this.#hand_out(), () => this.#drop(hand));
+    } else {
+      hand.worker.terminate();
+      this.#drop(hand);
+    }
+  }
+
+  #drop(hand: Hand): void {
     this.#hands = this.#hands.filter((other) => other !== hand);
     this.stats.workers = this.#hands.length;
-    hand.asking.end(`a worker of this tab died: ${why}`);
     const [first] = this.#hands;
     if (first !== undefined) first.queue.push(...hand.queue);
     else for (const piece of hand.queue) piece.failed(new Error("no worker runs in this tab"));

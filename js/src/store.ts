@@ -56,6 +56,8 @@ class Database implements Store {
 
   constructor(database: IDBDatabase) {
     this.#database = database;
+    // Whoever deletes what is stored need not wait: the node ends at its next write, and says why.
+    database.onversionchange = () => database.close();
   }
 
   async persist(writes: Write[]): Promise<void> {

@@ -41,6 +41,7 @@ const LOCK = "edge-net";
 
 let running: { node: Node; pool: Pool; store: Store } | null = null;
 let lock: (() => void) | null = null;
+let listening = false;
 
 function ready(): { node: Node; pool: Pool; store: Store } {
   if (running === null) throw new Error("failed: the node is not running");
@@ -102,7 +103,7 @@ async function start(options: StartOptions): Promise<Started> {
   if (running !== null) throw new Error("refused: the node runs already");
   if (!hasSimd()) throw new Error("failed: this browser has no WebAssembly SIMD; use a newer one");
   if (!(await only())) {
-    throw new Error("refused: another tab of this site runs the node already; this one can take over when it is closed");
+    throw new Error("refused: another tab of this site runs the node already; close it and start again here");
   }
   try {
     const at = (file: string) => new URL(file, options.base).href;
@@ -138,7 +139,7 @@ async function start(options: StartOptions): Promise<Started> {
           .finally(() => handed.delete(work));
       },
       cancel: (work: number) => handed.get(work)?.(),
-      event: (json: string) => tell(page, "event", JSON.parse(json)),
+      event: (json: string) => { if (listening) tell(page, "event", JSON.parse(json)); },
       ended(why?: string) {
         running = null;
         pool.stop();
@@ -190,6 +191,7 @@ answering(page, {
     await node.work(yes);
   },
 
+  listen: (hears: boolean) => { listening = hears; },
   limit: (share: number) => ready().pool.limit(share),
   next: () => ready().pool.next(),
   stats: (): PoolStats => ({ ...ready().pool.stats }),

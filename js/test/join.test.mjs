@@ -109,6 +109,19 @@ test("two tabs of one pool: one does the other's task through the relay, keeps i
   await until("a refusal", 10, async () => /another tab of this site/.test(await third.status()));
   await third.page.close();
 
+  // What cannot be is refused before it costs.
+  const refused = (kind, payload, cost) => one.page.evaluate(async ([kind, payload, cost]) => {
+    const given = payload.bytes ? { ...payload, data: new Uint8Array(payload.bytes) } : payload;
+    return window.edgeNet.submitTask(kind, given, cost).then(() => "", (error) => error.message);
+  }, [kind, payload, cost]);
+  for (const [kind, payload, cost] of [
+    ["compression", { data: "hello" }], ["compression", { bytes: [1], operation: "explode" }], ["compression", {}],
+    ["vector_search", { query: "a", k: 1.5 }], ["vector_search", { query: "a", k: 2 ** 32 + 1 }], ["embedding", { text: " " }],
+    ["embedding", { text: 5 }], ["embedding", { text: "a" }, -1], ["semantic_match", { text: "a", categories: "abc" }], ["none", {}],
+  ]) {
+    assert.match(await refused(kind, payload, cost), /^invalid: /, JSON.stringify([kind, payload, cost]));
+  }
+
   // The key and the membership survive a reload.
   const before = (await get(url, "/api/v1/peers")).peers.length;
   await two.page.reload();
@@ -146,6 +159,39 @@ test("tabs find a gateway again that was killed, and each other through it", { t
   await until("both members", 20, async () => / 2 of 3 members connected/.test(await one.status()));
   const vector = await submit(one.page, "embedding", { text: "after all that" });
   assert.equal(vector.length, 256);
+});
+
+test("a worker that dies is replaced, a pause holds over a start, a used ticket is said to be used", { timeout: 90_000 }, async (t) => {
+  const pool = new Pool();
+  t.after(() => pool.end());
+  const url = await pool.start("a");
+  const one = await tab(chrome, url);
+  await consent(one, 1);
+  const computing = one.page.workers().find((worker) => worker.url().includes("compute-worker"));
+  await computing.evaluate(() => { setTimeout(() => { throw new Error("boom"); }); });
+  await until("another worker", 20, async () => (await one.page.evaluate(() => window.edgeNet.workerStats())).renewed === 1);
+  assert.equal((await submit(one.page, "embedding", { text: "still here" })).length, 256);
+  assert.deepEqual(one.wrong, [], "the page hears nothing of it");
+
+  await one.page.evaluate(() => window.edgeNet.pause());
+  await one.page.evaluate(async () => { await window.edgeNet.stop(); await window.edgeNet.start(); });
+  await until("the rest", 10, async () => /rests: you paused it/.test(await one.status()));
+  const before = (await get(url, "/api/v1/status")).own_executions;
+  await sleep(1_000);
+  await cli(url, "embed", "nobody but this node", "is there to do it");
+  assert.ok((await get(url, "/api/v1/status")).own_executions > before, "the tab takes nothing");
+
+  const { ticket } = await cli(url, "identity", "invite");
+  await pool.start("b", "--join", ticket);
+  const context = await chrome.newContext();
+  await context.route("**/join/ticket", async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: { ...(await answer.json()), ticket } });
+  });
+  const two = await tab(chrome, url, context);
+  await two.page.click("#consent");
+  await until("the reason", 20, async () => /not a member/.test(await two.status()), () => "");
+  await context.close();
 });
 
 test("a browser that stores nothing or starts no workers is told so", { timeout: 60_000 }, async (t) => {
