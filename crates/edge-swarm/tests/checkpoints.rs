@@ -23,15 +23,7 @@ fn whole(n: u64) -> Credits {
 
 /// A founder, three witnesses beside it, and `others` members with credits.
 fn pool(others: usize) -> Net {
-    let mut net = Net::new();
-    net.checkpoint_every = Micros::from_secs(EVERY_SECONDS);
-    net.kill(0);
-    net.start(0);
-    for _ in 0..3 {
-        net.join(false);
-    }
-    let witnesses = (1..4).map(|i| net.id(i)).collect();
-    assert!(matches!(net.ask(0, Command::Handover { witnesses }), Ok(Answer::HandedOver(_))));
+    let mut net = Net::witnessed(|net| net.checkpoint_every = Micros::from_secs(EVERY_SECONDS));
     for _ in 0..others {
         net.join_with(false, whole(100));
     }

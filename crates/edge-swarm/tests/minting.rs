@@ -22,15 +22,7 @@ fn whole(n: u64) -> Credits {
 }
 
 fn pool() -> Net {
-    let mut net = Net::new();
-    net.checkpoint_every = EVERY;
-    net.kill(0);
-    net.start(0);
-    for _ in 0..3 {
-        net.join(false);
-    }
-    let witnesses = (1..4).map(|i| net.id(i)).collect();
-    assert!(matches!(net.ask(0, Command::Handover { witnesses }), Ok(Answer::HandedOver(_))));
+    let mut net = Net::witnessed(|net| net.checkpoint_every = EVERY);
     for node in AUDITORS {
         net.join_with(false, whole(100));
         net.run(Micros::from_secs(2));

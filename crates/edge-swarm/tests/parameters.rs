@@ -14,14 +14,7 @@ const HOUR: u64 = 3_600;
 
 /// A founder and three witnesses beside it, and one member with credits.
 fn pool() -> Net {
-    let mut net = Net::new();
-    net.kill(0);
-    net.start(0);
-    for _ in 0..3 {
-        net.join(false);
-    }
-    let witnesses = (1..4).map(|i| net.id(i)).collect();
-    assert!(matches!(net.ask(0, Command::Handover { witnesses }), Ok(Answer::HandedOver(_))));
+    let mut net = Net::witnessed(|_| {});
     net.join_with(false, Credits::from_whole(100).unwrap());
     net.run(Micros::from_secs(5));
     net

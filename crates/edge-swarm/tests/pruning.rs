@@ -26,16 +26,10 @@ fn whole(n: u64) -> Credits {
 
 /// A founder, three witnesses beside it, and two members with credits.
 fn pool(prunes: bool) -> Net {
-    let mut net = Net::new();
-    net.checkpoint_every = EVERY;
-    net.prunes = prunes;
-    net.kill(0);
-    net.start(0);
-    for _ in 0..3 {
-        net.join(false);
-    }
-    let witnesses = (1..4).map(|i| net.id(i)).collect();
-    assert!(matches!(net.ask(0, Command::Handover { witnesses }), Ok(Answer::HandedOver(_))));
+    let mut net = Net::witnessed(|net| {
+        net.checkpoint_every = EVERY;
+        net.prunes = prunes;
+    });
     for _ in 0..2 {
         net.join_with(false, whole(100));
     }

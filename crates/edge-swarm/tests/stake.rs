@@ -30,15 +30,7 @@ fn pool() -> (Net, usize) {
 }
 
 fn pool_with(delay: Option<Micros>) -> (Net, usize) {
-    let mut net = Net::new();
-    net.unstake_delay = delay;
-    net.kill(0);
-    net.start(0);
-    for _ in 0..3 {
-        net.join(false);
-    }
-    let witnesses = (1..4).map(|i| net.id(i)).collect();
-    assert!(matches!(net.ask(0, Command::Handover { witnesses }), Ok(Answer::HandedOver(_))));
+    let mut net = Net::witnessed(|net| net.unstake_delay = delay);
     let worker = net.join_with(false, whole(100));
     net.run(Micros::from_secs(5));
     (net, worker)

@@ -38,16 +38,10 @@ fn stake(net: &mut Net, node: usize, amount: Credits) {
 
 /// A founder, three witnesses and some members with stake. Nobody is challenged yet.
 fn pool() -> Net {
-    let mut net = Net::new();
-    net.checkpoint_every = EVERY;
-    net.call_every = NEVER;
-    net.kill(0);
-    net.start(0);
-    for _ in 0..3 {
-        net.join(false);
-    }
-    let witnesses = (1..4).map(|i| net.id(i)).collect();
-    assert!(matches!(net.ask(0, Command::Handover { witnesses }), Ok(Answer::HandedOver(_))));
+    let mut net = Net::witnessed(|net| {
+        net.checkpoint_every = EVERY;
+        net.call_every = NEVER;
+    });
     for node in STAKED {
         net.join_with(false, whole(100));
         net.run(Micros::from_secs(2));

@@ -287,6 +287,20 @@ impl Net {
         net
     }
 
+    /// A founder and three witnesses beside it, under settings that hold from the beginning.
+    pub(crate) fn witnessed(set: impl FnOnce(&mut Net)) -> Net {
+        let mut net = Net::new();
+        set(&mut net);
+        net.kill(0);
+        net.start(0);
+        for _ in 0..3 {
+            net.join(false);
+        }
+        let witnesses = (1..4).map(|i| net.id(i)).collect();
+        assert!(matches!(net.ask(0, Command::Handover { witnesses }), Ok(Answer::HandedOver(_))));
+        net
+    }
+
     pub(crate) fn status(&mut self, index: usize) -> edge_swarm::command::StatusView {
         match self.ask(index, Command::Status) {
             Ok(Answer::Status(status)) => *status,
