@@ -84,7 +84,7 @@ const HITS_MAX = 256;
 /** What a worker that computes takes before it has done anything, and room to work in. */
 const WORKER_BYTES = 32 << 20;
 
-/** Loads what can be loaded before a node is started: nothing runs yet. Kept for the three-line quick start. */
+/** Says whether this browser has what a node takes. Nothing is loaded and nothing runs before `start`. */
 export async function init(): Promise<void> {
   if (typeof WebAssembly !== "object") throw new Error("this browser has no WebAssembly");
   if (typeof Worker !== "function") throw new Error("this page cannot start workers");
@@ -225,11 +225,13 @@ export class EdgeNetNode implements AsyncDisposable {
     this.#worker = worker;
     this.#asking = asking;
     asking.onnews = (news, value) => {
+      // What a node of before says late ends no other one.
+      if (this.#worker !== worker) return;
       if (news === "event") this.#emit("event", value as Events["event"]);
       else if (news === "ended") this.#end(value as string | null);
     };
     worker.addEventListener("error", (event) => {
-      this.#end(`its worker did not start or died: ${event.message || "blocked by the page's policy?"}`);
+      if (this.#worker === worker) this.#end(`its worker did not start or died: ${event.message || "blocked by the page's policy?"}`);
     });
     try {
       const options: StartOptions = {
@@ -253,7 +255,8 @@ export class EdgeNetNode implements AsyncDisposable {
       await this.#allow(this.#activity.allowed);
     }
     await this.#look();
-    this.#timer = setInterval(() => { this.#look().catch(() => {}); }, SNAPSHOT_MS);
+    // It may have been stopped meanwhile.
+    if (this.#worker === worker) this.#timer = setInterval(() => { this.#look().catch(() => {}); }, SNAPSHOT_MS);
   }
 
   /** Whether it runs, or is starting or stopping. */
@@ -274,14 +277,14 @@ export class EdgeNetNode implements AsyncDisposable {
 
   /** Takes nothing new, finishes what was promised if that takes no longer than `patience` milliseconds, and ends. */
   async stop(patience = STOP_MS): Promise<void> {
-    const asking = this.#asking;
+    const [asking, worker] = [this.#asking, this.#worker];
     if (asking === null) return;
     this.#stopping = true;
     this.#say("Stopping: it finishes what it promised.");
     // What is not finished then goes on at the next start: everything promised is stored.
     const late = new Promise((done) => setTimeout(done, patience));
     await Promise.race([asking.ask("stop").catch(() => undefined), late]);
-    this.#end(null);
+    if (this.#worker === worker) this.#end(null);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

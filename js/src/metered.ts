@@ -1,6 +1,6 @@
 /** How long a module runs: a browser tells a worker nothing of its CPU time, so every way into the module is timed. */
 
-/** Milliseconds that modules loaded by `metered` ran so far. */
+/** Tells how long the module that `metered` loads runs, each time that it ran. */
 export class Meter {
   #depth = 0;
   #since = 0;

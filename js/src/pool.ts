@@ -18,6 +18,8 @@ type Piece = {
 class Hand {
   readonly queue: Piece[] = [];
   running: Piece | null = null;
+  /** Whether its module is loaded: before, it is given nothing. */
+  ready = false;
   /** Bytes of its memory, which never shrinks. */
   bytes = 0;
   worker: Worker;
@@ -63,7 +65,7 @@ export type PoolStats = {
   networkMs: number;
   /** Bytes of all workers' memories. */
   bytes: number;
-  /** Workers that were started again because their memory had grown over the limit. */
+  /** Workers that were started again, because they died or their memory had grown over the limit. */
   renewed: number;
 };
 
@@ -118,20 +120,25 @@ export class Pool {
       event.preventDefault();
       if (hand.worker === worker) this.#lost(hand, event.message);
     });
-    return hand.asking.ask<Abilities>("start", this.#parts ?? []);
+    const started = hand.asking.ask<Abilities>("start", this.#parts ?? []);
+    return started.then((abilities) => {
+      if (hand.worker === worker) hand.ready = true;
+      return abilities;
+    });
   }
 
-  /** A memory that has grown is given back by starting its worker again, between two pieces. */
+  /** Starts a worker again: it died, or a memory that has grown is to be given back. Without it if that fails. */
   async #renew(hand: Hand): Promise<void> {
+    hand.ready = false;
     hand.worker.terminate();
     hand.worker = worker();
     hand.asking = new Asking(hand.worker);
     hand.bytes = 0;
     this.stats.renewed += 1;
-    await this.#begin(hand);
+    await this.#begin(hand).then(() => this.#handOut(), () => this.#drop(hand));
   }
 
-  /** Executes work; `handle.cancelled = true` drops it if it did not begin. */
+  /** Executes work; `cancel` drops it if it did not begin. */
   execute(bytes: Uint8Array, urgency: number, others: boolean): { result: Promise<Uint8Array>; cancel: () => void } {
     let piece: Piece | undefined;
     const result = new Promise<Uint8Array>((done, failed) => {
@@ -147,15 +154,16 @@ export class Pool {
       }
       hand.queue.push(piece);
       this.stats.waiting += 1;
-      this.#hand_out();
+      this.#handOut();
     });
     return { result, cancel: () => { if (piece !== undefined) piece.cancelled = true; } };
   }
 
   /** Asks a worker's own functions: payloads to make, results to read. */
   async call<T>(op: string, args: unknown[]): Promise<T> {
-    const idle = this.#hands.find((hand) => hand.running === null) ?? this.#hands[0];
-    if (idle === undefined) throw new Error("no worker runs in this tab");
+    const able = this.#hands.filter((hand) => hand.ready);
+    const idle = able.find((hand) => hand.running === null) ?? able[0];
+    if (idle === undefined) throw new Error("failed: no worker of this tab is ready: try again");
     return this.#answer(idle, idle.asking.ask<T>(op, args));
   }
 
@@ -179,18 +187,18 @@ export class Pool {
   /** Whether tasks of others run now. */
   contribute(yes: boolean): void {
     this.#contributes = yes;
-    this.#hand_out();
+    this.#handOut();
   }
 
   limit(share: number): void {
     this.#refill();
     this.#share = share;
-    this.#hand_out();
+    this.#handOut();
   }
 
   /** Runs one waiting task of others now, whatever the share says; false if none waits. */
   async next(): Promise<boolean> {
-    const hand = this.#hands.find((hand) => hand.running === null);
+    const hand = this.#hands.find((hand) => hand.ready && hand.running === null);
     const piece = hand === undefined ? null : this.#take(hand, true);
     if (hand === undefined || piece === null) return false;
     await this.#run(hand, piece);
@@ -247,10 +255,10 @@ export class Pool {
     return true;
   }
 
-  #hand_out(): void {
+  #handOut(): void {
     this.#refill();
     for (const hand of this.#hands) {
-      if (hand.running !== null) continue;
+      if (!hand.ready || hand.running !== null) continue;
       if (this.#tokens <= 0) break;
       const piece = this.#take(hand, false);
       if (piece !== null) void this.#run(hand, piece);
@@ -259,7 +267,7 @@ export class Pool {
       const wait = Math.max(1, -this.#tokens / Math.max(1e-6, this.#rate()));
       this.#timer = setTimeout(() => {
         this.#timer = null;
-        this.#hand_out();
+        this.#handOut();
       }, wait);
     }
   }
@@ -283,7 +291,7 @@ export class Pool {
     } finally {
       hand.running = null;
       this.stats.running -= 1;
-      this.#hand_out();
+      this.#handOut();
     }
   }
 
@@ -298,7 +306,7 @@ export class Pool {
     hand.asking.end(`failed: a worker of this tab died: ${why}`);
     if (!this.#hands.includes(hand)) return;
     if (this.stats.renewed < RENEWED_MAX) {
-      this.#renew(hand).then(() => this.#hand_out(), () => this.#drop(hand));
+      void this.#renew(hand);
     } else {
       hand.worker.terminate();
       this.#drop(hand);
@@ -311,6 +319,6 @@ export class Pool {
     const [first] = this.#hands;
     if (first !== undefined) first.queue.push(...hand.queue);
     else for (const piece of hand.queue) piece.failed(new Error("no worker runs in this tab"));
-    this.#hand_out();
+    this.#handOut();
   }
 }

@@ -25,7 +25,7 @@ export type StartOptions = {
 
 export type Started = { id: string; pool: string; volatile: string | null; workers: number; instructions: string };
 
-/** The most this node pays for one execution without being told otherwise: as the peer decides. */
+/** `microRuv`: the most for one execution; without, as the peer decides. */
 export type SubmitOptions = { microRuv?: number; high?: boolean; milliseconds?: number };
 export type Checked = { task: string; check: unknown };
 
@@ -115,8 +115,8 @@ async function start(options: StartOptions): Promise<Started> {
     const pool = new Pool(options.share, options.cores, options.memory);
     // What the network takes is taken from the same share.
     await new Meter((ms) => pool.spent(ms, "network")).metered(() => init({ module_or_path: network }));
-    const { pool: pool_id, gateways } = await destination(options);
-    const { store, seed } = await openStore(pool_id);
+    const { pool: poolId, gateways } = await destination(options);
+    const { store, seed } = await openStore(poolId);
     const rows = await store.rows(LARGE);
     let { ticket } = options;
     if (ticket === undefined && options.from !== undefined && !isMember(rows)) {
