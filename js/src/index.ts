@@ -14,11 +14,15 @@
 
 import { type Allowed, Activity } from "./activity.js";
 import { type SecurityView, audit } from "./audit.js";
+import { Compute } from "./compute.js";
+import { initKeys } from "./keys.js";
 import { Asking } from "./rpc.js";
 import type { StartOptions, Started, SubmitOptions } from "./worker.js";
 import type { PoolStats } from "./pool.js";
 
 export { type Badge, badge } from "./badge.js";
+export { Compute } from "./compute.js";
+export { GenesisKey, PiKey, SessionKey, initKeys, publicKeyOf } from "./keys.js";
 export type { PoolStats } from "./pool.js";
 
 /** What `submitTask` takes, by kind. */
@@ -84,10 +88,14 @@ const HITS_MAX = 256;
 /** What a worker that computes takes before it has done anything, and room to work in. */
 const WORKER_BYTES = 32 << 20;
 
-/** Says whether this browser has what a node takes. Nothing is loaded and nothing runs before `start`. */
+/**
+ * Says whether this browser has what a node takes, and loads the small module for keys. Nothing else is loaded and
+ * nothing runs before `start`. Where the module for keys cannot be loaded, `PiKey` and its like say so.
+ */
 export async function init(): Promise<void> {
-  if (typeof WebAssembly !== "object") throw new Error("this browser has no WebAssembly");
-  if (typeof Worker !== "function") throw new Error("this page cannot start workers");
+  if (typeof WebAssembly !== "object") throw new Error("failed: this browser has no WebAssembly");
+  if (typeof Worker !== "function") throw new Error("failed: this page cannot start workers");
+  await initKeys().catch(() => {});
 }
 
 /** How a tab's node is set up. */
@@ -102,6 +110,7 @@ export class EdgeNetConfig {
   #ticket: string | undefined;
   #from: string | undefined;
   #workers = 0;
+  #model: string | undefined;
 
   /** `siteId`: what the site calls itself; people see it, it changes nothing else. */
   constructor(siteId: string) {
@@ -162,6 +171,12 @@ export class EdgeNetConfig {
     return this;
   }
 
+  /** Where the built-in model is, a file that every node gives at `/web/model.bin`; `model.bin` beside the package if nothing is said. */
+  model(url: string): this {
+    this.#model = url;
+    return this;
+  }
+
   /** Whether to execute tasks of others at all. */
   contributes(yes: boolean): this {
     this.#works = yes;
@@ -179,6 +194,8 @@ export class EdgeNetConfig {
       gateways: this.#bootstrap,
       ticket: this.#ticket,
       from: this.#from,
+      // Not written as bundlers read it: the package has no such file.
+      model: this.#model ?? `${new URL("./", import.meta.url).href}model.bin`,
       cores,
       workers: Math.max(1, Math.min(this.#workers > 0 ? this.#workers : cores >> 1, Math.floor(this.#memory / WORKER_BYTES))),
     });
@@ -187,12 +204,14 @@ export class EdgeNetConfig {
 
 type Settings = {
   share: number; memory: number; idle: number; battery: boolean; works: boolean; gateways: string[];
-  ticket: string | undefined; from: string | undefined; cores: number; workers: number;
+  ticket: string | undefined; from: string | undefined; cores: number; workers: number; model: string;
 };
 
 /** A node. `start` begins, `stop` (or `await using`) ends it. */
 export class EdgeNetNode implements AsyncDisposable {
   readonly siteId: string;
+  /** Operations on large arrays by this node's workers, within its share; see `Compute`. */
+  readonly compute = new Compute(() => this.#ready());
   #settings: Settings;
   #worker: Worker | null = null;
   #asking: Asking | null = null;
@@ -236,7 +255,7 @@ export class EdgeNetNode implements AsyncDisposable {
     try {
       const options: StartOptions = {
         gateways: settings.gateways, works: settings.works, share: settings.share, memory: settings.memory,
-        workers: settings.workers, cores: settings.cores, base: new URL("./", import.meta.url).href,
+        workers: settings.workers, cores: settings.cores, model: new URL(settings.model, globalThis.location?.href).href,
       };
       if (settings.ticket !== undefined) options.ticket = settings.ticket;
       if (settings.from !== undefined) options.from = settings.from;

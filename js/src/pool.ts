@@ -2,15 +2,30 @@
 
 import { Asking, reason } from "./rpc.js";
 
+/** A part of an operation on arrays; `js/src/operations.ts` cuts. */
+export type Part = {
+  op: string;
+  sizes: (number | boolean | string)[];
+  /** Arrays of this part alone, given away. */
+  own: Float32Array[];
+  /** Arrays that all parts of one operation read: a worker keeps them from one part to the next. */
+  shared: Float32Array[];
+  /** Which operation it is of. */
+  operation: number;
+  /** Without vector instructions, to measure what those are worth. */
+  scalar: boolean;
+};
+
 /** A piece of work, and who wants it. */
 type Piece = {
-  bytes: Uint8Array;
+  /** A task as encoded work, or a part. */
+  what: Uint8Array | Part;
   /** 0 first. */
   urgency: number;
   /** A task of somebody else: runs only while this tab contributes. */
   others: boolean;
   cancelled: boolean;
-  done: (result: Uint8Array) => void;
+  done: (result: never) => void;
   failed: (error: Error) => void;
 };
 
@@ -22,6 +37,9 @@ class Hand {
   ready = false;
   /** Bytes of its memory, which never shrinks. */
   bytes = 0;
+  /** Whether the module for parts is loaded, and of which operation the arrays are that it keeps. */
+  kernels: Promise<unknown> | null = null;
+  keeps = 0;
   worker: Worker;
   asking: Asking;
 
@@ -83,7 +101,9 @@ export class Pool {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #contributes = true;
   #memory: number;
-  #parts: [WebAssembly.Module, ArrayBuffer] | null = null;
+  #modules: [WebAssembly.Module, ArrayBuffer] | [] = [];
+  #kernels: (() => Promise<WebAssembly.Module>) | null = null;
+  #kernelsModule: Promise<WebAssembly.Module> | null = null;
   readonly stats: PoolStats = {
     workers: 0, instructions: "", waiting: 0, running: 0, executed: 0, failed: 0, stolen: 0, busyMs: 0, networkMs: 0,
     bytes: 0, renewed: 0,
@@ -97,9 +117,15 @@ export class Pool {
     this.#tokens = SAVED_MS * this.#rate();
   }
 
-  /** Starts workers, each with the module and the model; answers what they can execute. */
-  async start(count: number, module: WebAssembly.Module, model: ArrayBuffer): Promise<Abilities> {
-    this.#parts = [module, model];
+  /**
+   * Starts workers, each with the module for tasks and the model, or without for parts only; answers what they can
+   * execute. `kernels` loads the module for parts, when the first one comes.
+   */
+  async start(
+    count: number, tasks: [WebAssembly.Module, ArrayBuffer] | [], kernels: () => Promise<WebAssembly.Module>,
+  ): Promise<Abilities> {
+    this.#modules = tasks;
+    this.#kernels = kernels;
     const starting = Array.from({ length: Math.max(1, Math.min(count, WORKERS_MAX)) }, async () => {
       const hand = new Hand(worker());
       const started = await this.#begin(hand);
@@ -120,7 +146,7 @@ export class Pool {
       event.preventDefault();
       if (hand.worker === worker) this.#lost(hand, event.message);
     });
-    const started = hand.asking.ask<Abilities>("start", this.#parts ?? []);
+    const started = hand.asking.ask<Abilities>("start", this.#modules);
     return started.then((abilities) => {
       if (hand.worker === worker) hand.ready = true;
       return abilities;
@@ -134,22 +160,33 @@ export class Pool {
     hand.worker = worker();
     hand.asking = new Asking(hand.worker);
     hand.bytes = 0;
+    hand.kernels = null;
+    hand.keeps = 0;
     this.stats.renewed += 1;
     await this.#begin(hand).then(() => this.#handOut(), () => this.#drop(hand));
   }
 
   /** Executes work; `cancel` drops it if it did not begin. */
   execute(bytes: Uint8Array, urgency: number, others: boolean): { result: Promise<Uint8Array>; cancel: () => void } {
+    return this.#submit(bytes, urgency, others);
+  }
+
+  /** Runs a part of an operation on arrays. */
+  part(part: Part): { result: Promise<Float32Array>; cancel: () => void } {
+    return this.#submit(part, 0, false);
+  }
+
+  #submit<T>(what: Uint8Array | Part, urgency: number, others: boolean): { result: Promise<T>; cancel: () => void } {
     let piece: Piece | undefined;
-    const result = new Promise<Uint8Array>((done, failed) => {
+    const result = new Promise<T>((done, failed) => {
       if (this.stats.waiting >= WAITING_MAX) {
-        failed(new Error("too much work waits in this tab"));
+        failed(new Error("refused: too much work waits in this tab: try again"));
         return;
       }
-      piece = { bytes, urgency, others, cancelled: false, done, failed };
+      piece = { what, urgency, others, cancelled: false, done, failed };
       const hand = this.#hands[this.#next++ % Math.max(1, this.#hands.length)];
       if (hand === undefined) {
-        failed(new Error("no worker runs in this tab"));
+        failed(new Error("failed: no worker runs in this tab"));
         return;
       }
       hand.queue.push(piece);
@@ -165,6 +202,42 @@ export class Pool {
     const idle = able.find((hand) => hand.running === null) ?? able[0];
     if (idle === undefined) throw new Error("failed: no worker of this tab is ready: try again");
     return this.#answer(idle, idle.asking.ask<T>(op, args));
+  }
+
+  /** Asks the module for parts of a worker. */
+  async kernelsCall<T>(op: string, args: unknown[]): Promise<T> {
+    const hand = this.#hands.find((hand) => hand.ready);
+    if (hand === undefined) throw new Error("failed: no worker of this tab is ready: try again");
+    await this.#withKernels(hand);
+    return this.#answer(hand, hand.asking.ask<T>(op, args));
+  }
+
+  /** Loads the module for parts into a worker, once. */
+  #withKernels(hand: Hand): Promise<unknown> {
+    if (this.#kernels === null) throw new Error("failed: the pool was not started");
+    this.#kernelsModule ??= this.#kernels();
+    hand.kernels ??= this.#kernelsModule.then((module) => this.#answer(hand, hand.asking.ask("kernels", [module])));
+    return hand.kernels.catch((error: unknown) => {
+      // The next part tries again.
+      hand.kernels = null;
+      this.#kernelsModule = null;
+      throw error;
+    });
+  }
+
+  /** Has a worker do a piece. */
+  async #ask(hand: Hand, what: Uint8Array | Part): Promise<{ result: unknown; ms: number; bytes: number }> {
+    if (what instanceof Uint8Array) return hand.asking.ask("execute", [what]);
+    await this.#withKernels(hand);
+    const { op, sizes, own, operation, scalar } = what;
+    const shared = hand.keeps === operation ? null : what.shared;
+    hand.keeps = operation;
+    try {
+      return await hand.asking.ask("part", [op, sizes, own, shared, scalar], own.map((array) => array.buffer));
+    } catch (error) {
+      hand.keeps = 0;
+      throw error;
+    }
   }
 
   /** A worker that does not answer in time is gone: nothing else says so. */
@@ -276,14 +349,12 @@ export class Pool {
     hand.running = piece;
     this.stats.running += 1;
     try {
-      const asked = hand.asking.ask<{ result: Uint8Array; ms: number; bytes: number }>("execute", [piece.bytes]);
-      const done = await this.#answer(hand, asked);
-      const { result, ms, bytes } = done;
+      const { result, ms, bytes } = await this.#answer(hand, this.#ask(hand, piece.what));
       hand.bytes = bytes;
       this.stats.bytes = this.#hands.reduce((sum, one) => sum + one.bytes, 0);
       this.spent(ms, "busy");
       this.stats.executed += 1;
-      piece.done(result);
+      piece.done(result as never);
       if (bytes > this.#memory / this.#hands.length) await this.#renew(hand);
     } catch (error) {
       this.stats.failed += 1;

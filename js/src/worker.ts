@@ -2,6 +2,7 @@
 
 import init, { Node, Options, isMember, ticketPool } from "./wasm/edge_wasm_net.js";
 import { Meter } from "./metered.js";
+import { Operations, kernelsModule } from "./operations.js";
 import { Pool, type PoolStats } from "./pool.js";
 import { type Port, answering, reason, tell } from "./rpc.js";
 import { type Store, type Write, openStore, storedPools } from "./store.js";
@@ -19,8 +20,8 @@ export type StartOptions = {
   memory: number;
   workers: number;
   cores: number;
-  /** Where the modules and the model are. */
-  base: string;
+  /** Where the model is. */
+  model: string;
 };
 
 export type Started = { id: string; pool: string; volatile: string | null; workers: number; instructions: string };
@@ -39,11 +40,11 @@ const TASK_MS = 60_000;
 const SEARCH_MS = 30_000;
 const LOCK = "edge-net";
 
-let running: { node: Node; pool: Pool; store: Store } | null = null;
+let running: { node: Node; pool: Pool; store: Store; operations: Operations } | null = null;
 let lock: (() => void) | null = null;
 let listening = false;
 
-function ready(): { node: Node; pool: Pool; store: Store } {
+function ready() {
   if (running === null) throw new Error("failed: the node is not running");
   return running;
 }
@@ -106,11 +107,11 @@ async function start(options: StartOptions): Promise<Started> {
     throw new Error("refused: another tab of this site runs the node already; close it and start again here");
   }
   try {
-    const at = (file: string) => new URL(file, options.base).href;
+    // Written out, so that bundlers find the files.
     const [network, compute, model] = await Promise.all([
-      WebAssembly.compileStreaming(fetch(at("wasm/edge_wasm_net_bg.wasm"))),
-      WebAssembly.compileStreaming(fetch(at("wasm/edge_wasm_compute_bg.wasm"))),
-      fetched(at("model.bin")),
+      WebAssembly.compileStreaming(fetch(new URL("./wasm/edge_wasm_net_bg.wasm", import.meta.url))),
+      WebAssembly.compileStreaming(fetch(new URL("./wasm/edge_wasm_compute_bg.wasm", import.meta.url))),
+      fetched(options.model),
     ]);
     const pool = new Pool(options.share, options.cores, options.memory);
     // What the network takes is taken from the same share.
@@ -122,7 +123,7 @@ async function start(options: StartOptions): Promise<Started> {
     if (ticket === undefined && options.from !== undefined && !isMember(rows)) {
       ticket = (await asked("POST", new URL("/join/ticket", options.from))).ticket;
     }
-    const { pins, shardPin } = await pool.start(options.workers, compute, model);
+    const { pins, shardPin } = await pool.start(options.workers, [compute, model], kernelsModule);
     const given = new Options(seed, options.works, pins, shardPin, Date.now() / 1_000);
     if (ticket !== undefined) given.ticket(ticket);
     for (const gateway of [...options.gateways, ...gateways]) given.gateway(gateway);
@@ -149,7 +150,7 @@ async function start(options: StartOptions): Promise<Started> {
       },
     };
     node = await Node.start(host, rows, given);
-    running = { node, pool, store };
+    running = { node, pool, store, operations: new Operations(pool) };
     const { workers, instructions } = pool.stats;
     return { id: node.id(), pool: node.pool(), volatile: store.volatile, workers, instructions };
   } catch (error) {
@@ -202,6 +203,8 @@ answering(page, {
   checkpoint: async () => JSON.parse(await ready().node.checkpoint()),
   security: async () => JSON.parse(await ready().node.security()),
   collections: async () => JSON.parse(await ready().node.collections()),
+
+  compute: (op: string, args: never[]) => ready().operations.answer(op, args),
 
   async embedding(texts: string[], options: SubmitOptions) {
     const { pool } = ready();

@@ -45,6 +45,8 @@ const WASM_CRATES: &[&str] = &[
     "edge-transport",
     "edge-wasm-net",
     "edge-wasm-compute",
+    "edge-wasm-kernels",
+    "edge-wasm-keys",
 ];
 
 /// Seeds of the scenario in CI; `nightly` runs ten times as many.

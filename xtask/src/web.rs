@@ -15,9 +15,9 @@ Build the browser's package into js/dist
 
 Usage: cargo xtask web [--quick]
 
-Builds edge-wasm-net and edge-wasm-compute, makes their JavaScript with wasm-bindgen (installed into the
-cache folder in the version that Cargo.lock has), shrinks them with wasm-opt and compiles js/src. A node that
-is built afterwards serves all that at /join and /web.
+Builds the modules edge-wasm-net, -compute, -kernels and -keys, makes their JavaScript with wasm-bindgen
+(installed into the cache folder in the version that Cargo.lock has), shrinks them with wasm-opt and compiles
+js/src. A node that is built afterwards serves all that at /join and /web.
 
 Options:
   --quick   larger and slower modules in much less time, for tests
@@ -35,8 +35,8 @@ EDGE_CHROMIUM names, else chromium, chromium-browser or google-chrome on the pat
 and apt-get works, it is installed.
 ";
 
-/// The two modules.
-const MODULES: &[&str] = &["net", "compute"];
+/// The modules: each is loaded by who needs it.
+const MODULES: &[&str] = &["net", "compute", "kernels", "keys"];
 /// What the modules may use beyond WebAssembly 1.0; every browser with SIMD has the rest.
 const FEATURES: &[&str] = &[
     "--enable-simd",

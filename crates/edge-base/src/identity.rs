@@ -29,10 +29,14 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{Digest, NodeId, PublicKeyError};
+use zeroize::Zeroizing;
+
+use crate::{Digest, NodeId, PublicKeyError, SecretKey};
 
 /// Bytes of an encoded π identity.
 pub const IDENTITY_BYTES: usize = 40;
+/// Bytes of an identity with its secret ([`PiIdentity::with_secret`]).
+pub const IDENTITY_FILE_BYTES: usize = IDENTITY_BYTES + 32;
 /// Bytes of an encoded φ genesis label.
 pub const GENESIS_LABEL_BYTES: usize = 21;
 /// The only suite and version there is: Ed25519, version 1.
@@ -95,6 +99,9 @@ pub enum IdentityError {
     /// A key no honest node has.
     #[error("{0}: non-canonical or of small order")]
     Key(#[from] PublicKeyError),
+    /// The secret is not that of the key.
+    #[error("the seed does not make the identity before it")]
+    Seed,
     /// Text that is not `pi` and 64 lower-case base32 characters.
     #[error("not an identity: expected \"pi\" and 64 lower-case base32 characters")]
     Text,
@@ -179,6 +186,33 @@ impl PiIdentity {
         } else {
             Err(IdentityError::Network { got: identity.network, expected })
         }
+    }
+}
+
+impl PiIdentity {
+    /// The 40 bytes and the key's seed: what a node keeps in its folder, and what is in a backup.
+    pub fn with_secret(&self, key: &SecretKey) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(IDENTITY_FILE_BYTES));
+        bytes.extend_from_slice(&self.encode());
+        bytes.extend_from_slice(&*key.seed());
+        bytes
+    }
+
+    /// Reads what [`Self::with_secret`] wrote.
+    ///
+    /// # Errors
+    /// Those of [`Self::decode`], and [`IdentityError::Seed`].
+    pub fn decode_with_secret(bytes: &[u8]) -> Result<(Self, SecretKey), IdentityError> {
+        if bytes.len() != IDENTITY_FILE_BYTES {
+            return Err(IdentityError::Length { got: bytes.len(), expected: IDENTITY_FILE_BYTES });
+        }
+        let (public, secret) = bytes.split_at(IDENTITY_BYTES);
+        let identity = PiIdentity::decode(public)?;
+        let mut seed = Zeroizing::new([0; 32]);
+        seed.copy_from_slice(secret);
+        let key = SecretKey::from_seed(*seed);
+        let own = key.node_id() == identity.node;
+        own.then_some((identity, key)).ok_or(IdentityError::Seed)
     }
 }
 
@@ -333,6 +367,22 @@ mod tests {
         let sum = checksum(&bytes[..35]);
         bytes[35..].copy_from_slice(&sum);
         bytes
+    }
+
+    #[test]
+    fn an_identity_with_its_secret_is_read_whole_or_not() {
+        let key = SecretKey::from_seed([3; 32]);
+        let identity = PiIdentity::new(key.node_id(), NetworkTag(9)).unwrap();
+        let bytes = identity.with_secret(&key);
+        let (read, secret) = PiIdentity::decode_with_secret(&bytes).unwrap();
+        assert_eq!((read, secret.node_id()), (identity, key.node_id()));
+        for at in 0..bytes.len() {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= 1;
+            let error = PiIdentity::decode_with_secret(&changed).unwrap_err();
+            assert_eq!(at >= IDENTITY_BYTES, error == IdentityError::Seed);
+        }
+        assert!(PiIdentity::decode_with_secret(&bytes[1..]).is_err());
     }
 
     #[test]

@@ -57,8 +57,8 @@ pub use credits::{Credits, CreditsError};
 pub use digest::{Digest, Hasher};
 pub use id::{CollectionId, EscrowId, NodeId, RecordId, ShardId, TaskId};
 pub use identity::{
-    GENESIS_LABEL_BYTES, GenesisLabel, IDENTITY_BYTES, IdentityError, NetworkTag, PiIdentity,
-    PoolPurpose, SUITE_VERSION,
+    GENESIS_LABEL_BYTES, GenesisLabel, IDENTITY_BYTES, IDENTITY_FILE_BYTES, IdentityError,
+    NetworkTag, PiIdentity, PoolPurpose, SUITE_VERSION,
 };
 pub use kind::{Determinism, TaskKind};
 pub use ring::{Ring, RingSet};

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::{Micros, SignatureError, Timestamp};
+use crate::{Hasher, Micros, PiIdentity, SignatureError, Timestamp};
 
 pub mod agreement;
 pub mod handshake;
@@ -413,6 +413,90 @@ impl Session {
         };
         receiving.window.take(record.counter);
         Ok(bytes)
+    }
+}
+
+/// A session of one holder with itself: what it encrypts nobody else can read, nor it after its life.
+///
+/// One phase, since what was encrypted first is to be read last; a record is read as often as one likes.
+///
+/// ```
+/// use edge_base::session::OwnSession;
+/// use edge_base::{Micros, PiIdentity, NetworkTag, SecretKey, Timestamp};
+///
+/// let holder = PiIdentity::new(SecretKey::from_seed([1; 32]).node_id(), NetworkTag::UNBOUND)?;
+/// // Programs draw these bytes from a generator that the operating system seeded.
+/// let mut session = OwnSession::new(&holder, &[2; 48], Micros::from_secs(60), Timestamp(0));
+/// let record = session.encrypt(Timestamp(0), b"a draft".to_vec())?;
+/// assert_eq!(session.decrypt(Timestamp(0), &record)?, b"a draft");
+/// assert!(session.decrypt(Timestamp(60_000_000), &record).is_err(), "over");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct OwnSession {
+    id: SessionId,
+    begun: Timestamp,
+    life: Micros,
+    key: SessionKey,
+    counter: u64,
+}
+
+/// Records of one key of an [`OwnSession`]: of 2^20 bytes each, they are 2^48 blocks at most, each
+/// under a nonce of its own.
+const OWN_RECORDS_MAX: u64 = 1 << 32;
+
+impl OwnSession {
+    /// From 48 fresh random bytes; `holder` is bound into every record.
+    pub fn new(holder: &PiIdentity, random: &[u8; 48], life: Micros, now: Timestamp) -> Self {
+        let mut id = [0; 16];
+        let mut hasher = Hasher::new("edge-net-1/session/own");
+        hasher.update(&holder.encode()).update(&random[32..]);
+        id.copy_from_slice(&hasher.finish().0[..16]);
+        let mut key = Zeroizing::new([0; 32]);
+        key.copy_from_slice(&random[..32]);
+        OwnSession { id: SessionId(id), begun: now, life, key: SessionKey::new(key), counter: 0 }
+    }
+
+    /// Whether it encrypts and decrypts no more.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.since(self.begun) >= self.life
+    }
+
+    /// Its key: 34 bytes of which whoever has them reads every record.
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    /// Encrypts.
+    ///
+    /// # Errors
+    /// [`SessionError::Over`] after its life, or its last record.
+    pub fn encrypt(&mut self, now: Timestamp, bytes: Vec<u8>) -> Result<Record, SessionError> {
+        if self.is_over(now) || self.counter >= OWN_RECORDS_MAX {
+            return Err(SessionError::Over);
+        }
+        let counter = self.counter;
+        self.counter += 1;
+        let bytes = self.key.traffic().encrypt(&self.id, counter, bytes);
+        Ok(Record { session: self.id, phase: self.key.phase, counter, bytes })
+    }
+
+    /// Decrypts a record of its own.
+    ///
+    /// # Errors
+    /// [`SessionError::Over`], `OtherSession`, `Phase` and `Forged`.
+    pub fn decrypt(&self, now: Timestamp, record: &Record) -> Result<Vec<u8>, SessionError> {
+        if self.is_over(now) {
+            return Err(SessionError::Over);
+        }
+        if record.session != self.id {
+            return Err(SessionError::OtherSession);
+        }
+        if record.phase != self.key.phase {
+            return Err(SessionError::Phase(record.phase));
+        }
+        let bytes = self.key.traffic().decrypt(&self.id, record.counter, &record.bytes);
+        bytes.ok_or(SessionError::Forged)
     }
 }
 

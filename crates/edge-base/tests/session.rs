@@ -5,9 +5,9 @@
 
 use aes_gcm::{Aes256Gcm, aead::AeadInOut as _, aead::KeyInit as _};
 use edge_base::{
-    Digest, Micros, Rng, SecretKey, Signed, Timestamp, Verifier, codec,
+    Digest, Micros, NetworkTag, PiIdentity, Rng, SecretKey, Signed, Timestamp, Verifier, codec,
     session::{
-        Limits, PHASES_AHEAD_MAX, Record, Session, SessionError, SessionKey, WINDOW,
+        Limits, OwnSession, PHASES_AHEAD_MAX, Record, Session, SessionError, SessionKey, WINDOW,
         agreement::{KeyAgreement, Shared, XWing},
         handshake::{Acceptance, Initiator, Opening, respond, respond_with},
     },
@@ -85,6 +85,53 @@ fn hkdf_gives_the_vectors_of_its_rfc() {
         Hkdf::<Sha256>::new(salt.as_deref(), &input).expand(&info, &mut got).unwrap();
         assert_eq!(got, expected);
     }
+}
+
+fn holder(key: &SecretKey) -> PiIdentity {
+    PiIdentity::new(key.node_id(), NetworkTag::UNBOUND).unwrap()
+}
+
+#[test]
+fn an_own_session_reads_its_records_until_it_is_over() {
+    let life = Micros::from_secs(10);
+    let mut session = OwnSession::new(&holder(&anna()), &[7; 48], life, START);
+    let texts = [b"one".to_vec(), Vec::new(), vec![9; 100_000]];
+    let records = texts.clone().map(|text| session.encrypt(START, text).unwrap());
+    for _ in 0..2 {
+        for (record, text) in records.iter().zip(&texts) {
+            assert_eq!(session.decrypt(START + Micros(9_999_999), record).unwrap(), *text);
+        }
+    }
+    assert_ne!(records[0].bytes[..3], texts[0][..]);
+    let nonces: std::collections::BTreeSet<u64> = records.iter().map(|r| r.counter).collect();
+    assert_eq!(nonces.len(), 3, "no nonce twice");
+    assert!(matches!(session.decrypt(START + life, &records[0]), Err(SessionError::Over)));
+    assert!(matches!(session.encrypt(START + life, vec![1]), Err(SessionError::Over)));
+}
+
+#[test]
+fn an_own_session_refuses_what_is_not_its_own() {
+    let life = Micros::from_secs(10);
+    let mut session = OwnSession::new(&holder(&anna()), &[7; 48], life, START);
+    let record = session.encrypt(START, b"mine".to_vec()).unwrap();
+    // The same random bytes of another holder, and of the same holder others.
+    let other = OwnSession::new(&holder(&ben()), &[7; 48], life, START);
+    assert!(matches!(other.decrypt(START, &record), Err(SessionError::OtherSession)));
+    let mut forced = record.clone();
+    forced.session = {
+        let mut other = other;
+        other.encrypt(START, vec![]).unwrap().session
+    };
+    assert!(matches!(session.decrypt(START, &forced), Err(SessionError::OtherSession)));
+    for at in 0..record.bytes.len() {
+        let mut changed = record.clone();
+        changed.bytes[at] ^= 1;
+        assert!(matches!(session.decrypt(START, &changed), Err(SessionError::Forged)));
+    }
+    let later = Record { phase: 1, ..record.clone() };
+    assert!(matches!(session.decrypt(START, &later), Err(SessionError::Phase(1))));
+    let moved = Record { counter: 1, ..record };
+    assert!(matches!(session.decrypt(START, &moved), Err(SessionError::Forged)));
 }
 
 /// McGrew, Viega, "The Galois/Counter Mode of Operation" (2005), test cases 13, 14 and 16: those

@@ -4,7 +4,8 @@
 //! softmax, matrix products, 8-bit dot products and top-k, each defined down to the rounding of every
 //! operation, with back ends for scalar, AVX2, AVX-512, NEON and wasm SIMD that agree bit for bit.
 //! [`fast`] gives up the agreement, for results that nobody compares. [`graph`] records a model's operations,
-//! checks their shapes, and runs them in either arithmetic on buffers that are used again.
+//! checks their shapes, and runs them in either arithmetic on buffers that are used again. [`operations`] are
+//! cut into parts, for a page that has the workers of its tab compute.
 //!
 //! **What it is not.** It knows no model and no policy, starts no thread, reads no environment. `canon` is
 //! not the fastest possible arithmetic: fused multiply-add, reassociation and approximate reciprocals are
@@ -45,6 +46,7 @@ pub mod codes;
 pub mod conformance;
 pub mod fast;
 pub mod graph;
+pub mod operations;
 mod rows;
 mod scratch;
 pub mod simd;

@@ -22,7 +22,7 @@ use std::{
 };
 
 use edge_base::{
-    Digest, IDENTITY_BYTES, IdentityError, NetworkTag, PiIdentity, Rng, SecretKey,
+    Digest, NetworkTag, PiIdentity, Rng, SecretKey,
     backup::{self, BackupError},
 };
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,6 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(1_500);
 const LOCK_AGAIN: Duration = Duration::from_millis(20);
 /// Paths that are listed as open to others.
 const OPEN_MAX: usize = 256;
-const IDENTITY_FILE_BYTES: usize = IDENTITY_BYTES + 32;
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -309,7 +308,9 @@ pub fn read_identity(folder: &Path) -> Result<Option<(PiIdentity, SecretKey)>, F
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(FolderError::Io { path, source }),
     };
-    decode_identity(&bytes).map(Some).map_err(|reason| FolderError::Identity { path, reason })
+    PiIdentity::decode_with_secret(&bytes)
+        .map(Some)
+        .map_err(|error| FolderError::Identity { path, reason: error.to_string() })
 }
 
 /// Encrypts the identity of a folder under a password.
@@ -322,7 +323,7 @@ pub fn export_identity(folder: &Path, password: &[u8]) -> Result<Vec<u8>, Folder
         let reason = "there is none; `edge-net start` makes one".to_owned();
         return Err(FolderError::Identity { path, reason });
     };
-    let bytes = encode_identity(&identity, &key);
+    let bytes = identity.with_secret(&key);
     let salt = backup::Entropy::draw(&mut Rng::from_seed(*entropy()?));
     Ok(backup::seal(&bytes, password, salt)?)
 }
@@ -341,8 +342,8 @@ pub fn import_identity(
     let folder = Folder::open(folder)?;
     let path = folder.path.join("identity");
     let existing = read_identity(&folder.path)?;
-    let (identity, key) = decode_identity(&opened)
-        .map_err(|reason| FolderError::Identity { path: path.clone(), reason })?;
+    let (identity, key) = PiIdentity::decode_with_secret(&opened)
+        .map_err(|error| FolderError::Identity { path: path.clone(), reason: error.to_string() })?;
     match existing {
         Some((existing, _)) if existing.node_id() == identity.node_id() => {
             return Err(FolderError::SameIdentity { path });
@@ -356,34 +357,11 @@ pub fn import_identity(
     Ok(identity)
 }
 
-fn decode_identity(bytes: &[u8]) -> Result<(PiIdentity, SecretKey), String> {
-    if bytes.len() != IDENTITY_FILE_BYTES {
-        return Err(format!("{} bytes where {IDENTITY_FILE_BYTES} were expected", bytes.len()));
-    }
-    let (public, secret) = bytes.split_at(IDENTITY_BYTES);
-    let identity = PiIdentity::decode(public).map_err(|error: IdentityError| error.to_string())?;
-    let mut seed = [0; 32];
-    seed.copy_from_slice(secret);
-    let key = SecretKey::from_seed(seed);
-    seed.zeroize();
-    if key.node_id() != identity.node_id() {
-        return Err("the seed does not make the identity before it".to_owned());
-    }
-    Ok((identity, key))
-}
-
-fn encode_identity(identity: &PiIdentity, key: &SecretKey) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(IDENTITY_FILE_BYTES));
-    bytes.extend_from_slice(&identity.encode());
-    bytes.extend_from_slice(&*key.seed());
-    bytes
-}
-
 fn write_identity(folder: &Path, key: &SecretKey, network: NetworkTag) -> Result<(), FolderError> {
     let path = folder.join("identity");
     let identity = PiIdentity::new(key.node_id(), network)
         .map_err(|error| FolderError::Identity { path: path.clone(), reason: error.to_string() })?;
-    replace(&path, &encode_identity(&identity, key)).map_err(io_at(&path))
+    replace(&path, &identity.with_secret(key)).map_err(io_at(&path))
 }
 
 /// Replaces a file by a private one, so that a crash leaves the old or the new one whole.

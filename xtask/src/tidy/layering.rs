@@ -28,6 +28,8 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("edge-sim", &["edge-swarm", "edge-tasks"], "drives the real peer over a virtual network"),
     ("edge-wasm-net", &["edge-transport"], "the peer in a browser: computes nothing"),
     ("edge-wasm-compute", &["edge-tasks"], "task execution in a browser: knows no peer"),
+    ("edge-wasm-kernels", &["edge-kernels"], "arrays in a browser: knows neither task nor peer"),
+    ("edge-wasm-keys", &["edge-base"], "keys in a page: knows no peer"),
     ("edge-sandbox", &["edge-base"], "users' wasm under limits, used by the node"),
     ("xtask", &[], "automation stands beside the product"),
 ];

@@ -1,0 +1,112 @@
+/**
+ * Operations on large arrays on the workers of a tab.
+ *
+ * ```ts
+ * const compute = await Compute.open();
+ * const c = await compute.matmul(a, b, m, k, n);
+ * await compute.close();
+ * ```
+ *
+ * Works with no node running. The result is the same bits on every machine and with any number of workers.
+ *
+ * @packageDocumentation
+ */
+
+import { Asking } from "./rpc.js";
+import type { AttentionShape, Backend, Elementwise, LoraShape, Reduction } from "./operations.js";
+
+export type { AttentionShape, Backend, Elementwise, LoraShape, Reduction } from "./operations.js";
+
+/** `workers`: 1 to 16, as many as there are cores if nothing is said. */
+export type ComputeOptions = { workers?: number };
+
+export class Compute implements AsyncDisposable {
+  #asking: () => Asking;
+  #end: () => void;
+
+  /** Of a node, as its `compute`; else use `open`. */
+  constructor(asking: () => Asking, end: () => void = () => {}) {
+    this.#asking = asking;
+    this.#end = end;
+  }
+
+  /** Starts workers for operations alone. */
+  static async open({ workers = navigator.hardwareConcurrency }: ComputeOptions = {}): Promise<Compute> {
+    if (!(Number.isInteger(workers) && workers >= 1)) throw new RangeError(`workers is 1 to 16, not ${workers}`);
+    const worker = new Worker(new URL("./operations-worker.js", import.meta.url), { type: "module" });
+    let asking: Asking | null = new Asking(worker);
+    const end = (why: string) => {
+      asking?.end(why);
+      asking = null;
+      worker.terminate();
+    };
+    worker.addEventListener("error", (event) => {
+      event.preventDefault();
+      end(`failed: the worker did not start or died: ${event.message || "blocked by the page's policy?"}`);
+    });
+    const compute = new Compute(() => {
+      if (asking === null) throw new Error("failed: it was closed");
+      return asking;
+    }, () => end("failed: it was closed"));
+    try {
+      await asking.ask("start", [Math.min(workers, 16)]);
+    } catch (error) {
+      end("failed: it did not start");
+      throw error;
+    }
+    return compute;
+  }
+
+  /** Ends the workers, and what they have not finished. Does nothing for a node's: that ends with the node. */
+  async close(): Promise<void> {
+    this.#end();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#end();
+  }
+
+  async #ask<T>(op: string, ...args: unknown[]): Promise<T> {
+    return this.#asking().ask<T>("compute", [op, args]);
+  }
+
+  /** `a b`: `a` is `[m, k]`, `b` `[k, n]`, the result `[m, n]`, row after row. */
+  matmul(a: Float32Array, b: Float32Array, m: number, k: number, n: number): Promise<Float32Array> {
+    return this.#ask("matmul", a, b, m, k, n);
+  }
+
+  /** The dot product. */
+  dot(a: Float32Array, b: Float32Array): Promise<number> {
+    return this.#ask("dot", a, b);
+  }
+
+  /** `add` or `mul` of two arrays, `relu` or `sigmoid` of one. */
+  vector(operation: Elementwise, a: Float32Array, b?: Float32Array): Promise<Float32Array> {
+    return this.#ask("vector", operation, a, b);
+  }
+
+  /** The `sum`, `max`, `min` or `mean` of all elements. */
+  reduce(reduction: Reduction, x: Float32Array): Promise<number> {
+    return this.#ask("reduce", reduction, x);
+  }
+
+  /** `softmax(q kᵀ / sqrt(dim)) v` of each head; arrays are `[heads, tokens, dim]`. */
+  attention(shape: AttentionShape, q: Float32Array, k: Float32Array, v: Float32Array): Promise<Float32Array> {
+    return this.#ask("attention", shape, q, k, v);
+  }
+
+  /** `base + scale * (x a) b`. */
+  lora(shape: LoraShape, x: Float32Array, base: Float32Array, a: Float32Array, b: Float32Array): Promise<Float32Array> {
+    return this.#ask("lora", shape, x, base, a, b);
+  }
+
+  /** What there is for products here, measured by one of 512 x 512 x 512, the fastest first. */
+  backends(): Promise<Backend[]> {
+    return this.#ask("backends");
+  }
+
+  /** The digests of the conformance corpus of canon-1, with vector instructions and without: 16 digits each. */
+  conformance(): Promise<string[]> {
+    return this.#ask("conformance");
+  }
+}

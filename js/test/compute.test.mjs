@@ -1,0 +1,248 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { writeFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { browser } from "../testing/pool.mjs";
+import { site } from "../testing/site.mjs";
+
+/** `edge_kernels::conformance::DIGEST`: what every native back end gives for the corpus of the property tests. */
+const CANON_1 = "1ec1b33114b4d7a1";
+
+let chrome;
+let served;
+before(async () => {
+  chrome = await browser();
+  served = await site();
+});
+after(async () => {
+  await chrome.close();
+  await served.end();
+});
+
+async function page(at = served.url) {
+  const opened = await chrome.newPage();
+  await opened.goto(at);
+  return opened;
+}
+
+test("the built module gives the canonical bits of every kernel, with vector instructions and without", async () => {
+  const tab = await page();
+  const digests = await tab.evaluate(async () => {
+    const { Compute } = await import("/compute.js");
+    const compute = await Compute.open({ workers: 1 });
+    return compute.conformance();
+  });
+  assert.deepEqual(digests, [CANON_1, CANON_1]);
+});
+
+test("operations are the same bits on one worker and on sixteen, and the right numbers", async () => {
+  const tab = await page();
+  const found = await tab.evaluate(async () => {
+    const { Compute } = await import("/compute.js");
+    const random = (seed, length) => {
+      let state = seed;
+      return Float32Array.from({ length }, () => {
+        state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+        return state / 2 ** 32 - 0.5;
+      });
+    };
+    const [m, k, n] = [500, 301, 258];
+    const [a, b] = [random(1, m * k), random(2, k * n)];
+    const long = [random(3, 2_200_001), random(4, 2_200_001)];
+    const shape = { heads: 3, tokens: 301, dim: 32, causal: true };
+    const qkv = [5, 6, 7].map((seed) => random(seed, 3 * 301 * 32));
+    const lora = { from: 64, to: 48, rank: 4, scale: 0.5 };
+    const update = [random(8, 100 * 64), random(9, 100 * 48), random(10, 64 * 4), random(11, 4 * 48)];
+    const all = async (compute) => ({
+      matmul: await compute.matmul(a, b, m, k, n),
+      dot: await compute.dot(...long),
+      add: await compute.vector("add", ...long),
+      mul: await compute.vector("mul", ...long),
+      relu: await compute.vector("relu", long[0]),
+      sigmoid: await compute.vector("sigmoid", long[0]),
+      sum: await compute.reduce("sum", long[0]),
+      max: await compute.reduce("max", long[0]),
+      min: await compute.reduce("min", long[0]),
+      mean: await compute.reduce("mean", long[0]),
+      attention: await compute.attention(shape, ...qkv),
+      lora: await compute.lora(lora, ...update),
+    });
+    const results = [];
+    for (const workers of [1, 16]) {
+      const compute = await Compute.open({ workers });
+      results.push(await all(compute));
+    }
+    const [one, many] = results;
+    const bits = (value) => (typeof value === "number" ? [value] : [...new Uint32Array(value.buffer)]);
+    const differ = Object.keys(one).filter((name) => String(bits(one[name])) !== String(bits(many[name])));
+    // Straightforward references in double precision.
+    let worst = 0;
+    const near = (got, want, tolerance) => { worst = Math.max(worst, Math.abs(got - want) / tolerance); };
+    for (const [row, column] of [[0, 0], [m - 1, n - 1], [123, 200]]) {
+      let want = 0;
+      for (let at = 0; at < k; at += 1) want += a[row * k + at] * b[at * n + column];
+      near(one.matmul[row * n + column], want, 1e-4);
+    }
+    near(one.dot, long[0].reduce((sum, x, at) => sum + x * long[1][at], 0), 0.05);
+    near(one.sum, long[0].reduce((sum, x) => sum + x, 0), 0.05);
+    near(one.mean, long[0].reduce((sum, x) => sum + x, 0) / long[0].length, 1e-6);
+    for (const at of [0, 1_048_576, 2_200_000]) {
+      near(one.add[at], long[0][at] + long[1][at], 1e-6);
+      near(one.mul[at], long[0][at] * long[1][at], 1e-6);
+      near(one.relu[at], Math.max(0, long[0][at]), 1e-9);
+      near(one.sigmoid[at], 1 / (1 + Math.exp(-long[0][at])), 1e-6);
+    }
+    const max = long[0].reduce((best, x) => Math.max(best, x), -1);
+    return { differ, worst, max: one.max === max, size: one.attention.length };
+  });
+  assert.deepEqual(found.differ, []);
+  assert.ok(found.worst <= 1, `off by ${found.worst} times what is allowed`);
+  assert.equal(found.max, true);
+  assert.equal(found.size, 3 * 301 * 32);
+});
+
+test("an isolated page shares operands, and gets the same bits", async () => {
+  const isolated = await site(undefined, {
+    "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp",
+  });
+  try {
+    const sums = [];
+    for (const url of [served.url, isolated.url]) {
+      const tab = await page(url);
+      sums.push(await tab.evaluate(async () => {
+        const { Compute } = await import("/compute.js");
+        const compute = await Compute.open({ workers: 2 });
+        const a = Float32Array.from({ length: 600 * 600 }, (_, at) => Math.sin(at));
+        const product = await compute.matmul(a, a, 600, 600, 600);
+        const digest = await crypto.subtle.digest("SHA-256", product);
+        return [globalThis.crossOriginIsolated, String(new Uint8Array(digest))];
+      }));
+    }
+    assert.deepEqual(sums.map(([isolated]) => isolated), [false, true]);
+    assert.equal(sums[0][1], sums[1][1]);
+  } finally {
+    await isolated.end();
+  }
+});
+
+test("wrong shapes, numbers that are none and a closed pool are said", async () => {
+  const tab = await page();
+  const said = await tab.evaluate(async () => {
+    const { Compute } = await import("/compute.js");
+    const compute = await Compute.open({ workers: 1 });
+    const two = new Float32Array(2);
+    const said = [];
+    const tries = [
+      () => compute.matmul(two, two, 2, 2, 2),
+      () => compute.matmul(two, two, 2 ** 40, 1, 1),
+      () => compute.matmul([1, 2], two, 1, 2, 1),
+      () => compute.dot(two, new Float32Array(3)),
+      () => compute.vector("divide", two, two),
+      () => compute.vector("relu", two, two),
+      () => compute.reduce("max", new Float32Array()),
+      () => compute.reduce("sum", Float32Array.of(1, Number.NaN)),
+      () => compute.attention({ heads: 1, tokens: 0, dim: 2 }, two, two, two),
+      () => compute.lora({ from: 0, to: 1, rank: 1, scale: 1 }, two, two, two, two),
+    ];
+    for (const attempt of tries) said.push(await attempt().then(() => "no error", (error) => error.message));
+    // It still works.
+    said.push(String(await compute.reduce("sum", Float32Array.of(1, 2))));
+    const waits = compute.matmul(new Float32Array(1 << 22), new Float32Array(1 << 22), 2048, 2048, 2048);
+    await compute.close();
+    said.push(await waits.then(() => "no error", (error) => error.message));
+    said.push(await compute.dot(two, two).then(() => "no error", (error) => error.message));
+    return said;
+  });
+  const expected = [
+    /`a` has 2 elements/, /`m` is a whole number/, /`a` is a Float32Array/, /`b` has 3/, /add, mul, relu, sigmoid/,
+    /takes one array/, /nothing to reduce/, /not finite|non-finite|finite/, /has 2 elements|nothing to attend/, /without columns/,
+    /^3$/, /closed/, /closed/,
+  ];
+  said.forEach((text, at) => assert.match(text, expected[at], `${at}`));
+});
+
+test("keys: signatures, sessions, labels, and backups that the command line reads", async () => {
+  const tab = await page();
+  const found = await tab.evaluate(async () => {
+    const { GenesisKey, PiKey, SessionKey, init } = await import("/index.js");
+    let early = "";
+    try { new PiKey(); } catch (error) { early = error.message; }
+    await init();
+    const key = new PiKey();
+    const data = new TextEncoder().encode("what I say");
+    const signature = key.sign(data);
+    const pool = crypto.getRandomValues(new Uint8Array(32));
+    const holds = [
+      PiKey.verify(data, signature, key.getPublicKey()),
+      key.verify(data, signature, key.getPublicKey()),
+      PiKey.verify(data, key.sign(data, pool), key.getPublicKey(), pool),
+    ];
+    const other = new PiKey();
+    const flipped = signature.map((byte, at) => (at === 40 ? byte ^ 1 : byte));
+    const not = [
+      PiKey.verify(data, signature, other.getPublicKey()),
+      PiKey.verify(data.slice(1), signature, key.getPublicKey()),
+      PiKey.verify(data, flipped, key.getPublicKey()),
+      PiKey.verify(data, signature, key.getPublicKey(), pool),
+      PiKey.verify(data, new Uint8Array(3), key.getPublicKey()),
+      PiKey.verify(data, signature, new Uint8Array(32)),
+    ];
+    // The bare signature of RFC 8032 does not hold: a page is not made to sign what the protocol reads.
+    const bare = await crypto.subtle.importKey("raw", key.getPublicKey(), "Ed25519", false, ["verify"])
+      .then((imported) => crypto.subtle.verify("Ed25519", imported, signature, data), () => false);
+    const session = SessionKey.create(key, 1);
+    const record = session.encrypt(data);
+    const back = new TextDecoder().decode(session.decrypt(record));
+    const errors = [];
+    const attempt = (does) => { try { does(); errors.push("no error"); } catch (error) { errors.push(error.message); } };
+    attempt(() => SessionKey.create(other, 1).decrypt(record));
+    attempt(() => session.decrypt(record.map((byte, at) => (at === record.length - 1 ? byte ^ 1 : byte))));
+    attempt(() => session.decrypt(new Uint8Array(5)));
+    attempt(() => SessionKey.create(key, 0));
+    attempt(() => key.sign("a text"));
+    await new Promise((done) => setTimeout(done, 1_100));
+    attempt(() => session.decrypt(record));
+    attempt(() => session.encrypt(data));
+    const label = new GenesisKey(pool, true);
+    const labels = [label.labels(pool), label.labels(new Uint8Array(32)), label.getShortId(), label.getBytes().length,
+      new GenesisKey(label.getBytes()).getShortId() === label.getShortId()];
+    const backup = await key.createEncryptedBackup("correct horse");
+    const restored = await PiKey.restore(backup, "correct horse");
+    const wrong = await PiKey.restore(backup, "wrong").then(() => "no error", (error) => error.message);
+    const same = restored.toString() === key.toString() && PiKey.verify(data, restored.sign(data), key.getPublicKey());
+    return {
+      early, holds, not, bare, back, errors, over: session.isOver, labels, same, wrong, text: key.toString(),
+      short: key.getShortId(), identity: key.getIdentity().length, backup: [...backup],
+    };
+  });
+  assert.match(found.early, /await init/);
+  assert.deepEqual(found.holds, [true, true, true]);
+  assert.deepEqual(found.not, Array(6).fill(false));
+  assert.equal(found.bare, false);
+  assert.equal(found.back, "what I say");
+  const expected = [/another session/, /does not hold/, /not a record/, /positive number/, /Uint8Array/, /over/, /over/];
+  found.errors.forEach((text, at) => assert.match(text, expected[at]));
+  assert.equal(found.over, true);
+  assert.deepEqual([found.labels[0], found.labels[1], found.labels[3], found.labels[4]], [true, false, 21, true]);
+  assert.match(found.labels[2], /^φ:[0-9a-f]{8}-test$/);
+  assert.equal(found.same, true);
+  assert.match(found.wrong, /wrong password/);
+  assert.match(found.short, /^π:[0-9a-f]{8}$/);
+  assert.equal(found.identity, 40);
+  // The command line reads the backup, and is the same node.
+  const folder = mkdtempSync(join(tmpdir(), "edge-net-keys-"));
+  try {
+    const file = join(folder, "backup");
+    writeFileSync(file, Uint8Array.from(found.backup));
+    const args = ["identity", "import", "--data-dir", join(folder, "node"), file];
+    writeFileSync(join(folder, "password"), "correct horse\n");
+    args.push("--password-file", join(folder, "password"));
+    const { stdout } = await promisify(execFile)(process.env.EDGE_NET, ["--json", ...args]);
+    assert.equal(JSON.parse(stdout).identity, found.text);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
