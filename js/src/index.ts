@@ -77,7 +77,12 @@ export type Events = {
 type Routed = { good: number; bad: number; latencyMs: number };
 const ROUTED_MAX = 1_024;
 
+/** Apart from `new URL`, which a bundler would read as a file of the package. */
+const HERE = import.meta.url;
 const SNAPSHOT_MS = 2_000;
+/** How long `connected` waits, and how often it looks. */
+const CONNECT_MS = 30_000;
+const LOOK_MS = 200;
 const STOP_MS = 3_000;
 /** Until a node that has never met another is said to have a problem. */
 const JOINING_MS = 15_000;
@@ -194,8 +199,7 @@ export class EdgeNetConfig {
       gateways: this.#bootstrap,
       ticket: this.#ticket,
       from: this.#from,
-      // Not written as bundlers read it: the package has no such file.
-      model: this.#model ?? `${new URL("./", import.meta.url).href}model.bin`,
+      model: this.#model ?? new URL("model.bin", HERE).href,
       cores,
       workers: Math.max(1, Math.min(this.#workers > 0 ? this.#workers : cores >> 1, Math.floor(this.#memory / WORKER_BYTES))),
     });
@@ -276,6 +280,19 @@ export class EdgeNetNode implements AsyncDisposable {
     await this.#look();
     // It may have been stopped meanwhile.
     if (this.#worker === worker) this.#timer = setInterval(() => { this.#look().catch(() => {}); }, SNAPSHOT_MS);
+  }
+
+  /** Waits until another member is connected; fails with the status sentence if none is after so many milliseconds. */
+  async connected(milliseconds = CONNECT_MS): Promise<void> {
+    const end = Date.now() + milliseconds;
+    for (;;) {
+      const asking = this.#ready();
+      const { connected, notes } = await asking.ask<Status>("status");
+      if (connected > 0 && outside(notes) === undefined) break;
+      if (Date.now() > end) throw new Error(`failed: nobody was reached. ${this.#said}`);
+      await new Promise((done) => setTimeout(done, LOOK_MS));
+    }
+    await this.#look();
   }
 
   /** Whether it runs, or is starting or stopping. */
@@ -530,8 +547,8 @@ export class EdgeNetNode implements AsyncDisposable {
       const early = !this.#met && Date.now() - this.#begun < JOINING_MS;
       does = early ? "is joining the pool" : "is not connected; it tries again by itself";
     }
-    const outside = status.notes.find((note) => note.startsWith("not a member"));
-    if (outside !== undefined) return this.#say(`This tab is ${outside}.`);
+    const waits = outside(status.notes);
+    if (waits !== undefined) return this.#say(`This tab is ${waits}.`);
     const { balance, incoming, escrowed, vouchers } = status.balance;
     const aside = escrowed > 0 ? `, ${amount(escrowed)} set aside for own tasks` : "";
     const credits = `${amount(balance + incoming)} rUv${aside}${vouchers > 0 ? ` and ${amount(vouchers)} promised` : ""}`;
@@ -565,6 +582,11 @@ export class EdgeNetNode implements AsyncDisposable {
     this.#say(why === null ? "Stopped." : `Stopped: ${why}`);
     this.#emit("ended", why);
   }
+}
+
+/** What is said of a node that is no member. */
+function outside(notes: string[]): string | undefined {
+  return notes.find((note) => note.startsWith("not a member"));
 }
 
 /** An amount for people: six digits are all there are. */

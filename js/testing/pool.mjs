@@ -97,12 +97,12 @@ export async function get(url, path) {
   return answer.json();
 }
 
-export async function browser() {
+export async function browser(more = []) {
   return chromium.launch({
     executablePath: CHROMIUM,
     args: [
       "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync",
+      "--disable-component-update", "--disable-sync", ...more,
     ],
   });
 }

@@ -48,9 +48,9 @@ fn bits(x: &[f32]) -> Vec<u32> {
 
 /// What `of` gives on one thread and on several, which have to be the same bits.
 fn same(of: impl Fn(&dyn Backend) -> Result<Vec<f32>, OperationError>) -> Vec<f32> {
-    let alone = of(&Serial).unwrap();
+    let alone = of(&Serial).expect("a result");
     for width in [2, 16] {
-        assert_eq!(bits(&of(&Threads(width)).unwrap()), bits(&alone), "{width} threads");
+        assert_eq!(bits(&of(&Threads(width)).expect("a result")), bits(&alone), "{width} threads");
     }
     alone
 }
