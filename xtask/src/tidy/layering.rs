@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("edge-wasm-compute", &["edge-tasks"], "task execution in a browser: knows no peer"),
     ("edge-wasm-kernels", &["edge-kernels"], "arrays in a browser: knows neither task nor peer"),
     ("edge-wasm-keys", &["edge-base"], "keys in a page: knows no peer"),
+    ("edge-gpu", &[], "measured beside the product: nothing that is verified goes through a GPU"),
     ("edge-sandbox", &["edge-base"], "users' wasm under limits, used by the node"),
     ("xtask", &[], "automation stands beside the product"),
 ];
