@@ -35,7 +35,7 @@ fn list(
         let path = entry.path();
         if path.is_dir() {
             list(&path, &format!("{under}{name}/"), files)?;
-        } else if [".html", ".css", ".js", ".wasm"].iter().any(|end| name.ends_with(end)) {
+        } else if [".html", ".css", ".js", ".wasm", ".wgsl"].iter().any(|end| name.ends_with(end)) {
             files.push((format!("{under}{name}"), path.canonicalize()?));
         }
     }

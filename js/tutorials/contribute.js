@@ -1,6 +1,6 @@
 // 2. Contribute and earn: what a tab gives is in its owner's hand, what it gets is on the ledger.
 import { EdgeNetConfig, init } from "@edge-net/node";
-import { fromAddress, log, onConsent } from "./common.js";
+import { fromAddress, log, onConsent } from "./page.js";
 
 await init();
 const config = new EdgeNetConfig("tutorial")

@@ -1,6 +1,6 @@
 // 1. Join: three lines, and what there is afterwards.
 import { EdgeNetConfig, init } from "@edge-net/node";
-import { fromAddress, log, onConsent } from "./common.js";
+import { fromAddress, log, onConsent } from "./page.js";
 
 await init();
 const config = new EdgeNetConfig("tutorial");

@@ -1,6 +1,6 @@
 // 4. Monitor: the same figures as the daemon's, and a sign for the page.
 import { EdgeNetConfig, badge, init } from "@edge-net/node";
-import { fromAddress, log, onConsent } from "./common.js";
+import { fromAddress, log, onConsent } from "./page.js";
 
 await init();
 const config = new EdgeNetConfig("tutorial");

@@ -1,6 +1,6 @@
 // 3. Use the pool: every answer is checked before it is here.
 import { EdgeNetConfig, init } from "@edge-net/node";
-import { fromAddress, log, onConsent } from "./common.js";
+import { fromAddress, log, onConsent } from "./page.js";
 
 await init();
 const config = new EdgeNetConfig("tutorial").contributes(false);

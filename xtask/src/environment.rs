@@ -87,6 +87,59 @@ pub(crate) fn node() -> bool {
     process::available("node", &["--version"])
 }
 
+/// Installs Debian's packages where apt-get is; what went wrong is printed.
+pub(crate) fn install(packages: &[&str]) {
+    if !process::available("apt-get", &["--version"]) {
+        return;
+    }
+    let apt = |arguments: &[&str]| {
+        let mut apt = process::command("apt-get");
+        process::run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
+    };
+    let options = ["install", "-y", "-qq", "--no-install-recommends"];
+    let installed = apt(&["update", "-qq"]).and_then(|()| apt(&[&options[..], packages].concat()));
+    if let Err(error) = installed {
+        let names = packages.join(", ");
+        eprintln!("xtask: {names} is missing and could not be installed: {error:#}");
+    }
+}
+
+/// Sees to it that tests find a Vulkan adapter: a GPU's driver, else Mesa's in software, which is installed
+/// where apt-get is. Answers whether they have to find one; elsewhere than on Linux they may be left out.
+pub(crate) fn vulkan() -> bool {
+    if !cfg!(target_os = "linux") {
+        return false;
+    }
+    let holds = |folders: &[&str], fits: fn(&str) -> bool| {
+        folders
+            .iter()
+            .filter_map(|folder| std::fs::read_dir(folder).ok())
+            .flatten()
+            .flatten()
+            .any(|entry| fits(&entry.file_name().to_string_lossy()))
+    };
+    let loader = holds(LIBRARIES, |name| name == "libvulkan.so.1");
+    let named = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    if !loader || !named && !holds(DRIVERS, |name| name.ends_with(".json")) {
+        install(&["libvulkan1", "mesa-vulkan-drivers"]);
+    }
+    true
+}
+
+/// Where Linux has Vulkan's loader.
+const LIBRARIES: &[&str] = &[
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+];
+/// Where drivers tell the loader of themselves.
+const DRIVERS: &[&str] =
+    &["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
+
 /// Processor name, core count and system, as a report states them.
 pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

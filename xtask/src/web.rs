@@ -37,6 +37,8 @@ and apt-get works, it is installed.
 
 /// The modules: each is loaded by who needs it.
 const MODULES: &[&str] = &["net", "compute", "kernels", "keys"];
+/// The kernels of a GPU.
+const SHADERS: &str = "crates/edge-gpu/src/shaders";
 /// What the modules may use beyond WebAssembly 1.0; every browser with SIMD has the rest.
 const FEATURES: &[&str] = &[
     "--enable-simd",
@@ -171,9 +173,17 @@ fn build(quick: bool) -> Result<()> {
             process::run(&mut optimize)?;
         }
     }
-    for entry in fs::read_dir(folder().join("join"))? {
+    copy_all(&folder().join("join"), &dist)?;
+    // What a GPU runs natively and in a tab are the same files.
+    copy_all(&workspace::root().join(SHADERS), &dist.join("shaders"))
+}
+
+/// Copies the files of a folder.
+fn copy_all(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
-        fs::copy(entry.path(), dist.join(entry.file_name()))?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())
 }
@@ -262,20 +272,7 @@ fn chromium() -> Option<PathBuf> {
             .find(|file| file.is_file())
     };
     find().or_else(|| {
-        let install = |arguments: &[&str]| {
-            let mut apt = process::command("apt-get");
-            apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
-            process::run(&mut apt)
-        };
-        if !process::available("apt-get", &["--version"]) {
-            return None;
-        }
-        let installed = install(&["update", "-qq"]).and_then(|()| {
-            install(&["install", "-y", "-qq", "--no-install-recommends", "chromium"])
-        });
-        if let Err(error) = installed {
-            eprintln!("xtask: Chromium is missing and could not be installed: {error:#}");
-        }
+        environment::install(&["chromium"]);
         find()
     })
 }

@@ -72,6 +72,7 @@ fn served(name: &str, bytes: Bytes, headers: &HeaderMap) -> Response {
         Some("css") => "text/css",
         Some("js") => "text/javascript",
         Some("wasm") => "application/wasm",
+        Some("wgsl") => "text/wgsl",
         _ => "application/octet-stream",
     };
     let tag = format!("\"{}\"", Digest::of(&bytes).short());
