@@ -7,15 +7,16 @@
  * await compute.close();
  * ```
  *
- * Works with no node running. The result is the same bits on every machine and with any number of workers.
+ * Works with no node running. The result is the same bits on every machine and with any number of workers, unless
+ * `approximate` lets a GPU do it.
  *
  * @packageDocumentation
  */
 
 import { Asking } from "./rpc.js";
-import type { AttentionShape, Backend, Elementwise, LoraShape, Reduction } from "./operations.js";
+import type { Accuracy, AttentionShape, Backend, Elementwise, LoraShape, Reduction } from "./operations.js";
 
-export type { AttentionShape, Backend, Elementwise, LoraShape, Reduction } from "./operations.js";
+export type { Accuracy, AttentionShape, Backend, Elementwise, LoraShape, Reduction } from "./operations.js";
 
 /** `workers`: 1 to 16, as many as there are cores if nothing is said. */
 export type ComputeOptions = { workers?: number };
@@ -71,8 +72,10 @@ export class Compute implements AsyncDisposable {
   }
 
   /** `a b`: `a` is `[m, k]`, `b` `[k, n]`, the result `[m, n]`, row after row. */
-  matmul(a: Float32Array, b: Float32Array, m: number, k: number, n: number): Promise<Float32Array> {
-    return this.#ask("matmul", a, b, m, k, n);
+  matmul(
+    a: Float32Array, b: Float32Array, m: number, k: number, n: number, accuracy: Accuracy = {},
+  ): Promise<Float32Array> {
+    return this.#ask("matmul", a, b, m, k, n, accuracy);
   }
 
   /** The dot product. */
@@ -91,16 +94,20 @@ export class Compute implements AsyncDisposable {
   }
 
   /** `softmax(q kᵀ / sqrt(dim)) v` of each head; arrays are `[heads, tokens, dim]`. */
-  attention(shape: AttentionShape, q: Float32Array, k: Float32Array, v: Float32Array): Promise<Float32Array> {
-    return this.#ask("attention", shape, q, k, v);
+  attention(
+    shape: AttentionShape, q: Float32Array, k: Float32Array, v: Float32Array, accuracy: Accuracy = {},
+  ): Promise<Float32Array> {
+    return this.#ask("attention", shape, q, k, v, accuracy);
   }
 
   /** `base + scale * (x a) b`. */
-  lora(shape: LoraShape, x: Float32Array, base: Float32Array, a: Float32Array, b: Float32Array): Promise<Float32Array> {
-    return this.#ask("lora", shape, x, base, a, b);
+  lora(
+    shape: LoraShape, x: Float32Array, base: Float32Array, a: Float32Array, b: Float32Array, accuracy: Accuracy = {},
+  ): Promise<Float32Array> {
+    return this.#ask("lora", shape, x, base, a, b, accuracy);
   }
 
-  /** What there is for products here, measured by one of 512 x 512 x 512, the fastest first. */
+  /** What there is for products here, GPUs too, measured by one of 512 x 512 x 512, the fastest first. */
   backends(): Promise<Backend[]> {
     return this.#ask("backends");
   }

@@ -4,7 +4,9 @@
  * whatever runs them. Where a caller takes another rounding for more speed, the fastest of what was measured here runs.
  */
 
+import { Gpu } from "./gpu.js";
 import type { Part, Pool } from "./pool.js";
+import { WebGl } from "./webgl.js";
 
 export type Elementwise = "add" | "mul" | "relu" | "sigmoid";
 export type Reduction = "sum" | "max" | "min" | "mean";
@@ -14,8 +16,11 @@ export type AttentionShape = { heads: number; tokens: number; dim: number; causa
 /** `x` is `[rows, from]`, `base` `[rows, to]`, `a` `[from, rank]`, `b` `[rank, to]`. */
 export type LoraShape = { from: number; to: number; rank: number; scale: number };
 
-/** What can compute a product here, and how fast it did. */
-export type Backend = { name: string; gflops: number | null; exact: boolean; why?: string };
+/** `approximate`: other roundings are welcome, so that a GPU may do it where it was the fastest when measured. */
+export type Accuracy = { approximate?: boolean };
+
+/** What can compute a product here, and how fast it did; `why` not, where there is none. */
+export type Backend = { kind: "workers" | "scalar" | "webgpu" | "webgl"; name: string; gflops: number | null; exact: boolean; why?: string };
 
 /** As `edge_kernels::operations::ELEMENTS_MAX`. */
 const ELEMENTS_MAX = 1 << 28;
@@ -26,8 +31,12 @@ const ELEMENTWISE = ["add", "mul", "relu", "sigmoid"];
 /** The side of the product that back ends are measured by, and how often. */
 const MEASURED = 512;
 const ROUNDS = 3;
+/** What takes longer is not tried again. */
+const SLOW_MS = 500;
 /** Parts that wait for each worker. */
 const AHEAD = 3;
+/** Multiplications from which on it pays to send arrays to a GPU. */
+const WORTH = 1 << 22;
 
 function invalid(what: string): Error {
   return new Error(`invalid: ${what}`);
@@ -82,6 +91,8 @@ export class Operations {
   #pool: Pool;
   #operation = 0;
   #measured: Promise<Backend[]> | null = null;
+  #gpu: Gpu | null = null;
+  #webgl: WebGl | null = null;
 
   constructor(pool: Pool) {
     this.#pool = pool;
@@ -123,11 +134,40 @@ export class Operations {
     return this.#pool.kernelsCall<number>("cut", [op, ...sizes]);
   }
 
+  /**
+   * Has a GPU do something that takes so many multiplications, if the caller takes its roundings and it was the
+   * fastest; `null` if not, or if the GPU fails: the workers do it then.
+   */
+  async #elsewhere(
+    { approximate = false }: Accuracy, products: number, does: (on: Gpu | WebGl) => Promise<Float32Array> | null,
+  ): Promise<Float32Array | null> {
+    if (!approximate || products < WORTH) return null;
+    const [fastest] = await this.backends();
+    const on = fastest?.kind === "webgpu" ? this.#gpu : fastest?.kind === "webgl" ? this.#webgl : null;
+    if (on === null) return null;
+    try {
+      return await does(on);
+    } catch {
+      // Lost, or the arrays do not fit it. What is measured next time says whether it is back.
+      this.#measured = null;
+      return null;
+    }
+  }
+
   /** `a b`: `a` is `[m, k]`, `b` `[k, n]`, the result `[m, n]`, row after row. */
-  async matmul(a: Float32Array, b: Float32Array, m: number, k: number, n: number, scalar = false): Promise<Float32Array> {
+  async matmul(
+    a: Float32Array, b: Float32Array, m: number, k: number, n: number, accuracy: Accuracy = {},
+  ): Promise<Float32Array> {
     array(a, "a", count(m, "m") * count(k, "k"));
     array(b, "b", k * count(n, "n"));
     if (m * n > ELEMENTS_MAX) throw invalid("the product is too large");
+    return (await this.#elsewhere(accuracy, m * k * n, (on) => on.matmul(a, b, m, k, n)))
+      ?? this.#product(a, b, m, k, n, false);
+  }
+
+  async #product(
+    a: Float32Array, b: Float32Array, m: number, k: number, n: number, scalar: boolean,
+  ): Promise<Float32Array> {
     const rows = await this.#cut("matmul", n, k);
     const shared = [common(b)];
     const parts = cuts(m, rows, (first, last) =>
@@ -169,10 +209,15 @@ export class Operations {
   }
 
   /** `softmax(q kᵀ / sqrt(dim)) v` of each head. */
-  async attention(shape: AttentionShape, q: Float32Array, k: Float32Array, v: Float32Array): Promise<Float32Array> {
+  async attention(
+    shape: AttentionShape, q: Float32Array, k: Float32Array, v: Float32Array, accuracy: Accuracy = {},
+  ): Promise<Float32Array> {
     const { heads, tokens, dim, causal = false } = shape;
     const size = count(tokens, "tokens") * count(dim, "dim");
     for (const [name, given] of Object.entries({ q, k, v })) array(given, name, count(heads, "heads") * size);
+    const sent = await this.#elsewhere(accuracy, 2 * heads * tokens * size, (on) =>
+      (on instanceof Gpu ? on.attention(q, k, v, heads, tokens, dim, causal) : null));
+    if (sent !== null) return sent;
     const rows = await this.#cut("attention", tokens, dim);
     // An operation a head: the parts of a head read the same keys and values.
     const one = (head: number) => {
@@ -194,7 +239,7 @@ export class Operations {
 
   /** `base + scale * (x a) b`. */
   async lora(
-    shape: LoraShape, x: Float32Array, base: Float32Array, a: Float32Array, b: Float32Array,
+    shape: LoraShape, x: Float32Array, base: Float32Array, a: Float32Array, b: Float32Array, accuracy: Accuracy = {},
   ): Promise<Float32Array> {
     const { from, to, rank, scale } = shape;
     if (!(count(from, "from") > 0 && count(to, "to") > 0 && count(rank, "rank") > 0)) throw invalid("a shape without columns");
@@ -203,6 +248,9 @@ export class Operations {
     array(base, "base", count(all, "rows of x") * to);
     array(a, "a", from * rank);
     array(b, "b", rank * to);
+    const sent = await this.#elsewhere(accuracy, all * rank * (from + to), (on) =>
+      (on instanceof Gpu ? on.lora(x, base, a, b, scale, all, from, to, rank) : null));
+    if (sent !== null) return sent;
     const rows = await this.#cut("lora", from, to, rank);
     const shared = [common(a), common(b)];
     const parts = cuts(all, rows, (first, last) => ({
@@ -228,19 +276,37 @@ export class Operations {
       for (let round = 0; round <= ROUNDS; round += 1) {
         const begun = performance.now();
         await once();
-        if (round > 0) best = Math.min(best, performance.now() - begun);
+        const took = performance.now() - begun;
+        if (round > 0 || took > SLOW_MS) best = Math.min(best, took);
+        if (took > SLOW_MS) break;
       }
       return (2 * side ** 3) / best / 1e6;
     };
     const instructions = await this.#pool.kernelsCall<string>("instructions", []);
     const { workers } = this.#pool.stats;
+    const some = `${workers} ${workers === 1 ? "worker" : "workers"}`;
     const found: Backend[] = [{
-      name: `${workers} ${workers === 1 ? "worker" : "workers"}, ${instructions}`, exact: true,
-      gflops: await gflops(() => this.matmul(a, b, side, side, side)),
+      kind: "workers", name: `${some}, ${instructions}`, exact: true,
+      gflops: await gflops(() => this.#product(a, b, side, side, side, false)),
     }, {
-      name: `${workers} ${workers === 1 ? "worker" : "workers"}, scalar`, exact: true,
-      gflops: await gflops(() => this.matmul(a, b, side, side, side, true)),
+      kind: "scalar", name: `${some}, scalar`, exact: true,
+      gflops: await gflops(() => this.#product(a, b, side, side, side, true)),
     }];
+    const gpu = async (kind: "webgpu" | "webgl", name: string, open: () => Promise<Gpu | WebGl | null>) => {
+      try {
+        const on = await open();
+        if (on === null) throw new Error("this browser has none");
+        const speed = await gflops(() => on.matmul(a, b, side, side, side));
+        found.push({ kind, name: `${name}, ${on.adapter}`, exact: false, gflops: speed });
+      } catch (error) {
+        found.push({ kind, name, exact: false, gflops: null, why: error instanceof Error ? error.message : String(error) });
+      }
+    };
+    await gpu("webgpu", "WebGPU", async () => {
+      if (this.#gpu === null || !this.#gpu.open) this.#gpu = await Gpu.open();
+      return this.#gpu;
+    });
+    await gpu("webgl", "WebGL 2", async () => (this.#webgl ??= await WebGl.open()));
     return found.sort((x, y) => (y.gflops ?? 0) - (x.gflops ?? 0));
   }
 

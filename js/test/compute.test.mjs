@@ -246,3 +246,57 @@ test("keys: signatures, sessions, labels, and backups that the command line read
     rmSync(folder, { recursive: true, force: true });
   }
 });
+
+test("a page that takes other roundings has the fastest compute, a GPU too, and else its workers", async () => {
+  const found = async (chrome, changed = (text) => text) => {
+    const tab = await chrome.newPage();
+    await tab.route("**/operations.js", async (route) => {
+      const answer = await route.fetch();
+      await route.fulfill({ response: answer, body: changed(await answer.text()) });
+    });
+    await tab.goto(served.url);
+    return tab.evaluate(async () => {
+      const { Compute } = await import("/compute.js");
+      const compute = await Compute.open({ workers: 1 });
+      const side = 200;
+      const a = Float32Array.from({ length: side * side }, (_, at) => Math.sin(at));
+      const attention = [{ heads: 1, tokens: side, dim: side }, a, a, a];
+      const update = [{ from: side, to: side, rank: side, scale: 0.5 }, a, a, a, a];
+      const both = async (accuracy) => [
+        await compute.matmul(a, a, side, side, side, accuracy), await compute.attention(...attention, accuracy),
+        await compute.lora(...update, accuracy),
+      ];
+      const [exact, approximate] = [await both({}), await both({ approximate: true })];
+      const backends = await compute.backends();
+      await compute.close();
+      const apart = (x, y) => x.reduce((most, value, at) => Math.max(most, Math.abs(value - y[at])), 0);
+      const same = (x, y) => String(new Uint32Array(x.buffer)) === String(new Uint32Array(y.buffer));
+      return {
+        backends, apart: exact.map((x, at) => apart(x, approximate[at])), same: exact.map((x, at) => same(x, approximate[at])),
+      };
+    });
+  };
+  const software = await browser(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-unsafe-swiftshader"]);
+  try {
+    // As if this machine had a fast GPU: the software one is ranked first.
+    const first = (text) => {
+      const ranked = text.replace("(y.gflops ?? 0) - (x.gflops ?? 0)", '(y.kind === "webgpu") - (x.kind === "webgpu")');
+      assert.notEqual(ranked, text);
+      return ranked;
+    };
+    const { backends, apart, same } = await found(software, first);
+    assert.equal(backends[0].kind, "webgpu");
+    assert.ok(backends[0].gflops > 0 && !backends[0].exact, JSON.stringify(backends));
+    assert.ok(apart.every((error) => error < 1e-3), String(apart));
+    assert.deepEqual(same, [false, false, false], "it is the GPU's arithmetic");
+  } finally {
+    await software.close();
+  }
+  // By measurement a program on the processor loses to the workers, and without WebGPU there are only those.
+  const { backends, same } = await found(chrome);
+  const [webgpu] = backends.filter(({ kind }) => kind === "webgpu");
+  assert.equal(webgpu.gflops, null);
+  assert.match(webgpu.why, /none/);
+  assert.equal(backends[0].kind, "workers");
+  assert.deepEqual(same, [true, true, true]);
+});
