@@ -117,11 +117,16 @@ async function start(options: StartOptions): Promise<Started> {
     // What the network takes is taken from the same share.
     await new Meter((ms) => pool.spent(ms, "network")).metered(() => init({ module_or_path: network }));
     const { pool: poolId, gateways } = await destination(options);
+    if (!/^[0-9a-f]{64}$/.test(poolId)) throw new Error("failed: the node names a pool that is none");
     const { store, seed } = await openStore(poolId);
     const rows = await store.rows(LARGE);
     let { ticket } = options;
     if (ticket === undefined && options.from !== undefined && !isMember(rows)) {
       ticket = (await asked("POST", new URL("/join/ticket", options.from))).ticket;
+      // What is stored from now on is stored as that pool's.
+      if (ticket !== undefined && ticketPool(ticket) !== poolId) {
+        throw new Error("failed: the node gives a ticket for another pool than it names");
+      }
     }
     const { pins, shardPin } = await pool.start(options.workers, [compute, model], kernelsModule);
     const given = new Options(seed, options.works, pins, shardPin, Date.now() / 1_000);

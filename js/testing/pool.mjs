@@ -19,7 +19,7 @@ export async function until(what, seconds, look, said = () => "") {
   for (;;) {
     const found = await look();
     if (found) return found;
-    if (Date.now() > end) throw new Error(`${what}: not within ${seconds} s; ${said()}`);
+    if (Date.now() > end) throw new Error(`${what}: not within ${seconds} s; ${await said()}`);
     await sleep(200);
   }
 }
@@ -66,6 +66,11 @@ export class Pool {
     const gone = new Promise((done) => child.once("exit", done));
     child.kill("SIGKILL");
     await gone;
+  }
+
+  /** Stops a node without its connections noticing, as a network does that passes nothing on; or lets it go on. */
+  hold(name, held) {
+    this.#nodes.get(name).kill(held ? "SIGSTOP" : "SIGCONT");
   }
 
   texts(name, texts) {

@@ -3,8 +3,12 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::swarm::dummy;
@@ -47,6 +51,7 @@ pub(crate) fn build_swarm(
 ) -> Result<Swarm<Behaviour>, TransportError> {
     let noise = noise::Config::new(&key).map_err(setup)?;
     let web = websocket_websys::Transport::default()
+        .map(|connection, _| Prompt(connection))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux::Config::default());
@@ -63,6 +68,41 @@ pub(crate) fn build_swarm(
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
         .build();
     Ok(swarm)
+}
+
+/// A connection whose end is not waited for: a browser waits a minute for the other side's word, and all
+/// that time a node that is gone would count as connected. What was written before is still sent.
+struct Prompt<C>(C);
+
+impl<C: AsyncRead + Unpin> AsyncRead for Prompt<C> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<C: AsyncWrite + Unpin> AsyncWrite for Prompt<C> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.0).poll_close(context) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => Poll::Ready(Ok(())),
+        }
+    }
 }
 
 /// Nothing but circuits can be listened on; whatever else is asked for fails by itself.
