@@ -87,10 +87,10 @@ pub(crate) fn node() -> bool {
     process::available("node", &["--version"])
 }
 
-/// Installs Debian's packages where apt-get is; what went wrong is printed.
-pub(crate) fn install(packages: &[&str]) {
+/// Installs Debian's packages where apt-get is; what went wrong is printed. Answers whether it is.
+pub(crate) fn install(packages: &[&str]) -> bool {
     if !process::available("apt-get", &["--version"]) {
-        return;
+        return false;
     }
     let apt = |arguments: &[&str]| {
         let mut apt = process::command("apt-get");
@@ -100,12 +100,13 @@ pub(crate) fn install(packages: &[&str]) {
     let installed = apt(&["update", "-qq"]).and_then(|()| apt(&[&options[..], packages].concat()));
     if let Err(error) = installed {
         let names = packages.join(", ");
-        eprintln!("xtask: {names} is missing and could not be installed: {error:#}");
+        eprintln!("xtask: {names} could not be installed: {error:#}");
     }
+    true
 }
 
 /// Sees to it that tests find a Vulkan adapter: a GPU's driver, else Mesa's in software, which is installed
-/// where apt-get is. Answers whether they have to find one; elsewhere than on Linux they may be left out.
+/// where apt-get is. Answers whether they have to find one; on other systems they may be left out.
 pub(crate) fn vulkan() -> bool {
     if !cfg!(target_os = "linux") {
         return false;
@@ -122,10 +123,8 @@ pub(crate) fn vulkan() -> bool {
     let named = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    if !loader || !named && !holds(DRIVERS, |name| name.ends_with(".json")) {
-        install(&["libvulkan1", "mesa-vulkan-drivers"]);
-    }
-    true
+    let there = loader && (named || holds(DRIVERS, |name| name.ends_with(".json")));
+    there || install(&["libvulkan1", "mesa-vulkan-drivers"])
 }
 
 /// Where Linux has Vulkan's loader.

@@ -20,8 +20,8 @@ Environment:
   EDGE_REQUIRE_WASM=1  fail where wasm cannot be built and run, instead of leaving those tests
                        out; set here where node and the wasm target are found
   EDGE_REQUIRE_GPU=0   leave the tests of the GPU's kernels out where there is no Vulkan adapter, instead
-                       of failing; set here where the system is not Linux. On Linux Debian's
-                       mesa-vulkan-drivers, which need no GPU, are installed where apt-get works
+                       of failing; set here where none is found and there is no apt-get to install
+                       Debian's mesa-vulkan-drivers with, an adapter in software
 ";
 
 /// The profile that tests, simulator and demo are built with.
@@ -70,9 +70,11 @@ pub(crate) fn run(packages: &[String], rest: &[String]) -> Result<Counts> {
         eprintln!("xtask: {lacks} is missing: tests that run wasm are left out");
     }
     let tests_gpu = packages.is_empty() || packages.iter().any(|name| name == "edge-gpu");
-    let without_gpu = tests_gpu
-        && !environment::vulkan()
-        && std::env::var_os("EDGE_REQUIRE_GPU").is_none_or(|value| value.is_empty());
+    let said = std::env::var_os("EDGE_REQUIRE_GPU").is_some_and(|value| !value.is_empty());
+    let without_gpu = tests_gpu && !said && !environment::vulkan();
+    if without_gpu {
+        eprintln!("xtask: there is no Vulkan adapter: tests of the GPU's kernels are left out");
+    }
     let scale = std::env::var("EDGE_TEST_SCALE").unwrap_or_else(|_| "1".to_owned());
     let prepared = || {
         let mut cargo = environment::cargo();

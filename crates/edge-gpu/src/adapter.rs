@@ -71,6 +71,10 @@ impl Choice {
 
     /// The best adapter that fits.
     pub(crate) fn find(&self) -> Result<(wgpu::Adapter, Adapter), OpenError> {
+        // Vulkan is compiled on Linux, Windows and Android only, and an instance of nothing panics.
+        if wgpu::Instance::enabled_backend_features().is_empty() {
+            return Err(OpenError::NoAdapter { found: Vec::new() });
+        }
         let mut settings = wgpu::InstanceDescriptor::new_without_display_handle();
         settings.backends = wgpu::Backends::VULKAN;
         let instance = wgpu::Instance::new(settings);
