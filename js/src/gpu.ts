@@ -69,9 +69,10 @@ export class Gpu {
   }
 
   private constructor(adapter: GPUAdapter, device: GPUDevice, memoryBytes: number) {
-    const { vendor, architecture, description } = adapter.info;
-    this.adapter = [vendor, architecture, description].filter((part) => part !== "").join(" ");
-    this.software = adapter.info.isFallbackAdapter || /swiftshader|llvmpipe/i.test(this.adapter);
+    // Browsers before 2024 say nothing of it.
+    const info: Partial<GPUAdapterInfo> = adapter.info ?? {};
+    this.adapter = [info.vendor, info.architecture, info.description].filter(Boolean).join(" ");
+    this.software = info.isFallbackAdapter === true || /swiftshader|llvmpipe/i.test(this.adapter);
     this.#device = device;
     this.#memoryBytes = memoryBytes;
     void device.lost.then(({ message, reason }) => {
