@@ -20,6 +20,13 @@ const WIDE_TILES = 128;
 /** Dimensions of a head at most. */
 const DIM_MAX = 512;
 
+/** Written out, so that bundlers find them. */
+const KERNELS = {
+  matmul: new URL("./shaders/matmul.wgsl", import.meta.url),
+  attention: new URL("./shaders/attention.wgsl", import.meta.url),
+  lora: new URL("./shaders/lora.wgsl", import.meta.url),
+};
+
 /** What failed is the GPU or its driver, not the call. `lost` says that no further call can work: open another one. */
 export class GpuError extends Error {
   override readonly name = "GpuError";
@@ -281,7 +288,7 @@ export class Gpu {
   }
 
   /** A compiled entry point; loaded and compiled once. */
-  #pipeline(file: string, entryPoint: string): Promise<GPUComputePipeline> {
+  #pipeline(file: keyof typeof KERNELS, entryPoint: string): Promise<GPUComputePipeline> {
     let found = this.#pipelines.get(entryPoint);
     if (found === undefined) {
       found = this.#compile(file, entryPoint);
@@ -292,13 +299,19 @@ export class Gpu {
     return found;
   }
 
-  async #compile(file: string, entryPoint: string): Promise<GPUComputePipeline> {
-    const url = new URL(`./shaders/${file}.wgsl`, import.meta.url);
-    const answer = await fetch(url);
-    if (!answer.ok) throw new Error(`${url.pathname}: ${answer.status}`);
-    const module = this.#device.createShaderModule({ label: entryPoint, code: await answer.text() });
+  async #compile(file: keyof typeof KERNELS, entryPoint: string): Promise<GPUComputePipeline> {
+    const module = this.#device.createShaderModule({ label: entryPoint, code: await text(KERNELS[file]) });
     return this.#device.createComputePipelineAsync({ label: entryPoint, layout: "auto", compute: { module, entryPoint } });
   }
+}
+
+/** A file; or what a bundler wrote into its address, which a page's policy may not let us fetch. */
+async function text(url: URL): Promise<string> {
+  const written = /^data:[^,]*?(;base64)?,(.*)$/s.exec(url.href);
+  if (written !== null) return written[1] ? atob(written[2]!) : decodeURIComponent(written[2]!);
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url.pathname}: ${answer.status}`);
+  return answer.text();
 }
 
 type Step = { pipeline: GPUComputePipeline; bound: GPUBindGroup; uniform: GPUBuffer; groups: readonly [number, number] };
