@@ -54,6 +54,9 @@ export const WORKERS_MAX = 16;
 const WAITING_MAX = 4_096;
 /** How long a worker may take for one answer: the largest pieces take seconds. */
 const ANSWER_MS = 60_000;
+/** How long a worker that is starting is waited for. */
+const READY_MS = 20_000;
+const READY_LOOK_MS = 20;
 /** Workers that are started again before there is nothing but trouble with them. */
 const RENEWED_MAX = 10_000;
 /** CPU time that may be saved up, in milliseconds of all that is allowed. */
@@ -173,6 +176,11 @@ export class Pool {
 
   /** Runs a part of an operation on arrays. */
   part(part: Part): { result: Promise<Float32Array>; cancel: () => void } {
+    const needed = [...part.own, ...part.shared].reduce((sum, array) => sum + array.byteLength, 0);
+    if (needed > this.#memoryOfEach()) {
+      const said = `refused: a part of this takes ${needed} bytes in a worker, and the memory limit gives each ${this.#memoryOfEach()}`;
+      return { result: Promise.reject(new Error(`${said}: raise memoryLimit`)), cancel: () => {} };
+    }
     return this.#submit(part, 0, false);
   }
 
@@ -198,16 +206,25 @@ export class Pool {
 
   /** Asks a worker's own functions: payloads to make, results to read. */
   async call<T>(op: string, args: unknown[]): Promise<T> {
-    const able = this.#hands.filter((hand) => hand.ready);
-    const idle = able.find((hand) => hand.running === null) ?? able[0];
-    if (idle === undefined) throw new Error("failed: no worker of this tab is ready: try again");
-    return this.#answer(idle, idle.asking.ask<T>(op, args));
+    const hand = await this.#able();
+    return this.#answer(hand, hand.asking.ask<T>(op, args));
+  }
+
+  /** A worker that can be asked, an idle one if there is: all of them may be starting again. */
+  async #able(): Promise<Hand> {
+    const end = performance.now() + READY_MS;
+    while (this.#hands.length > 0 && performance.now() < end) {
+      const able = this.#hands.filter((hand) => hand.ready);
+      const found = able.find((hand) => hand.running === null) ?? able[0];
+      if (found !== undefined) return found;
+      await new Promise((done) => setTimeout(done, READY_LOOK_MS));
+    }
+    throw new Error("failed: no worker of this tab is ready: try again");
   }
 
   /** Asks the module for parts of a worker. */
   async kernelsCall<T>(op: string, args: unknown[]): Promise<T> {
-    const hand = this.#hands.find((hand) => hand.ready);
-    if (hand === undefined) throw new Error("failed: no worker of this tab is ready: try again");
+    const hand = await this.#able();
     await this.#withKernels(hand);
     return this.#answer(hand, hand.asking.ask<T>(op, args));
   }
@@ -355,7 +372,7 @@ export class Pool {
       this.spent(ms, "busy");
       this.stats.executed += 1;
       piece.done(result as never);
-      if (bytes > this.#memory / this.#hands.length) await this.#renew(hand);
+      if (bytes > this.#memoryOfEach() && !this.#goesOn(piece.what)) await this.#renew(hand);
     } catch (error) {
       this.stats.failed += 1;
       piece.failed(new Error(reason(error)));
@@ -364,6 +381,17 @@ export class Pool {
       this.stats.running -= 1;
       this.#handOut();
     }
+  }
+
+  #memoryOfEach(): number {
+    return Math.floor(this.#memory / Math.max(1, this.#hands.length));
+  }
+
+  /** Whether parts of the same operation wait: a worker that started again now would need its arrays again. */
+  #goesOn(what: Uint8Array | Part): boolean {
+    if (what instanceof Uint8Array) return false;
+    const same = (piece: Piece) => !(piece.what instanceof Uint8Array) && piece.what.operation === what.operation;
+    return this.#hands.some((hand) => hand.queue.some(same));
   }
 
   /** Counts CPU time against the share. */

@@ -118,9 +118,12 @@ test("the memory limit holds: a worker that has grown over it is started again, 
       const product = await compute.matmul(a, a, side, side, side);
       sums.push(await compute.reduce("sum", product));
     }
-    return { sums, of: a.length };
+    const tall = new Float32Array(9 << 20);
+    const refused = await compute.matmul(a.slice(0, 3), tall, 1, 3, 3 << 20).then(() => "no error", (error) => error.message);
+    return { sums, refused };
   });
   assert.equal(seen.sums[0], seen.sums[1]);
+  assert.match(seen.refused, /memory limit .* raise memoryLimit/);
   const stats = await until("its figures", 10, async () => {
     const stats = await one.page.evaluate(() => window.edgeNet.workerStats());
     return stats.renewed > 0 && stats;
