@@ -129,14 +129,14 @@ export class Pool {
   ): Promise<Abilities> {
     this.#modules = tasks;
     this.#kernels = kernels;
-    const starting = Array.from({ length: Math.max(1, Math.min(count, WORKERS_MAX)) }, async () => {
-      const hand = new Hand(worker());
-      const started = await this.#begin(hand);
-      this.#hands.push(hand);
-      return started;
+    const hands = Array.from({ length: Math.max(1, Math.min(count, WORKERS_MAX)) }, () => new Hand(worker()));
+    const starting = hands.map((hand) => this.#begin(hand));
+    const first = await Promise.all(starting).then(([first]) => first, (error: unknown) => {
+      for (const hand of hands) hand.worker.terminate();
+      throw error;
     });
-    const [first] = await Promise.all(starting);
     if (first === undefined) throw new Error("no worker could be started");
+    this.#hands = hands;
     this.stats.workers = this.#hands.length;
     this.stats.instructions = first.instructions;
     return first;

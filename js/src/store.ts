@@ -20,16 +20,24 @@ const VERSION = 1;
 const ROWS = "rows";
 const SECRETS = "secrets";
 
+/** What a browser says of its storage may be a name alone. */
+function failure(said: DOMException | null): Error {
+  if (said?.name === "QuotaExceededError") {
+    return new Error("there is no room left for this site: free some storage and start again, it goes on where it was");
+  }
+  return new Error(said?.message || said?.name || "its storage failed");
+}
+
 function done<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((good, bad) => {
     request.onsuccess = () => good(request.result);
-    request.onerror = () => bad(request.error ?? new Error("the browser's storage failed"));
+    request.onerror = () => bad(failure(request.error));
   });
 }
 
 function committed(transaction: IDBTransaction): Promise<void> {
   return new Promise((good, bad) => {
-    const failed = () => bad(transaction.error ?? new Error("the browser's storage failed"));
+    const failed = () => bad(failure(transaction.error));
     transaction.oncomplete = () => good();
     transaction.onerror = failed;
     transaction.onabort = failed;

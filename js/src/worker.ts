@@ -1,6 +1,7 @@
 /** The worker that is the node: the peer with its network (`edge-wasm-net`), storage, and the workers that compute. */
 
 import init, { Node, Options, isMember, ticketPool } from "./wasm/edge_wasm_net.js";
+import { withFile } from "./files.js";
 import { Meter } from "./metered.js";
 import { Operations, kernelsModule } from "./operations.js";
 import { Pool, type PoolStats } from "./pool.js";
@@ -47,12 +48,6 @@ let listening = false;
 function ready() {
   if (running === null) throw new Error("failed: the node is not running");
   return running;
-}
-
-async function fetched(url: string): Promise<ArrayBuffer> {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${url} could not be loaded: ${answer.status} ${answer.statusText}`);
-  return answer.arrayBuffer();
 }
 
 /** Two nodes with one identity would contradict each other: one per origin, as long as this worker lives. */
@@ -108,10 +103,9 @@ async function start(options: StartOptions): Promise<Started> {
   }
   try {
     // Written out, so that bundlers find the files.
-    const [network, compute, model] = await Promise.all([
+    const [network, compute] = await Promise.all([
       WebAssembly.compileStreaming(fetch(new URL("./wasm/edge_wasm_net_bg.wasm", import.meta.url))),
       WebAssembly.compileStreaming(fetch(new URL("./wasm/edge_wasm_compute_bg.wasm", import.meta.url))),
-      fetched(options.model),
     ]);
     const pool = new Pool(options.share, options.cores, options.memory);
     // What the network takes is taken from the same share.
@@ -128,7 +122,8 @@ async function start(options: StartOptions): Promise<Started> {
         throw new Error("failed: the node gives a ticket for another pool than it names");
       }
     }
-    const { pins, shardPin } = await pool.start(options.workers, [compute, model], kernelsModule);
+    const { pins, shardPin } = await withFile("model.bin", options.model, (model) =>
+      pool.start(options.workers, [compute, model], kernelsModule));
     const given = new Options(seed, options.works, pins, shardPin, Date.now() / 1_000);
     if (ticket !== undefined) given.ticket(ticket);
     for (const gateway of [...options.gateways, ...gateways]) given.gateway(gateway);

@@ -135,3 +135,54 @@ test("the memory limit holds: a worker that has grown over it is started again, 
   assert.equal((await submit(one.page, "embedding", { text: "still here" })).length, 256);
   assert.deepEqual(one.wrong, []);
 });
+
+test("the model is kept, a kept one that is cut is fetched again, and a full disk ends the node with the reason", { timeout: 120_000 }, async (t) => {
+  const pool = new Pool();
+  t.after(() => pool.end());
+  const url = await pool.start("a");
+  const context = await chrome.newContext();
+  let fetched = 0;
+  await context.route("**/web/model.bin", (route) => {
+    fetched += 1;
+    return route.continue();
+  });
+  const one = await tab(chrome, url, context);
+  const again = async () => {
+    await one.page.evaluate(async () => { await window.edgeNet.stop(); await window.edgeNet.start(); });
+    await one.page.evaluate(() => window.edgeNet.connected());
+  };
+  await consent(one, 1);
+  const id = await one.page.evaluate(() => window.edgeNet.nodeId());
+  assert.equal(fetched, 1);
+  await again();
+  assert.equal(fetched, 1, "the kept one");
+  const cut = await one.page.evaluate(async () => {
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("edge-net");
+    const file = await folder.getFileHandle("model.bin");
+    const whole = (await file.getFile()).size;
+    const writable = await file.createWritable({ keepExistingData: true });
+    await writable.truncate(1_000_000);
+    await writable.close();
+    return whole;
+  });
+  assert.ok(cut > 8_000_000, String(cut));
+  await again();
+  assert.equal(fetched, 2, "fetched again");
+  await again();
+  assert.equal(fetched, 2, "and kept");
+
+  // No room any more: what could not be stored must not have been said.
+  const devtools = await context.newCDPSession(one.page);
+  await devtools.send("Storage.overrideQuotaForOrigin", { origin: url, quotaSize: 1 });
+  await until("the end", 60, async () => {
+    await one.page.evaluate(() => window.edgeNet.submitTask("embedding", { text: `something to write ${Date.now()}` }).catch(() => {}));
+    return /^Stopped: /.test(await one.status());
+  }, one.status);
+  assert.match(await one.status(), /quota|room|space|storage/i);
+  await devtools.send("Storage.overrideQuotaForOrigin", { origin: url });
+  await one.page.evaluate(() => window.edgeNet.start());
+  await one.page.evaluate(() => window.edgeNet.connected());
+  assert.equal(await one.page.evaluate(() => window.edgeNet.nodeId()), id);
+  assert.equal((await submit(one.page, "embedding", { text: "there is room again" })).length, 256);
+  assert.equal((await cli(url, "ledger", "verify")).conserved, true);
+});
