@@ -10,12 +10,12 @@ use edge_base::{
     Digest, NodeId, RecordId, ShardId, Signed, TaskId, TaskKind, Verifier, codec, shard::LogBatch,
 };
 use edge_embed::{Model as _, StaticModel};
-use edge_ledger::{Certificate, Genesis, Handover};
+use edge_ledger::{AccountState, Certificate, Decided, Genesis, Handover, Sealed};
 use edge_swarm::{FaultRecord, Table, TaskRecord};
 use edge_tasks::{Layout, RecordBody};
 
 use super::{
-    fold::{self, Sums},
+    fold::{self, Ground, Sums},
     store::Database,
 };
 use crate::passages::Passage;
@@ -107,7 +107,7 @@ pub(crate) fn audit(question: &Question<'_>) -> Found {
         return found;
     };
     let pool = genesis.hash();
-    ledger(&genesis, handover.as_ref(), &databases, &mut found);
+    ledger(genesis, handover, &databases, &mut found);
     let tasks = tasks(first, requester.node, &pool, question, &mut found);
     faults(&databases, &tasks, &pool, &mut found);
     logs(question, &databases, &mut found);
@@ -125,15 +125,23 @@ fn pool_of(database: &Database) -> Option<(Genesis, Option<Signed<Handover>>)> {
     Some((genesis, handover))
 }
 
-/// The union of every folder's certificates, folded by the demo's own rules.
+/// The union of every folder's certificates, folded by the demo's own rules from what all folders have
+/// of checkpoints.
 fn ledger(
-    genesis: &Genesis,
-    handover: Option<&Signed<Handover>>,
+    genesis: Genesis,
+    handover: Option<Signed<Handover>>,
     databases: &Databases<'_>,
     found: &mut Found,
 ) {
+    let (changes, checkpoints) = (BTreeMap::new(), Vec::new());
+    let mut ground = Ground { genesis, handover, changes, checkpoints };
     let mut union: BTreeMap<Digest, Certificate> = BTreeMap::new();
     for (subject, database) in databases {
+        ground.handover = ground.handover.or_else(|| pool_of(database).and_then(|(_, had)| had));
+        if !add_checkpoints(database, &mut ground) {
+            let name = &subject.name;
+            found.complaints.push(format!("a checkpoint of {name} cannot be read"));
+        }
         let read = database.each(Table::Certificates, |_, value| {
             match codec::decode::<Certificate>(value) {
                 Ok(certificate) => {
@@ -148,13 +156,35 @@ fn ledger(
             found.complaints.push(format!("certificates of {}: {error}", subject.name));
         }
     }
-    match fold::fold(genesis, handover, union.into_values()) {
+    match fold::fold(&ground, union.into_values()) {
         Ok(sums) => {
             found.signatures += sums.signatures;
             found.sums = Some(sums);
         }
         Err(why) => found.complaints.push(format!("the ledger: {why}")),
     }
+}
+
+/// Reads a folder's last checkpoint and those that changed the witness set.
+fn add_checkpoints(database: &Database, ground: &mut Ground) -> bool {
+    let Ok(rows) = database.rows(Table::Checkpoints) else { return false };
+    let mut whole = true;
+    for (key, value) in rows {
+        if key == b"last" {
+            match codec::decode::<(Decided, Vec<AccountState>)>(&value) {
+                Ok(last) => ground.checkpoints.push(last),
+                Err(_) => whole = false,
+            }
+        } else if key.starts_with(b"set") {
+            match codec::decode::<Sealed>(&value) {
+                Ok(sealed) => {
+                    ground.changes.insert(sealed.checkpoint.version, sealed);
+                }
+                Err(_) => whole = false,
+            }
+        }
+    }
+    whole
 }
 
 /// Reads the requester's tasks and checks every statement in them.
@@ -400,7 +430,8 @@ fn bits_of(vector: &[f32]) -> Vec<u32> {
     vector.iter().map(|component| component.to_bits()).collect()
 }
 
-/// Compares what the requester's records promise with what settlements paid.
+/// Compares what the requester's records promise with what settlements paid. Where nobody keeps all
+/// settlements any more those that are left paid no more than was promised.
 fn agree(found: &mut Found) {
     let Some(sums) = &found.sums else { return };
     let workers: BTreeSet<&NodeId> = found.promised.keys().chain(sums.settled.keys()).collect();
@@ -408,7 +439,7 @@ fn agree(found: &mut Found) {
     for worker in workers {
         let promised = found.promised.get(worker).copied().unwrap_or(0);
         let settled = sums.settled.get(worker).copied().unwrap_or(0);
-        if promised != settled {
+        if settled > promised || (settled < promised && sums.dropped == 0) {
             complaints.push(format!(
                 "{} was promised {promised} and paid {settled} millionths of a rUv",
                 worker.short()

@@ -66,6 +66,7 @@ impl Summary {
         put("search_p99_ms", number(tally.quantile_ms(0.99), 2));
         put("embed_texts_per_s", number(self.embed_texts_per_s, 1));
         put("credits_conserved", ledger.map(|sums| sums.conserved().into()));
+        put("folded_from_epoch", ledger.map(|sums| sums.from_epoch.into()));
         put("wall_s", Some(json!(rounded(self.wall_s, 1))));
         // What does not hold, only where something does not.
         put("complaints", (!found.complaints.is_empty()).then(|| json!(found.complaints)));
@@ -201,6 +202,20 @@ impl Summary {
                     sums.certificates, found.signatures
                 ),
             );
+            if sums.from_epoch > 0 {
+                line(
+                    "",
+                    format!(
+                        "added up from the checkpoint of epoch {}, by the votes under it: {}",
+                        sums.from_epoch,
+                        match sums.dropped {
+                            0 => "it minted what no block says".to_owned(),
+                            1 => "1 block before it is kept by nobody".to_owned(),
+                            dropped => format!("{dropped} blocks before it are kept by nobody"),
+                        }
+                    ),
+                );
+            }
             for (worker, amount) in &sums.settled {
                 line(
                     "",
@@ -275,7 +290,7 @@ mod tests {
         };
         assert_eq!(keys(&summary()), ["nodes", "schema", "wall_s"]);
         let mut whole = summary();
-        whole.found.sums = Some(Sums { balances: 5, grant: 5, ..Sums::default() });
+        whole.found.sums = Some(Sums { balances: 5, supply: 5, ..Sums::default() });
         whole.tally.took = vec![Duration::from_millis(3)];
         (whole.tally.ann, whole.tally.ann_share) = (2, 0.2);
         (whole.recall, whole.embed_texts_per_s, whole.liar) = (Some(0.98765), Some(1.0), Some(0));
@@ -296,6 +311,7 @@ mod tests {
             "search_p99_ms",
             "embed_texts_per_s",
             "credits_conserved",
+            "folded_from_epoch",
             "wall_s",
         ];
         expected.sort_unstable();
