@@ -41,6 +41,7 @@ mod offences;
 mod parameters;
 mod payments;
 mod possession;
+mod recover;
 mod replica;
 mod revocation;
 mod search;
@@ -106,6 +107,8 @@ pub struct Peer {
     pub(crate) coherence: coherence::Coherence,
     pub(crate) staking: stake::Staking,
     pub(crate) checkpoints: checkpoint::Checkpoints,
+    /// What waits for a checkpoint that was stored and cannot be read, with what was stored beside it.
+    pub(crate) recovering: Option<Box<(recover::Shelf, Stored)>>,
     pub(crate) standing: standing::Standing,
     pub(crate) wishes: parameters::Wishes,
     pub(crate) offences: offences::Offences,

@@ -180,7 +180,7 @@ impl Peer {
 
     pub(super) fn is_witness(&self) -> bool {
         let set = self.bank.as_ref().map(|bank| bank.ledger.witness_set());
-        set.is_some_and(|set| set.contains(&self.me)) && self.may_vote
+        set.is_some_and(|set| set.contains(&self.me)) && self.votes()
     }
 
     fn want_run(&mut self, assignment: &Assignment) {

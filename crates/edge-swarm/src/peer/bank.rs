@@ -23,6 +23,7 @@ use super::{
     equivocation::FROZEN,
     fair::has_room,
     membership::Link,
+    recover::Shelf,
     sync::Told,
 };
 use crate::{
@@ -70,6 +71,18 @@ impl Pending {
     }
 }
 
+/// What a store says of the ledger.
+pub(super) struct Restored {
+    pub(super) bank: Bank,
+    /// Keys of certificates that say nothing any more: a checkpoint was taken without them, or the
+    /// process ended before they were forgotten.
+    pub(super) stale: Vec<Vec<u8>>,
+    /// What waits for a checkpoint, if the one that was stored cannot be read.
+    pub(super) shelf: Shelf,
+    /// Whether one was stored that cannot be read.
+    pub(super) unreadable: bool,
+}
+
 impl Bank {
     /// What grows here, with its bounds.
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
@@ -94,13 +107,12 @@ impl Bank {
         }
     }
 
-    /// The ledger of a store, and the keys of certificates in it that say nothing any more: a checkpoint
-    /// was taken without them, or the process ended before they were forgotten.
-    pub(crate) fn restore(
+    /// The ledger of a store.
+    pub(super) fn restore(
         genesis: Genesis,
         stored: &Stored,
         verifier: &mut Verifier,
-    ) -> Result<(Self, Vec<Vec<u8>>), StartError> {
+    ) -> Result<Restored, StartError> {
         genesis.validate().map_err(|e| StartError::Ledger(e.to_string()))?;
         let mut bank = Bank::new(genesis);
         if let Some(bytes) = stored.get(Table::Pool, b"handover") {
@@ -123,16 +135,30 @@ impl Bank {
                 .map_err(|e| StartError::Ledger(e.to_string()))?;
         }
         let refuse = |e: LedgerError| StartError::Ledger(e.to_string());
-        let base = stored_base(stored).ok_or(StartError::Damaged { table: "checkpoints" })?;
-        if let Some((decided, states)) = base {
-            let checkpoints = Checkpoints::restore(stored, Timestamp::default());
-            let chain: Vec<_> = checkpoints.chain().cloned().collect();
-            bank.ledger.learn_sets(&chain, verifier).map_err(refuse)?;
-            bank.ledger.apply_snapshot(decided, states, verifier).map_err(refuse)?;
-            bank.ledger.backfill(&certificates);
+        let checkpoints = Checkpoints::restore(stored, Timestamp::default());
+        let mut unreadable = false;
+        match stored_base(stored) {
+            None => unreadable = true,
+            Some(None) => {}
+            Some(Some((decided, states))) => {
+                let chain: Vec<_> = checkpoints.chain().cloned().collect();
+                let mut with = bank.ledger.clone();
+                let sets = with.learn_sets(&chain, verifier);
+                match sets.and_then(|()| with.apply_snapshot(decided, states, verifier)) {
+                    Ok(_) => bank.ledger = with,
+                    // It decodes, and means something else to the edge-net that wrote it.
+                    Err(_) => unreadable = true,
+                }
+                bank.ledger.backfill(&certificates);
+            }
         }
-        let merged = bank.ledger.merge(certificates, verifier);
-        if let Some(refused) = merged.refused.into_iter().next() {
+        let lost = checkpoints.latest > bank.ledger.epoch();
+        let mut shelf = Shelf::default();
+        let merged = bank.ledger.merge(certificates.iter().cloned(), verifier);
+        if lost {
+            let here = |c: &&Arc<Certificate>| bank.ledger.certificate(&c.id()).is_none();
+            shelf.certificates = certificates.iter().filter(here).cloned().collect();
+        } else if let Some(refused) = merged.refused.into_iter().next() {
             return Err(refuse(refused.error));
         }
         let votes = stored.table(Table::Votes).iter().map(|(k, v)| (k, v));
@@ -140,9 +166,11 @@ impl Bank {
         for (_, value) in stored.table(Table::Pool).iter().filter(|(k, _)| k.starts_with(FROZEN)) {
             let proof: EquivocationProof =
                 decode_stored(value).ok_or(StartError::Damaged { table: "pool" })?;
-            bank.ledger
-                .apply_equivocation(proof, verifier)
-                .map_err(|e| StartError::Ledger(e.to_string()))?;
+            match bank.ledger.apply_equivocation(proof.clone(), verifier) {
+                Ok(_) => {}
+                Err(_) if lost => shelf.proofs.push(proof),
+                Err(error) => return Err(refuse(error)),
+            }
         }
         if let Some(bytes) = stored.get(Table::OwnBlock, b"pending") {
             let block: SignedBlock =
@@ -157,7 +185,7 @@ impl Bank {
             .into_iter()
             .filter(|(_, account, seq)| *seq <= bank.ledger.pruned_below(account));
         let stale = dropped.map(|(key, ..)| key.clone()).collect();
-        Ok((bank, stale))
+        Ok(Restored { bank, stale, shelf, unreadable })
     }
 
     fn set_pending(&mut self, block: SignedBlock, call: Option<CallId>, since: Option<Timestamp>) {
@@ -225,6 +253,10 @@ impl Peer {
 
     /// Puts a block of this node's account in line.
     pub(super) fn queue_block(&mut self, kind: BlockKind, call: Option<CallId>) {
+        if let (Some(call), true) = (call, self.is_recovering()) {
+            let text = self.recovering_text();
+            return self.answer(call, Err(Refusal::Refused(text)));
+        }
         let Some(bank) = &mut self.bank else { return };
         if bank.queue.len() >= QUEUE_MAX {
             if let Some(call) = call {
@@ -239,6 +271,9 @@ impl Peer {
 
     pub(super) fn step_bank(&mut self) {
         let (me, pool, now) = (self.me, self.pool, self.now);
+        if self.is_recovering() {
+            return;
+        }
         let Some(bank) = &mut self.bank else { return };
         if bank.pending.is_some() || bank.handing_over.is_some() {
             return;
@@ -280,10 +315,15 @@ impl Peer {
         }
     }
 
+    /// Whether this node says anything as a witness.
+    pub(super) fn votes(&self) -> bool {
+        self.may_vote && !self.is_recovering()
+    }
+
     /// Votes for a block if everything about it is right; the vote is durable before it leaves.
     fn cast_vote(&mut self, block: &SignedBlock) -> Result<Option<Vote>, VoteRefusal> {
         let early = self.is_too_early(block);
-        if self.bank.is_none() || !self.may_vote {
+        if self.bank.is_none() || !self.votes() {
             return Ok(None);
         }
         if let Some(unstake) = early {
@@ -499,6 +539,7 @@ impl Peer {
         self.propose();
         self.ask_on();
         self.step_handover();
+        self.recover();
         self.step_bank();
         self.step_withdrawals();
         self.step_checkpoints();
@@ -515,6 +556,8 @@ impl Peer {
         let stranger = witnesses.iter().find(|w| **w != self.me && !self.members.is_member(w));
         let refusal = if let Some(stranger) = stranger {
             Some(Refusal::NotFound(format!("{} is not a member of this pool", stranger.short())))
+        } else if self.is_recovering() {
+            Some(Refusal::Refused(self.recovering_text()))
         } else if let Some(text) = self.cannot_witness(&witnesses) {
             Some(Refusal::Refused(text))
         } else {
@@ -693,7 +736,7 @@ impl Peer {
             up && !silent.contains(witness) && self.cannot_vote(witness).is_none()
         };
         let members = bank.ledger.witness_set().members.iter();
-        members.filter(|w| if **w == self.me { self.may_vote } else { votes(w) }).count()
+        members.filter(|w| if **w == self.me { self.votes() } else { votes(w) }).count()
     }
 
     /// Why nothing that a member signs as a witness would count here, as far as is known.

@@ -24,6 +24,7 @@ use super::{
     bank::certificate_key,
     content::{Audience, Waiter},
     decode_stored,
+    recover::{ASIDE, EPOCH, epoch_in},
 };
 use crate::{
     command::{AccountProofView, Answer, CheckpointView, Refusal},
@@ -73,6 +74,8 @@ pub(crate) struct Checkpoints {
     pointed: BTreeMap<NodeId, Timestamp>,
     /// When the last checkpoint was taken here.
     last: Timestamp,
+    /// The latest epoch whose checkpoint this node ever had.
+    pub(super) latest: u64,
 }
 
 impl Checkpoints {
@@ -89,6 +92,11 @@ impl Checkpoints {
         self.agreement.as_ref().map_or(0, Agreement::round)
     }
 
+    /// Drops the checkpoints that changed the set: they are taken again.
+    pub(super) fn forget_chain(&mut self) {
+        self.chain.clear();
+    }
+
     pub(crate) fn chain(&self) -> impl Iterator<Item = &Sealed> {
         self.chain.values()
     }
@@ -99,6 +107,14 @@ impl Checkpoints {
         for (key, value) in stored.table(Table::Checkpoints) {
             match key.as_slice() {
                 b"agreement" => restored.record = Some(value.clone()),
+                EPOCH => {
+                    let epoch = decode_stored(value).unwrap_or(0);
+                    restored.latest = restored.latest.max(epoch);
+                }
+                b"last" => restored.latest = restored.latest.max(epoch_in(value).unwrap_or(0)),
+                key if key.starts_with(ASIDE) => {
+                    restored.latest = restored.latest.max(epoch_in(value).unwrap_or(0));
+                }
                 b"order" => restored.order = decode_stored(value),
                 b"plan" => {
                     if let Some(plan) = decode_stored::<Plan>(value) {
@@ -156,7 +172,7 @@ impl Peer {
     fn witnesses_checkpoints(&self) -> bool {
         let set = self.bank.as_ref().map(|bank| bank.ledger.witness_set());
         let among = set.is_some_and(|set| set.members.len() > 1 && set.contains(&self.me));
-        among && self.may_vote
+        among && self.votes()
     }
 
     /// Whether this node thinks that there should be a checkpoint.
@@ -487,6 +503,8 @@ impl Peer {
             bank.ask_present_set();
         }
         self.persist(Table::Checkpoints, b"last", &(&decided, base.states()));
+        let latest = self.checkpoints.latest.max(checkpoint.epoch);
+        self.persist(Table::Checkpoints, EPOCH, &latest);
         for (account, seq) in dropped {
             self.forget(Table::Certificates, &certificate_key(&account, seq));
         }
@@ -505,6 +523,7 @@ impl Peer {
             asked: kept.asked,
             pointed: kept.pointed,
             last: self.now,
+            latest: kept.latest.max(epoch),
             call: kept.call.filter(|_| !changed),
             ..Checkpoints::default()
         };
@@ -707,6 +726,8 @@ impl Peer {
                 self.persist(Table::Checkpoints, &key, &sealed);
             }
             self.on_checkpoint_taken(version, dropped);
+            // Before anything is taken to have ended: what waits may have begun after the checkpoint.
+            self.recover();
             self.on_unseen_blocks();
         }
     }

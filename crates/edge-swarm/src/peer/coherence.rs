@@ -676,7 +676,7 @@ impl Peer {
             Level::Wide => docket.case.sealed()?,
         };
         let voted = docket.own.get(&level);
-        if !self.may_vote
+        if !self.votes()
             || !authority.contains(&self.me)
             || docket.spec.signer == self.me
             || voted.is_some_and(|ballot| ballot.body.epoch == epoch)

@@ -102,6 +102,9 @@ impl Peer {
         let Some(bank) = &self.bank else {
             return refuse("this node has not joined its pool yet".into());
         };
+        if self.is_recovering() {
+            return refuse(self.recovering_text());
+        }
         if bank.ledger.account(&self.me).frozen {
             return refuse(
                 "this account is frozen: two blocks at one number were signed with its key, and \

@@ -176,7 +176,7 @@ impl Peer {
     /// What this witness says of a step of an account's withdrawal; nothing if it does not vote.
     fn may_withdraw(&self, account: &NodeId, step: Withdrawal) -> Option<MayWithdraw> {
         let bank = self.bank.as_ref()?;
-        if !self.may_vote || !bank.ledger.witness_set().contains(&self.me) {
+        if !self.votes() || !bank.ledger.witness_set().contains(&self.me) {
             return None;
         }
         let view = bank.ledger.account(account);

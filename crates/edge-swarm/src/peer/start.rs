@@ -6,11 +6,31 @@ use edge_base::{Digest, Micros, Rng, SecretKey, ShardId, Timestamp, Verifier, co
 use edge_ledger::Genesis;
 
 use super::{
-    Counters, Peer, Timer, answers::Answers, audits::Audits, bank::Bank, checkpoint::Checkpoints,
-    claims::Promises, coherence::Coherence, collections::Shards, content::Content, decode_stored,
-    equivocation::Equivocations, escrow::Spending, faults::Faults, job::Jobs, membership::Members,
-    offences::Offences, parameters::Wishes, replica::copies_in, search::Searches,
-    session::Sessions, stake::Staking, standing::Standing, task::Tasks, tuning::Tuning,
+    Counters, Peer, Timer,
+    answers::Answers,
+    audits::Audits,
+    bank::Bank,
+    checkpoint::Checkpoints,
+    claims::Promises,
+    coherence::Coherence,
+    collections::Shards,
+    content::Content,
+    decode_stored,
+    equivocation::Equivocations,
+    escrow::Spending,
+    faults::Faults,
+    job::Jobs,
+    membership::Members,
+    offences::Offences,
+    parameters::Wishes,
+    recover::{Shelf, aside_key},
+    replica::copies_in,
+    search::Searches,
+    session::Sessions,
+    stake::Staking,
+    standing::Standing,
+    task::Tasks,
+    tuning::Tuning,
     uptime::Uptime,
 };
 use crate::{
@@ -140,6 +160,7 @@ impl Peer {
             coherence: Coherence::default(),
             staking: Staking::default(),
             checkpoints: Checkpoints::default(),
+            recovering: None,
             standing: Standing::default(),
             wishes: Wishes::default(),
             offences: Offences::default(),
@@ -154,16 +175,24 @@ impl Peer {
         peer.persist(Table::Pool, b"life", &life);
         peer.restore_bans(&stored);
         peer.start_tuning();
+        let (mut shelf, mut unreadable) = (Shelf::default(), false);
         if let Some(bytes) = stored.get(Table::Pool, b"genesis") {
             let genesis: Genesis =
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "pool" })?;
-            let (bank, stale) = Bank::restore(genesis, &stored, &mut peer.verifier)?;
-            peer.bank = Some(bank);
+            let restored = Bank::restore(genesis, &stored, &mut peer.verifier)?;
+            peer.bank = Some(restored.bank);
             if peer.settings.prunes {
-                stale.iter().for_each(|key| peer.forget(Table::Certificates, key));
+                restored.stale.iter().for_each(|key| peer.forget(Table::Certificates, key));
             }
+            shelf = restored.shelf;
+            unreadable = restored.unreadable;
         }
         peer.checkpoints = Checkpoints::restore(&stored, now);
+        if unreadable && let Some(bytes) = stored.get(Table::Checkpoints, b"last") {
+            peer.checkpoints.forget_chain();
+            peer.persist_bytes(Table::Checkpoints, &aside_key(bytes), bytes.to_vec());
+            peer.forget(Table::Checkpoints, b"last");
+        }
         peer.wishes = Wishes::restore(&stored);
         peer.restore_members(&stored)?;
         peer.restore_revoked(&stored);
@@ -176,6 +205,7 @@ impl Peer {
         peer.restore_promises(&stored);
         peer.restore_shards(&stored)?;
         peer.restore_coherence(&stored);
+        peer.begin_recovery(&stored, shelf);
         peer.after(Micros::from_millis(20), Timer::Advert);
         peer.after(Micros::from_millis(50), Timer::Hello);
         peer.after(Micros::from_millis(200), Timer::Propose);

@@ -338,6 +338,9 @@ impl Peer {
         if self.is_revoked() {
             notes.push(REVOKED.into());
         }
+        if self.is_recovering() {
+            notes.push(self.recovering_text());
+        }
         if !self.may_vote {
             notes.push(
                 "this node does not vote: its data folder was copied, restored or repaired".into(),
