@@ -666,3 +666,37 @@ fn strangers_share_a_budget() {
         after.inputs_decoded + 1
     );
 }
+
+/// The transport need not have a connection to close when a node is banned. Two of a shard's holders are:
+/// nobody waits for their answers, which would not be heard.
+#[test]
+fn who_is_banned_is_asked_for_nothing() {
+    let mut net = Net::new();
+    for _ in 0..4 {
+        net.join(false);
+    }
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    net.append(0, 30).unwrap();
+    net.run(Micros::from_secs(10));
+    let Ok(Answer::Collections(views)) = net.ask(0, Command::ListCollections) else { panic!() };
+    let replicas: Vec<_> = views[0].shards[0].replicas.iter().map(|r| r.node).collect();
+    let me = net.id(0);
+    let banned: Vec<_> = replicas.into_iter().filter(|node| *node != me).take(2).collect();
+    assert_eq!(banned.len(), 2);
+    net.refuses_silently = true;
+    for node in &banned {
+        net.ask(0, Command::Ban { node: *node, lasts: Micros::from_secs(3_600) }).unwrap();
+    }
+    let (began, mut slowest) = (net.now, Micros(0));
+    for _ in 0..10 {
+        let before = net.now;
+        assert_eq!(net.search().hits.len(), 5);
+        slowest = slowest.max(net.now.since(before));
+    }
+    assert!(slowest <= Micros::from_millis(400), "{slowest:?} of {:?}", net.now.since(began));
+    // A task goes to the others as well.
+    let before = net.now;
+    assert!(net.submit("text").is_ok());
+    assert!(net.now.since(before) < Micros::from_secs(1));
+}

@@ -716,12 +716,8 @@ impl Peer {
         let Some(own) = self.shards.own(&shard) else { return };
         let Some(inflight) = own.inflight.get(&seq) else { return };
         let (payload, units) = (inflight.payload.clone(), inflight.units);
-        let holders: Vec<NodeId> = own
-            .holders
-            .keys()
-            .filter(|n| **n != self.me && self.members.is_reachable(n))
-            .copied()
-            .collect();
+        let holders: Vec<NodeId> =
+            own.holders.keys().filter(|n| **n != self.me && self.may_answer(n)).copied().collect();
         let request = TaskRequest {
             kind: TaskKind::VectorInsert,
             payload,
@@ -1116,7 +1112,7 @@ impl Peer {
 
     /// Holders that acknowledged the accepted position and can be asked now.
     pub(super) fn holders_in_step(&self, shard: &ShardId) -> Vec<NodeId> {
-        let fine = |n: &NodeId| !self.faults.names(n) && self.members.is_reachable(n);
+        let fine = |n: &NodeId| !self.faults.names(n) && self.may_answer(n);
         match self.shards.own(shard) {
             Some(own) => own
                 .holders
@@ -1136,7 +1132,7 @@ impl Peer {
     /// in step with it.
     pub(super) fn best_catching_up(&self, shard: &ShardId) -> Option<u64> {
         let own = self.shards.own(shard)?;
-        let fine = |n: &NodeId| !self.faults.names(n) && self.members.is_reachable(n);
+        let fine = |n: &NodeId| !self.faults.names(n) && self.may_answer(n);
         own.holders
             .iter()
             .filter(|(n, acked)| **acked < own.accepted && fine(n))
@@ -1330,7 +1326,7 @@ impl Peer {
                 let replica = |node: NodeId, seq: u64| ReplicaView {
                     node,
                     seq,
-                    reachable: node == self.me || self.members.is_reachable(&node),
+                    reachable: node == self.me || self.may_answer(&node),
                     proven: node == self.me || self.members.is_proven(&node),
                 };
                 let shard_id = shard_id(id, *index);

@@ -564,11 +564,20 @@ impl Peer {
         let now = self.now;
         self.members.strangers.remove(&node);
         if let Some(member) = self.members.all.get_mut(&node) {
+            let known = matches!(member.link, Link::Down(_));
             member.link = Link::Down(now);
             self.members.ungreeted.remove(&node);
-            self.event(Event::MemberGone { node });
+            if !known {
+                self.event(Event::MemberGone { node });
+            }
             self.on_worker_gone(node);
         }
+    }
+
+    /// Whether there is use in asking a member for something: it may be there, and what is said to it
+    /// and by it is not dropped here.
+    pub(super) fn may_answer(&self, node: &NodeId) -> bool {
+        self.members.is_reachable(node) && !self.is_shut_out(node)
     }
 
     fn acquaintance(&self) -> Acquaintance {

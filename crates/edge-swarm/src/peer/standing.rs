@@ -581,6 +581,8 @@ impl Peer {
         self.counters.bans += 1;
         self.event(Event::Banned { node, reason: last.text().into(), lasts });
         self.output(Output::Ban { node });
+        // Whatever it was asked for is asked of others now, not when its silence shows.
+        self.on_disconnected(node);
         self.after(lasts, Timer::Unban(node));
     }
 

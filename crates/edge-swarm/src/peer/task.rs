@@ -909,7 +909,7 @@ impl Peer {
         if let Some(fixed) = &task.fixed {
             let fresh: Vec<NodeId> = fixed
                 .iter()
-                .filter(|n| !task.parts.contains_key(*n) && self.members.is_reachable(n))
+                .filter(|n| !task.parts.contains_key(*n) && self.may_answer(n))
                 .filter(|n| task.price > Credits::ZERO || self.members.is_trusted(n))
                 .take(missing)
                 .copied()
@@ -945,7 +945,7 @@ impl Peer {
     fn has_anybody_left(&self, id: TaskId) -> bool {
         let Some(task) = self.tasks.all.get(&id) else { return false };
         let open = |p: &Part| matches!(p.stage, Stage::Offered | Stage::Bid);
-        let fresh = |n: &NodeId| self.members.is_reachable(n) && !task.parts.contains_key(n);
+        let fresh = |n: &NodeId| self.may_answer(n) && !task.parts.contains_key(n);
         task.parts.values().any(open)
             || match &task.fixed {
                 Some(fixed) => fixed.iter().any(fresh),

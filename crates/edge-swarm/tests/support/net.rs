@@ -198,6 +198,8 @@ pub(crate) struct Net {
     /// A node that stands still: its connections stand, and it hears nothing.
     pub(crate) frozen: Option<usize>,
     /// Proofs of two blocks at one place get lost from now on.
+    /// A transport that is asked to refuse a node has nothing of it to close, and says nothing.
+    pub(crate) refuses_silently: bool,
     pub(crate) lose_proofs: bool,
     /// Accusations of workers get lost from now on, and are kept here.
     pub(crate) lose_faults: bool,
@@ -253,6 +255,7 @@ impl Net {
             lose_offers: 0,
             deaf: None,
             frozen: None,
+            refuses_silently: false,
             lose_proofs: false,
             unstake_delay: None,
             lose_faults: false,
@@ -512,7 +515,9 @@ impl Net {
             }
             Output::Ban { node } => {
                 self.nodes[index].banned.insert(node);
-                self.input(index, Input::Disconnected { node });
+                if !self.refuses_silently {
+                    self.input(index, Input::Disconnected { node });
+                }
             }
             Output::Unban { node } => {
                 self.nodes[index].banned.remove(&node);
