@@ -242,12 +242,28 @@ pub(crate) fn show(
             _ => {}
         }
     }
-    for line in after.iter().filter(|line| !before.contains(line)) {
-        changed.push(format!("it says {}", line.chars().take(120).collect::<String>()));
+    let new = after.iter().filter(|line| !before.contains(line));
+    let gone: Vec<&String> = before.iter().filter(|line| !after.contains(line)).collect();
+    for (place, line) in new.enumerate() {
+        let from = gone.get(place).map_or(0, |other| same_bytes(line, other));
+        changed.push(format!("it says {}", excerpt(line, from)));
     }
-    for line in before.iter().filter(|line| !after.contains(line)) {
-        changed.push(format!("it said {}", line.chars().take(120).collect::<String>()));
+    for (place, line) in gone.iter().enumerate() {
+        let other = after.iter().filter(|line| !before.contains(line)).nth(place);
+        let from = other.map_or(0, |other| same_bytes(line, other));
+        changed.push(format!("it said {}", excerpt(line, from)));
     }
     changed.truncate(4);
     (changed, outputs)
+}
+
+/// How many bytes two texts begin with alike.
+fn same_bytes(one: &str, other: &str) -> usize {
+    one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count()
+}
+
+/// Some of a text, from a little before a byte on.
+fn excerpt(text: &str, from: usize) -> String {
+    let begins = |(at, _): &(usize, char)| *at + 60 >= from;
+    text.char_indices().filter(begins).map(|(_, char)| char).take(180).collect()
 }

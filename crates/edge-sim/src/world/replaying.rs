@@ -1,13 +1,13 @@
 //! The course of `attack/replay`: things happen of which there is much to record, then everything comes to
 //! rest, some nodes start again, and what was recorded is shown again.
 
-use std::time::Instant as WallClock;
+use std::{collections::BTreeMap, time::Instant as WallClock};
 
 use edge_base::{Credits, Digest, Micros, Signed};
 use edge_ledger::{Block, BlockKind, EquivocationProof};
 use edge_swarm::{
     Command, Table, Write,
-    message::{Acquaintance, Gossip, Message, encode_gossip, encode_message},
+    message::{Acquaintance, Gossip, Message, ShardHead, encode_gossip, encode_message},
 };
 
 use super::{Happening, World, calls::Probe, faults::Fault};
@@ -105,6 +105,16 @@ impl World {
             let text = String::from("a removed collection is still known");
             self.checks.violation(self.queue.now(), "attack", text);
         }
+        // What is shown is what was said before, to nodes that have heard since what is true: who lost the
+        // newest word of an owner rightly takes it from anybody.
+        if let Some(recorder) = &mut self.recorder {
+            recorder.stop();
+        }
+        self.run_until(self.queue.now() + ROUND.0);
+        if !self.run_while(TOLD_WITHIN, World::lacks_a_head) {
+            let text = String::from("a node does not know the newest head of a shard");
+            self.checks.violation(self.queue.now(), "attack", text);
+        }
         let keys: Vec<_> = self.nodes.iter().map(|node| node.key.clone()).collect();
         let context = !self.options.no_defence && !self.options.no_signatures;
         if let Some(recorder) = &mut self.recorder
@@ -156,6 +166,31 @@ impl World {
             let rows = node.disk.rows(Table::Shards);
             rows.into_iter().any(|(key, value)| key.starts_with(b"c") && known(value))
         })
+    }
+
+    /// Whether some node does not know the newest head of a shard that another knows.
+    fn lacks_a_head(&self) -> bool {
+        let attacker = self.recorder.as_ref().map(|recorder| recorder.attacker);
+        let mut newest: BTreeMap<Vec<u8>, (u64, u32)> = BTreeMap::new();
+        let mut known = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            if Some(number as u32) == attacker {
+                continue;
+            }
+            let rows = node.disk.rows(Table::Shards);
+            let heads = rows.into_iter().filter(|(key, _)| key.starts_with(b"h"));
+            let heads = heads.filter_map(|(key, value)| {
+                let head: Signed<ShardHead> = edge_base::codec::decode(value).ok()?;
+                Some((key.to_vec(), (head.body.seq, head.body.renewed)))
+            });
+            let heads: BTreeMap<Vec<u8>, (u64, u32)> = heads.collect();
+            for (shard, place) in &heads {
+                let newest = newest.entry(shard.clone()).or_default();
+                *newest = (*newest).max(*place);
+            }
+            known.push(heads);
+        }
+        known.iter().any(|heads| *heads != newest)
     }
 
     /// The control: a disk without what says that something is over.
