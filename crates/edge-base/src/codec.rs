@@ -54,6 +54,35 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     postcard::to_allocvec(value).expect("invariant: protocol values always serialise to memory")
 }
 
+/// As [`encode`], for bytes that are looked at and dropped: with room for most statements from the
+/// beginning.
+pub(crate) fn encode_briefly<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    postcard::serialize_with_flavor(value, Briefly(Vec::with_capacity(512)))
+        .expect("invariant: protocol values always serialise to memory")
+}
+
+struct Briefly(Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Briefly {
+    type Output = Vec<u8>;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
+}
+
 /// Decodes a whole buffer into a value.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(bytes) {

@@ -1,6 +1,6 @@
 //! SHA-256 digests with domain separation (FIPS 180-4).
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
@@ -8,8 +8,29 @@ use sha2::{Digest as _, Sha256};
 use crate::codec;
 
 /// A SHA-256 digest, 32 bytes. Ordered by its bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
+
+impl Ord for Digest {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Digest {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The order of two keys by their bytes: almost always the first eight tell, without a call.
+#[inline]
+pub(crate) fn compare(one: &[u8; 32], other: &[u8; 32]) -> Ordering {
+    let first = |bytes: &[u8; 32]| bytes.first_chunk().map(|first| u64::from_be_bytes(*first));
+    first(one).cmp(&first(other)).then_with(|| one.cmp(other))
+}
 
 impl Digest {
     /// The digest of raw bytes.
@@ -20,7 +41,7 @@ impl Digest {
     /// The digest of a value's canonical encoding under a domain tag.
     pub fn of_value<T: Serialize + ?Sized>(tag: &str, value: &T) -> Self {
         let mut hasher = Hasher::new(tag);
-        hasher.update(&codec::encode(value));
+        hasher.update(&codec::encode_briefly(value));
         hasher.finish()
     }
 

@@ -268,13 +268,14 @@ pub struct Signed<T> {
 impl<T: SignedBody> Signed<T> {
     /// Signs a body.
     pub fn seal(body: T, key: &SecretKey, pool: &Digest) -> Self {
-        let signature = key.sign(T::DOMAIN, pool, &codec::encode(&body));
+        let signature = key.sign(T::DOMAIN, pool, &codec::encode_briefly(&body));
         Signed { signer: key.node_id(), body, signature }
     }
 
     /// The body, if the signature holds.
     pub fn open(&self, verifier: &mut Verifier, pool: &Digest) -> Result<&T, SignatureError> {
-        let message = if verifier.trusting { Vec::new() } else { codec::encode(&self.body) };
+        let message =
+            if verifier.trusting { Vec::new() } else { codec::encode_briefly(&self.body) };
         verifier.verify(&self.signer, T::DOMAIN, pool, &message, &self.signature)?;
         Ok(&self.body)
     }

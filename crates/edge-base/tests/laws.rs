@@ -55,6 +55,20 @@ proptest! {
     }
 
     #[test]
+    fn keys_are_in_the_order_of_their_bytes(one: [u8; 32], mut other: [u8; 32], same in 0usize..33) {
+        other[..same].copy_from_slice(&one[..same]);
+        prop_assert_eq!(NodeId(one).cmp(&NodeId(other)), one.cmp(&other));
+        prop_assert_eq!(Digest(one).partial_cmp(&Digest(other)), one.partial_cmp(&other));
+    }
+
+    #[test]
+    fn a_digest_of_a_value_is_that_of_its_encoding(value in everything()) {
+        let mut hasher = edge_base::Hasher::new("law");
+        hasher.update(&codec::encode(&value));
+        prop_assert_eq!(Digest::of_value("law", &value), hasher.finish());
+    }
+
+    #[test]
     fn every_truncation_and_every_extra_byte_is_refused(value in everything(), extra in 1usize..9) {
         let bytes = codec::encode(&value);
         for length in 0..bytes.len() {

@@ -14,12 +14,14 @@ const CHUNK_MAX: usize = 128;
 pub(crate) struct Table<K, V> {
     /// None is empty.
     chunks: Vec<Vec<(K, V)>>,
+    /// The first key of each, side by side: what is looked at first.
+    firsts: Vec<K>,
     rows: usize,
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Table { chunks: Vec::new(), rows: 0 }
+        Table { chunks: Vec::new(), firsts: Vec::new(), rows: 0 }
     }
 }
 
@@ -29,14 +31,13 @@ enum Place {
     Before(usize, usize),
 }
 
-impl<K: Ord, V> Table<K, V> {
+impl<K: Ord + Copy, V> Table<K, V> {
     fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Place
     where
         K: Borrow<Q>,
     {
-        let begins_before =
-            |chunk: &Vec<(K, V)>| chunk.first().is_some_and(|r| r.0.borrow() <= key);
-        let chunk = self.chunks.partition_point(begins_before).saturating_sub(1);
+        let after = self.firsts.partition_point(|first| first.borrow() <= key);
+        let chunk = after.saturating_sub(1);
         let Some(rows) = self.chunks.get(chunk) else { return Place::Before(0, 0) };
         match rows.binary_search_by(|row| row.0.borrow().cmp(key)) {
             Ok(row) => Place::At(chunk, row),
@@ -89,18 +90,26 @@ impl<K: Ord, V> Table<K, V> {
 
     fn insert_before(&mut self, mut chunk: usize, mut at: usize, row: (K, V)) -> (usize, usize) {
         match self.chunks.get_mut(chunk) {
-            None => self.chunks.push(Vec::with_capacity(1)),
+            None => {
+                self.chunks.push(Vec::with_capacity(1));
+                self.firsts.push(row.0);
+            }
             Some(rows) if rows.len() == CHUNK_MAX => {
                 // Keys that come in order leave full chunks behind.
                 let cut = if at == CHUNK_MAX { at } else { CHUNK_MAX / 2 };
                 let rest = rows.split_off(cut);
                 rows.shrink_to_fit();
+                let first = rest.first().map_or(row.0, |(key, _)| *key);
                 self.chunks.insert(chunk + 1, rest);
+                self.firsts.insert(chunk + 1, first);
                 if at >= cut {
                     (chunk, at) = (chunk + 1, at - cut);
                 }
             }
             Some(_) => {}
+        }
+        if at == 0 {
+            self.firsts[chunk] = row.0;
         }
         let rows = &mut self.chunks[chunk];
         if rows.len() == rows.capacity() {
@@ -122,14 +131,19 @@ impl<K: Ord, V> Table<K, V> {
         let count = |chunk: usize| self.chunks.get(chunk).map_or(CHUNK_MAX, Vec::len);
         if count(chunk) + count(chunk + 1) <= CHUNK_MAX / 2 {
             let next = self.chunks.remove(chunk + 1);
+            self.firsts.remove(chunk + 1);
             self.chunks[chunk].extend(next);
         }
         let rows = &mut self.chunks[chunk];
         if rows.capacity() > rows.len() + rows.len() / 4 {
             rows.shrink_to(rows.len() + rows.len() / 16);
         }
-        if rows.is_empty() {
-            self.chunks.remove(chunk);
+        match rows.first() {
+            Some((first, _)) => self.firsts[chunk] = *first,
+            None => {
+                self.chunks.remove(chunk);
+                self.firsts.remove(chunk);
+            }
         }
         Some(value)
     }
@@ -169,7 +183,7 @@ impl<K: Ord, V> Table<K, V> {
     }
 }
 
-impl<'a, K: Ord, V> IntoIterator for &'a Table<K, V> {
+impl<'a, K: Ord + Copy, V> IntoIterator for &'a Table<K, V> {
     type Item = (&'a K, &'a V);
     type IntoIter = Box<dyn Iterator<Item = (&'a K, &'a V)> + 'a>;
 
@@ -178,7 +192,7 @@ impl<'a, K: Ord, V> IntoIterator for &'a Table<K, V> {
     }
 }
 
-impl<'a, K: Ord, V> IntoIterator for &'a mut Table<K, V> {
+impl<'a, K: Ord + Copy, V> IntoIterator for &'a mut Table<K, V> {
     type Item = (&'a K, &'a mut V);
     type IntoIter = Box<dyn Iterator<Item = (&'a K, &'a mut V)> + 'a>;
 
@@ -221,6 +235,8 @@ mod tests {
                     _ => unreachable!("below four"),
                 }
                 assert_eq!(table.len(), map.len());
+                let firsts = table.chunks.iter().map(|rows| &rows[0].0);
+                assert!(table.firsts.iter().eq(firsts));
                 if step % 100 == 0 {
                     assert!(table.iter().eq(map.iter()) && table.keys().eq(map.keys()));
                     assert!(table.iter().rev().eq(map.iter().rev()));

@@ -164,7 +164,7 @@ pub(super) struct Incoming(Option<Box<Payments>>);
 #[derive(Clone, Debug)]
 enum Payments {
     One(Digest, Credits),
-    Many { sum: Credits, rows: Table<Digest, Credits> },
+    Many { sum: Credits, rows: Box<Table<Digest, Credits>> },
 }
 
 impl Incoming {
@@ -195,7 +195,8 @@ impl Incoming {
                 rows.insert(id, amount);
             }
             Some(Payments::One(one, first)) => {
-                let (sum, mut rows) = (first.plus(amount).expect(fits), Table::default());
+                let (sum, mut rows) =
+                    (first.plus(amount).expect(fits), Box::<Table<_, _>>::default());
                 rows.insert(*one, *first);
                 rows.insert(id, amount);
                 self.0 = Some(Box::new(Payments::Many { sum, rows }));

@@ -64,13 +64,16 @@ impl Ledger {
         for certificate in certificates {
             // A copy of what stands at its place needs no hash to be known.
             let body = certificate.body();
-            let held = self.accounts.get(&body.account).and_then(|found| found.at(body.seq));
+            let found = self.accounts.get(&body.account);
+            let held = found.and_then(|found| found.at(body.seq));
             if held.is_some_and(|held| held.block == certificate.block) {
                 merged.known += 1;
                 continue;
             }
             let id = certificate.id();
-            if self.is_known(&certificate, &id) {
+            let dropped = || body.seq > 0 && found.is_some_and(|found| body.seq <= found.below);
+            // With nothing at its place it cannot be here.
+            if held.is_some_and(|held| held.id() == id) || dropped() {
                 merged.known += 1;
                 continue;
             }
@@ -82,9 +85,14 @@ impl Ledger {
                 }
                 continue;
             }
-            let mut ready = vec![(id, certificate)];
-            while let Some((id, certificate)) = ready.pop() {
-                if self.certificates.contains_key(&id) {
+            // Of the first it was asked just now whether it is known.
+            let mut next = Some((id, certificate, false));
+            let mut ready: Vec<(Digest, Arc<Certificate>)> = Vec::new();
+            let woken = |(id, certificate)| (id, certificate, true);
+            while let Some((id, certificate, waited)) =
+                next.take().or_else(|| ready.pop().map(woken))
+            {
+                if waited && self.certificates.contains_key(&id) {
                     merged.known += 1;
                     continue;
                 }

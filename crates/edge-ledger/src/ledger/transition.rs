@@ -58,13 +58,14 @@ fn bound(what: &'static str, count: usize, limit: usize) -> Result<(), LedgerErr
 impl Ledger {
     /// Checks a block against the state and computes its effect.
     pub(super) fn transition(&self, block: &Block) -> Result<Effect, LedgerError> {
-        self.check_place(block)?;
+        let found = self.accounts.get(&block.account);
+        self.check_place(block, found)?;
         if block.debit != block.kind.debit() {
             return Err(LedgerError::Debit);
         }
-        let credited = self.credited(block)?;
+        let credited = self.credited(block, found)?;
         let change = self.check_kind(block)?;
-        let before = self.account(&block.account).balance;
+        let before = found.map_or(Credits::ZERO, |found| found.balance);
         let have = before.plus(credited)?.plus(change.returned())?;
         let need = block.debit;
         let computed = have.minus(need).map_err(|_| LedgerError::Insufficient { have, need })?;
@@ -74,41 +75,36 @@ impl Ledger {
         Ok(Effect { credited, change })
     }
 
-    fn check_place(&self, block: &Block) -> Result<(), LedgerError> {
+    fn check_place(&self, block: &Block, found: Option<&Account>) -> Result<(), LedgerError> {
         let Block { account, seq, .. } = *block;
-        let view = self.account(&account);
+        let last = found.map_or(0, Account::seq);
         if seq == 0 {
             return Err(LedgerError::SeqZero);
         }
-        if seq <= view.seq {
+        if seq <= last {
             return Err(LedgerError::SeqTaken { account, seq });
         }
-        if seq > view.seq + 1 {
-            return Err(LedgerError::MissingPredecessor { account, seq: view.seq + 1 });
+        if seq > last + 1 {
+            return Err(LedgerError::MissingPredecessor { account, seq: last + 1 });
         }
-        if block.prev != view.head {
+        if block.prev != found.map_or(self.pool, |found| found.head(self.pool)) {
             return Err(LedgerError::Prev);
         }
         if block.epoch > self.epoch {
             return Err(LedgerError::EpochAhead { epoch: block.epoch });
         }
-        let from = self.head_epoch(&account);
+        let from = found.map_or(0, |found| found.epoch);
         if block.epoch < from {
             return Err(LedgerError::EpochFell { from, to: block.epoch });
         }
         Ok(())
     }
 
-    fn head_epoch(&self, account: &NodeId) -> u64 {
-        self.accounts.get(account).map_or(0, |found| found.epoch)
-    }
-
-    fn credited(&self, block: &Block) -> Result<Credits, LedgerError> {
+    fn credited(&self, block: &Block, found: Option<&Account>) -> Result<Credits, LedgerError> {
         bound("credits", block.credits.len(), CREDITS_MAX)?;
         if !bounded::strictly_ascending(&block.credits) {
             return Err(LedgerError::Order("credits"));
         }
-        let found = self.accounts.get(&block.account);
         let mut sum = Credits::ZERO;
         for id in &block.credits {
             let amount = match found.and_then(|found| found.incoming.get(id)) {
