@@ -21,6 +21,15 @@ export type { Accuracy, AttentionShape, Backend, Elementwise, LoraShape, Reducti
 /** `workers`: 1 to 16, as many as there are cores if nothing is said. */
 export type ComputeOptions = { workers?: number };
 
+const WORKERS_MAX = 16;
+
+/** What travels: of a view its own part, and of shared memory what is in it now. */
+function sent(given: unknown): unknown {
+  if (!(given instanceof Float32Array)) return given;
+  const part = given.byteLength < given.buffer.byteLength;
+  return part || (globalThis.SharedArrayBuffer !== undefined && given.buffer instanceof SharedArrayBuffer) ? given.slice() : given;
+}
+
 export class Compute implements AsyncDisposable {
   #asking: () => Asking;
   #end: () => void;
@@ -32,8 +41,10 @@ export class Compute implements AsyncDisposable {
   }
 
   /** Starts workers for operations alone. */
-  static async open({ workers = navigator.hardwareConcurrency }: ComputeOptions = {}): Promise<Compute> {
-    if (!(Number.isInteger(workers) && workers >= 1)) throw new RangeError(`workers is 1 to 16, not ${workers}`);
+  static async open({ workers = Math.min(navigator.hardwareConcurrency, WORKERS_MAX) }: ComputeOptions = {}): Promise<Compute> {
+    if (!(Number.isInteger(workers) && workers >= 1 && workers <= WORKERS_MAX)) {
+      throw new RangeError(`invalid: workers is 1 to ${WORKERS_MAX}, not ${workers}`);
+    }
     const worker = new Worker(new URL("./operations-worker.js", import.meta.url), { type: "module" });
     let asking: Asking | null = new Asking(worker);
     const end = (why: string) => {
@@ -43,14 +54,14 @@ export class Compute implements AsyncDisposable {
     };
     worker.addEventListener("error", (event) => {
       event.preventDefault();
-      end(`failed: the worker did not start or died: ${event.message || "blocked by the page's policy?"}`);
+      end(`failed: the worker did not start or died: ${event.message || "operations-worker.js is missing, or the page's policy forbids it"}`);
     });
     const compute = new Compute(() => {
       if (asking === null) throw new Error("failed: it was closed");
       return asking;
     }, () => end("failed: it was closed"));
     try {
-      await asking.ask("start", [Math.min(workers, 16)]);
+      await asking.ask("start", [workers]);
     } catch (error) {
       end("failed: it did not start");
       throw error;
@@ -68,7 +79,7 @@ export class Compute implements AsyncDisposable {
   }
 
   async #ask<T>(op: string, ...args: unknown[]): Promise<T> {
-    return this.#asking().ask<T>("compute", [op, args]);
+    return this.#asking().ask<T>("compute", [op, args.map(sent)]);
   }
 
   /** `a b`: `a` is `[m, k]`, `b` `[k, n]`, the result `[m, n]`, row after row. */

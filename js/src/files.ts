@@ -9,10 +9,17 @@ async function folder(): Promise<FileSystemDirectoryHandle> {
   return (await navigator.storage.getDirectory()).getDirectoryHandle("edge-net", { create: true });
 }
 
-async function fetched(url: string): Promise<ArrayBuffer> {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${url} could not be loaded: ${answer.status} ${answer.statusText}`);
-  return answer.arrayBuffer();
+async function fetched(url: string): Promise<Response> {
+  const answer = await fetch(url).catch((error: Error) => {
+    throw new Error(`failed: ${url} could not be loaded: ${error.message}; does the page's policy (connect-src) allow it?`);
+  });
+  if (!answer.ok) throw new Error(`failed: ${url} could not be loaded: ${answer.status} ${answer.statusText}`);
+  return answer;
+}
+
+/** A module of WebAssembly. */
+export async function compiled(url: URL): Promise<WebAssembly.Module> {
+  return WebAssembly.compileStreaming(await fetched(url.href));
 }
 
 async function read(name: string): Promise<ArrayBuffer | null> {
@@ -53,7 +60,7 @@ export async function withFile<T>(name: string, url: string, use: (bytes: ArrayB
       // It is not, or something else is wrong: the fetched one says what.
     }
   }
-  const bytes = await fetched(url);
+  const bytes = await (await fetched(url)).arrayBuffer();
   const used = await use(bytes);
   await keep(name, bytes);
   return used;

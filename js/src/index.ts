@@ -21,7 +21,9 @@ import type { StartOptions, Started, SubmitOptions } from "./worker.js";
 import type { PoolStats } from "./pool.js";
 
 export { type Badge, badge } from "./badge.js";
-export { Compute } from "./compute.js";
+export {
+  type Accuracy, type AttentionShape, type Backend, Compute, type ComputeOptions, type Elementwise, type LoraShape, type Reduction,
+} from "./compute.js";
 export { GenesisKey, PiKey, SessionKey, initKeys, publicKeyOf } from "./keys.js";
 export type { PoolStats } from "./pool.js";
 
@@ -61,7 +63,17 @@ type Status = {
   node: string; members: number; connected: number; executed_for_others: number; balance: Balance; notes: string[];
 };
 type Checkpoint = { multiplier_nano: number; epoch: number };
-type Peer = { node: string; connected: boolean; reliability: number; faults: number; load: number };
+
+/** A member, as `/api/v1/peers` says it. */
+export type Peer = {
+  node: string; connected: boolean; reliability: number; faults: number; load: number; witness: boolean; checked: number;
+  agent: string; addresses: string[];
+} & Record<string, unknown>;
+/** An own task, as `/api/v1/tasks` says it. */
+export type Task = { task: string; kind: string; status: string } & Record<string, unknown>;
+/** A collection, as `/api/v1/collections` says it. */
+export type Collection = { name: string; rows: number } & Record<string, unknown>;
+
 
 /** What a node tells whoever listens. */
 export type Events = {
@@ -80,6 +92,7 @@ const ROUTED_MAX = 1_024;
 /** Apart from `new URL`, which a bundler would read as a file of the package. */
 const HERE = import.meta.url;
 const SNAPSHOT_MS = 2_000;
+const LIMIT_MAX = 0xffff_ffff;
 /** How long `connected` waits, and how often it looks. */
 const CONNECT_MS = 30_000;
 const LOOK_MS = 200;
@@ -124,34 +137,32 @@ export class EdgeNetConfig {
 
   /** The share of all cores that tasks of others may take, .1 to .5. */
   cpuLimit(share: number): this {
-    if (!(share >= 0.1 && share <= 0.5)) throw new RangeError(`cpuLimit is .1 to .5, not ${share}`);
-    this.#share = share;
+    this.#share = number(share, "cpuLimit", 0.1, 0.5);
     return this;
   }
 
   /** Bytes that the workers which compute may take together, 64 MiB or more: one over its part is started again. */
   memoryLimit(bytes: number): this {
-    if (!(bytes >= 64 << 20)) throw new RangeError(`memoryLimit is ${64 << 20} bytes at least, not ${bytes}`);
-    this.#memory = bytes;
+    this.#memory = number(bytes, "memoryLimit", 64 << 20, Number.MAX_SAFE_INTEGER);
     return this;
   }
 
   /** Works for others after so many milliseconds without input on the page. */
   minIdleTime(milliseconds: number): this {
-    if (!(milliseconds >= 0)) throw new RangeError(`minIdleTime is not negative, as ${milliseconds} is`);
-    this.#idle = milliseconds;
+    this.#idle = number(milliseconds, "minIdleTime", 0, Number.MAX_SAFE_INTEGER);
     return this;
   }
 
   /** Whether to rest on battery, and where the browser does not say whether there is one. Default: yes. */
   respectBattery(yes: boolean): this {
-    this.#battery = yes;
+    this.#battery = decision(yes, "respectBattery");
     return this;
   }
 
   /** Addresses of gateways (WebSocket multiaddresses with `/p2p/`). */
   bootstrap(addresses: string[]): this {
-    const wrong = [...addresses].find((address) => !/\/wss?\/p2p\//.test(String(address)));
+    if (!Array.isArray(addresses)) throw new Error("invalid: bootstrap takes a list of addresses");
+    const wrong = addresses.find((address) => !/^\/\w+\/.+\/wss?\/p2p\/\w+/.test(String(address)));
     if (wrong !== undefined) throw new Error(`invalid: ${wrong} is no WebSocket address of a node (…/ws/p2p/ID)`);
     this.#bootstrap = [...addresses];
     return this;
@@ -159,32 +170,34 @@ export class EdgeNetConfig {
 
   /** The ticket that lets this tab into a pool, from `edge-net identity invite`. */
   ticket(text: string): this {
-    this.#ticket = text;
+    if (typeof text !== "string" || text.trim() === "") throw new Error("invalid: a ticket is a text, what `edge-net identity invite` prints");
+    this.#ticket = text.trim();
     return this;
   }
 
   /** A node to ask for a ticket: the origin that this page came from, when it came from a node. */
   from(origin: string): this {
+    if (!/^https?:$/.test(url(origin, "from").protocol)) throw new Error(`invalid: from is the address of a node (http://…), not ${origin}`);
     this.#from = origin;
     return this;
   }
 
   /** Workers that compute; one for each two cores if nothing is said, at most 16. */
   workers(count: number): this {
-    if (!(Number.isInteger(count) && count >= 1 && count <= 16)) throw new RangeError(`workers is 1 to 16, not ${count}`);
-    this.#workers = count;
+    if (!Number.isInteger(count)) throw new RangeError(`invalid: workers is a whole number, not ${String(count)}`);
+    this.#workers = number(count, "workers", 1, 16);
     return this;
   }
 
   /** Where the built-in model is, a file that every node gives at `/web/model.bin`; `model.bin` beside the package if nothing is said. */
-  model(url: string): this {
-    this.#model = url;
+  model(address: string): this {
+    this.#model = url(address, "model", globalThis.location?.href).href;
     return this;
   }
 
   /** Whether to execute tasks of others at all. */
   contributes(yes: boolean): this {
-    this.#works = yes;
+    this.#works = decision(yes, "contributes");
     return this;
   }
 
@@ -243,7 +256,13 @@ export class EdgeNetNode implements AsyncDisposable {
     this.#stopping = false;
     const settings = this.#settings;
     this.#say("joining the pool");
-    const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    let worker: Worker;
+    try {
+      worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    } catch (error) {
+      this.#say(`Stopped: its worker did not start: ${error instanceof Error ? error.message : String(error)}`);
+      throw error;
+    }
     const asking = new Asking(worker);
     this.#worker = worker;
     this.#asking = asking;
@@ -259,7 +278,7 @@ export class EdgeNetNode implements AsyncDisposable {
     try {
       const options: StartOptions = {
         gateways: settings.gateways, works: settings.works, share: settings.share, memory: settings.memory,
-        workers: settings.workers, cores: settings.cores, model: new URL(settings.model, globalThis.location?.href).href,
+        workers: settings.workers, cores: settings.cores, model: settings.model,
       };
       if (settings.ticket !== undefined) options.ticket = settings.ticket;
       if (settings.from !== undefined) options.from = settings.from;
@@ -279,12 +298,12 @@ export class EdgeNetNode implements AsyncDisposable {
     }
     await this.#look();
     // It may have been stopped meanwhile.
-    if (this.#worker === worker) this.#timer = setInterval(() => { this.#look().catch(() => {}); }, SNAPSHOT_MS);
+    if (this.#worker === worker) this.#timer = setInterval(() => { this.#look().catch(() => this.#silent()); }, SNAPSHOT_MS);
   }
 
   /** Waits until another member is connected; fails with the status sentence if none is after so many milliseconds. */
   async connected(milliseconds = CONNECT_MS): Promise<void> {
-    const end = Date.now() + milliseconds;
+    const end = Date.now() + number(milliseconds, "milliseconds", 0, Number.MAX_SAFE_INTEGER);
     for (;;) {
       const asking = this.#ready();
       const { connected, notes } = await asking.ask<Status>("status");
@@ -379,7 +398,9 @@ export class EdgeNetNode implements AsyncDisposable {
       }
       case "semantic_match": {
         const { text: given, data, categories } = payload as TaskPayloads["semantic_match"];
-        if (categories !== undefined && !Array.isArray(categories)) throw new Error("invalid: `categories` is a list of texts");
+        if (categories !== undefined && !(Array.isArray(categories) && categories.every((one) => typeof one === "string"))) {
+          throw new Error("invalid: `categories` is a list of texts");
+        }
         return asking.ask<Match>("matching", [text(given ?? data, "text"), categories ?? DEFAULT_CATEGORIES, options]);
       }
       case "compression": {
@@ -397,7 +418,7 @@ export class EdgeNetNode implements AsyncDisposable {
   }
 
   /** Executes one waiting task of others now, whatever limits say; false if none waits. */
-  processNextTask(): Promise<boolean> {
+  async processNextTask(): Promise<boolean> {
     return this.#ready().ask<boolean>("next");
   }
 
@@ -466,26 +487,27 @@ export class EdgeNetNode implements AsyncDisposable {
   }
 
   /** The members that this node knows, as `/api/v1/peers` says them. */
-  peers(): Promise<Record<string, unknown>[]> {
+  async peers(): Promise<Peer[]> {
     return this.#ready().ask("peers");
   }
 
   /** The collections of the pool. */
-  collections(): Promise<Record<string, unknown>[]> {
+  async collections(): Promise<Collection[]> {
     return this.#ready().ask("collections");
   }
 
   /** Own tasks, newest first. */
-  tasks(limit = 20): Promise<Record<string, unknown>[]> {
-    return this.#ready().ask("tasks", [Math.max(0, limit)]);
+  async tasks(limit = 20): Promise<Task[]> {
+    return this.#ready().ask("tasks", [limited(limit)]);
   }
 
   /** The blocks of this node's account. */
-  history(limit = 50): Promise<Record<string, unknown>[]> {
-    return this.#ready().ask("history", [Math.max(0, limit)]);
+  async history(limit = 50): Promise<Record<string, unknown>[]> {
+    return this.#ready().ask("history", [limited(limit)]);
   }
 
   on<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): () => void {
+    if (typeof listener !== "function") throw new TypeError("invalid: a listener is a function");
     const listeners = this.#listeners.get(event) ?? new Set();
     this.#listeners.set(event, listeners);
     listeners.add(listener as (value: never) => void);
@@ -520,7 +542,7 @@ export class EdgeNetNode implements AsyncDisposable {
     const asking = this.#asking;
     if (asking === null || this.#started === null) return;
     if (this.#looking) {
-      if ((this.snapshotAge() ?? 0) > SILENT_MS) this.#say("This tab's node does not answer: stop it and start it again.");
+      this.#silent();
       return;
     }
     this.#looking = true;
@@ -531,6 +553,10 @@ export class EdgeNetNode implements AsyncDisposable {
     ]).finally(() => { this.#looking = false; });
     this.#snapshot = { at: Date.now(), status, pool, checkpoint, security };
     this.#sentence();
+  }
+
+  #silent(): void {
+    if ((this.snapshotAge() ?? 0) > SILENT_MS) this.#say("This tab's node does not answer: stop it and start it again.");
   }
 
   #sentence(): void {
@@ -564,7 +590,14 @@ export class EdgeNetNode implements AsyncDisposable {
   }
 
   #emit<E extends keyof Events>(event: E, value: Events[E]): void {
-    for (const listener of this.#listeners.get(event) ?? []) (listener as (value: Events[E]) => void)(value);
+    for (const listener of this.#listeners.get(event) ?? []) {
+      try {
+        (listener as (value: Events[E]) => void)(value);
+      } catch (error) {
+        // The page's fault, and the page's to see: the node goes on.
+        reportError(error);
+      }
+    }
   }
 
   #end(why: string | null): void {
@@ -582,6 +615,31 @@ export class EdgeNetNode implements AsyncDisposable {
     this.#say(why === null ? "Stopped." : `Stopped: ${why}`);
     this.#emit("ended", why);
   }
+}
+
+function number(given: number, name: string, least: number, most: number): number {
+  if (typeof given !== "number" || !(given >= least && given <= most)) {
+    throw new RangeError(`invalid: ${name} is ${least} to ${most}, not ${String(given)}`);
+  }
+  return given;
+}
+
+function decision(given: boolean, name: string): boolean {
+  if (typeof given !== "boolean") throw new TypeError(`invalid: ${name} is true or false, not ${String(given)}`);
+  return given;
+}
+
+function url(given: string, name: string, base?: string): URL {
+  try {
+    return new URL(given, base);
+  } catch {
+    throw new Error(`invalid: ${name} is an address, not ${String(given)}`);
+  }
+}
+
+/** How many of a list, a whole number that fits 32 bits. */
+function limited(given: number): number {
+  return Math.min(LIMIT_MAX, Math.floor(number(given, "limit", 0, Number.POSITIVE_INFINITY)));
 }
 
 /** What is said of a node that is no member. */

@@ -21,7 +21,11 @@ import load, {
 
 /** The most bytes that are signed, encrypted or decrypted at once. */
 const BYTES_MAX = 64 << 20;
+/** What a record of a session has beyond the data: less than this. */
+const RECORD_MORE = 64;
 const LABEL_BYTES = 21;
+/** As the command line's: a backup can be guessed at for ever. */
+const PASSWORD_CHARS_MIN = 8;
 
 let loaded: Promise<unknown> | null = null;
 let why: string | null = "call `await init()` first";
@@ -42,9 +46,20 @@ function ready(): void {
   if (why !== null) throw new Error(`failed: ${why}`);
 }
 
-function bytes(given: unknown, name: string): Uint8Array {
+function bytes(given: unknown, name: string, most = BYTES_MAX): Uint8Array {
   if (!(given instanceof Uint8Array)) throw new Error(`invalid: \`${name}\` is a Uint8Array; for a text use a TextEncoder`);
-  if (given.length > BYTES_MAX) throw new Error(`invalid: \`${name}\` has more than ${BYTES_MAX} bytes`);
+  if (given.length > most) throw new Error(`invalid: \`${name}\` has more than ${most} bytes`);
+  return given;
+}
+
+/** A genesis digest, or none. */
+function genesis(given: unknown): Uint8Array | undefined {
+  return given === undefined ? undefined : bytes(given, "pool");
+}
+
+/** What was not freed. */
+function held<T>(given: T | null): T {
+  if (given === null) throw new Error("failed: it was freed");
   return given;
 }
 
@@ -70,30 +85,38 @@ async function aside<T>(op: string, args: unknown[]): Promise<T> {
 
 function password(given: unknown): Uint8Array {
   if (typeof given !== "string" || given === "") throw new Error("invalid: a password is a text that is not empty");
-  // One text has several encodings; the command line takes it as it was typed, this form is what most systems type.
-  return new TextEncoder().encode(given.normalize("NFC"));
+  // As it was typed, which the command line does, too.
+  return new TextEncoder().encode(given);
 }
 
 /** An Ed25519 key with its π identity. The secret stays in the module's memory until `free`. */
 export class PiKey {
-  #key: Key;
+  #held: Key | null;
 
   /** A new key, for a pool by its genesis digest (32 bytes) or for none. */
-  constructor(pool?: Uint8Array | Key) {
+  constructor(pool?: Uint8Array) {
     ready();
-    this.#key = pool instanceof Key ? pool : new Key(random(32), pool);
+    this.#held = new Key(random(32), genesis(pool));
+  }
+
+  get #key(): Key {
+    return held(this.#held);
   }
 
   /** The key in a backup of `createEncryptedBackup`, or of `edge-net identity export`. */
   static async restore(backup: Uint8Array, secret: string): Promise<PiKey> {
     ready();
-    return new PiKey(Key.fromSecret(await aside("open", [bytes(backup, "backup"), password(secret)])));
+    const key = Key.fromSecret(await aside("open", [bytes(backup, "backup"), password(secret)]));
+    const restored = new PiKey();
+    restored.free();
+    restored.#held = key;
+    return restored;
   }
 
   /** Whether a signature of `sign` holds, under the strict rule of the protocol. */
   static verify(data: Uint8Array, signature: Uint8Array, publicKey: Uint8Array, pool?: Uint8Array): boolean {
     ready();
-    return verify(bytes(data, "data"), bytes(signature, "signature"), bytes(publicKey, "publicKey"), pool);
+    return verify(bytes(data, "data"), bytes(signature, "signature"), bytes(publicKey, "publicKey"), genesis(pool));
   }
 
   /** `π:` and the first eight hexadecimal digits of the public key. */
@@ -121,7 +144,7 @@ export class PiKey {
    * of its own: a page's signature is never one of a message of the protocol, nor a bare Ed25519 one.
    */
   sign(data: Uint8Array, pool?: Uint8Array): Uint8Array {
-    return this.#key.sign(bytes(data, "data"), pool);
+    return this.#key.sign(bytes(data, "data"), genesis(pool));
   }
 
   /** As the static `verify`. */
@@ -134,6 +157,9 @@ export class PiKey {
    * second, in a worker.
    */
   async createEncryptedBackup(secret: string): Promise<Uint8Array> {
+    if (typeof secret === "string" && [...secret].length < PASSWORD_CHARS_MIN) {
+      throw new Error(`invalid: a password has ${PASSWORD_CHARS_MIN} characters at least: a backup can be guessed at for ever`);
+    }
     const key = this.#key.secret();
     try {
       return await aside("seal", [key, password(secret), random(28)]);
@@ -144,7 +170,8 @@ export class PiKey {
 
   /** Forgets the secret; nothing works afterwards. */
   free(): void {
-    this.#key.free();
+    this.#held?.free();
+    this.#held = null;
   }
 }
 
@@ -153,12 +180,16 @@ export class PiKey {
  * with a key of its own for each session.
  */
 export class SessionKey {
-  #session: Session;
+  #held: Session | null;
   #began = Date.now();
   #since = performance.now();
 
   private constructor(identity: Uint8Array, seconds: number) {
-    this.#session = new Session(identity, seconds, random(48));
+    this.#held = new Session(identity, seconds, random(48));
+  }
+
+  get #session(): Session {
+    return held(this.#held);
   }
 
   /** A session of an identity (a `PiKey`, or the 40 bytes), for so many seconds. */
@@ -183,12 +214,13 @@ export class SessionKey {
 
   /** Decrypts what `encrypt` gave; throws if it is of another session, was changed, or the session is over. */
   decrypt(record: Uint8Array): Uint8Array {
-    return this.#session.decrypt(this.#age(), bytes(record, "record"));
+    return this.#session.decrypt(this.#age(), bytes(record, "record", BYTES_MAX + RECORD_MORE));
   }
 
   /** Forgets the key. */
   free(): void {
-    this.#session.free();
+    this.#held?.free();
+    this.#held = null;
   }
 }
 
@@ -197,10 +229,12 @@ export class GenesisKey {
   readonly #label: Uint8Array;
   readonly #text: string;
 
-  /** From a genesis digest (32 bytes), or a label (21 bytes). `test`: a pool for trying things. */
-  constructor(given: Uint8Array, test = false) {
+  /** From a genesis digest (32 bytes), or a label (21 bytes). `test`: a pool for trying things, which a label says itself. */
+  constructor(given: Uint8Array, test?: boolean) {
     ready();
-    this.#label = bytes(given, "given").length === LABEL_BYTES ? given.slice() : genesisLabel(given, test);
+    const isLabel = bytes(given, "given").length === LABEL_BYTES;
+    if (isLabel && test !== undefined) throw new Error("invalid: a label says itself whether it is of a pool for trying things");
+    this.#label = isLabel ? given.slice() : genesisLabel(given, test ?? false);
     this.#text = labelText(this.#label);
   }
 

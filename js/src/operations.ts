@@ -4,6 +4,7 @@
  * whatever runs them. Where a caller takes another rounding for more speed, the fastest of what was measured here runs.
  */
 
+import { compiled } from "./files.js";
 import { Gpu } from "./gpu.js";
 import type { Part, Pool } from "./pool.js";
 import { WebGl } from "./webgl.js";
@@ -59,6 +60,11 @@ function array(value: unknown, name: string, length?: number): Float32Array {
   return value;
 }
 
+function shaped<T extends object>(shape: T): T {
+  if (typeof shape !== "object" || shape === null) throw invalid("the first argument is a shape, an object");
+  return shape;
+}
+
 /** An array that all workers read: one copy in shared memory where the page is isolated, else a copy for each worker. */
 function common(given: Float32Array): Float32Array {
   if (!globalThis.crossOriginIsolated || given.buffer instanceof SharedArrayBuffer) return given;
@@ -84,7 +90,7 @@ function* cuts<T>(units: number, per: number, part: (first: number, last: number
 
 /** The module of the parts. */
 export function kernelsModule(): Promise<WebAssembly.Module> {
-  return WebAssembly.compileStreaming(fetch(new URL("./wasm/edge_wasm_kernels_bg.wasm", import.meta.url)));
+  return compiled(new URL("./wasm/edge_wasm_kernels_bg.wasm", import.meta.url));
 }
 
 export class Operations {
@@ -139,9 +145,9 @@ export class Operations {
    * fastest; `null` if not, or if the GPU fails: the workers do it then.
    */
   async #elsewhere(
-    { approximate = false }: Accuracy, products: number, does: (on: Gpu | WebGl) => Promise<Float32Array> | null,
+    accuracy: Accuracy | null, products: number, does: (on: Gpu | WebGl) => Promise<Float32Array> | null,
   ): Promise<Float32Array | null> {
-    if (!approximate || products < WORTH) return null;
+    if (accuracy?.approximate !== true || products < WORTH) return null;
     const [fastest] = await this.backends();
     const on = fastest?.kind === "webgpu" ? this.#gpu : fastest?.kind === "webgl" ? this.#webgl : null;
     if (on === null) return null;
@@ -212,9 +218,10 @@ export class Operations {
   async attention(
     shape: AttentionShape, q: Float32Array, k: Float32Array, v: Float32Array, accuracy: Accuracy = {},
   ): Promise<Float32Array> {
-    const { heads, tokens, dim, causal = false } = shape;
+    const { heads, tokens, dim, causal = false } = shaped(shape);
     const size = count(tokens, "tokens") * count(dim, "dim");
-    for (const [name, given] of Object.entries({ q, k, v })) array(given, name, count(heads, "heads") * size);
+    if (count(heads, "heads") * size === 0) throw invalid("there is nothing to attend to: heads, tokens and dim are 1 or more");
+    for (const [name, given] of Object.entries({ q, k, v })) array(given, name, heads * size);
     const sent = await this.#elsewhere(accuracy, 2 * heads * tokens * size, (on) =>
       (on instanceof Gpu ? on.attention(q, k, v, heads, tokens, dim, causal) : null));
     if (sent !== null) return sent;
@@ -241,7 +248,7 @@ export class Operations {
   async lora(
     shape: LoraShape, x: Float32Array, base: Float32Array, a: Float32Array, b: Float32Array, accuracy: Accuracy = {},
   ): Promise<Float32Array> {
-    const { from, to, rank, scale } = shape;
+    const { from, to, rank, scale } = shaped(shape);
     if (!(count(from, "from") > 0 && count(to, "to") > 0 && count(rank, "rank") > 0)) throw invalid("a shape without columns");
     if (!Number.isFinite(scale)) throw invalid("`scale` is a number");
     const all = array(x, "x").length / from;

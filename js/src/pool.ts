@@ -147,7 +147,7 @@ export class Pool {
     worker.addEventListener("error", (event) => {
       // It ends here: the node goes on without what the worker ran.
       event.preventDefault();
-      if (hand.worker === worker) this.#lost(hand, event.message);
+      if (hand.worker === worker) this.#lost(hand, event.message || "its script is missing, or the page's policy forbids it");
     });
     const started = hand.asking.ask<Abilities>("start", this.#modules);
     return started.then((abilities) => {

@@ -45,7 +45,13 @@ export class Asking {
     return new Promise<unknown>((done, failed) => {
       this.#waiting.set(call, { done, failed });
       const question: Question = { call, op, args };
-      this.#port.postMessage(question, transfer);
+      try {
+        this.#port.postMessage(question, transfer);
+      } catch (error) {
+        // What cannot be sent, a detached array or a function, is never answered.
+        this.#waiting.delete(call);
+        failed(new Error(`invalid: an argument cannot be sent to a worker: ${reason(error)}`));
+      }
     }) as Promise<T>;
   }
 

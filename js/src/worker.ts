@@ -1,7 +1,7 @@
 /** The worker that is the node: the peer with its network (`edge-wasm-net`), storage, and the workers that compute. */
 
 import init, { Node, Options, isMember, ticketPool } from "./wasm/edge_wasm_net.js";
-import { withFile } from "./files.js";
+import { compiled, withFile } from "./files.js";
 import { Meter } from "./metered.js";
 import { Operations, kernelsModule } from "./operations.js";
 import { Pool, type PoolStats } from "./pool.js";
@@ -104,8 +104,8 @@ async function start(options: StartOptions): Promise<Started> {
   try {
     // Written out, so that bundlers find the files.
     const [network, compute] = await Promise.all([
-      WebAssembly.compileStreaming(fetch(new URL("./wasm/edge_wasm_net_bg.wasm", import.meta.url))),
-      WebAssembly.compileStreaming(fetch(new URL("./wasm/edge_wasm_compute_bg.wasm", import.meta.url))),
+      compiled(new URL("./wasm/edge_wasm_net_bg.wasm", import.meta.url)),
+      compiled(new URL("./wasm/edge_wasm_compute_bg.wasm", import.meta.url)),
     ]);
     const pool = new Pool(options.share, options.cores, options.memory);
     // What the network takes is taken from the same share.

@@ -146,8 +146,17 @@ test("wrong shapes, numbers that are none and a closed pool are said", async () 
       () => compute.reduce("sum", Float32Array.of(1, Number.NaN)),
       () => compute.attention({ heads: 1, tokens: 0, dim: 2 }, two, two, two),
       () => compute.lora({ from: 0, to: 1, rank: 1, scale: 1 }, two, two, two, two),
+      () => compute.attention({ heads: 2 ** 28, tokens: 0, dim: 4 }, ...[0, 0, 0].map(() => new Float32Array())),
+      () => compute.attention(),
+      () => Compute.open({ workers: 17 }),
     ];
     for (const attempt of tries) said.push(await attempt().then(() => "no error", (error) => error.message));
+    // What cannot be sent is said, and takes no place: there are 4,096.
+    const gone = new Float32Array(4);
+    structuredClone(gone, { transfer: [gone.buffer] });
+    let refused = 0;
+    for (let at = 0; at < 4_200; at += 1) await compute.reduce("sum", at % 2 ? gone : () => 1).catch(() => { refused += 1; });
+    said.push(String(refused));
     // It still works.
     said.push(String(await compute.reduce("sum", Float32Array.of(1, 2))));
     const waits = compute.matmul(new Float32Array(1 << 22), new Float32Array(1 << 22), 2048, 2048, 2048);
@@ -158,10 +167,43 @@ test("wrong shapes, numbers that are none and a closed pool are said", async () 
   });
   const expected = [
     /`a` has 2 elements/, /`m` is a whole number/, /`a` is a Float32Array/, /`b` has 3/, /add, mul, relu, sigmoid/,
-    /takes one array/, /nothing to reduce/, /not finite|non-finite|finite/, /has 2 elements|nothing to attend/, /without columns/,
-    /^3$/, /closed/, /closed/,
+    /takes one array/, /nothing to reduce/, /not finite|non-finite|finite/, /nothing to attend/, /without columns/,
+    /nothing to attend/, /a shape/, /1 to 16/, /^4200$/, /^3$/, /closed/, /closed/,
   ];
   said.forEach((text, at) => assert.match(text, expected[at], `${at}`));
+});
+
+test("arguments are what they were when they were given, and a view travels without its buffer", async () => {
+  const isolated = await site(undefined, {
+    "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp",
+  });
+  try {
+    const tab = await page(isolated.url);
+    const found = await tab.evaluate(async () => {
+      const { Compute } = await import("/compute.js");
+      const compute = await Compute.open({ workers: 1 });
+      const shared = new Float32Array(new SharedArrayBuffer(4 * 300 * 300)).fill(1);
+      const plain = new Float32Array(300 * 300).fill(1);
+      const waits = compute.matmul(plain, shared, 300, 300, 300);
+      shared.fill(2);
+      plain.fill(2);
+      const product = await waits;
+      const post = Worker.prototype.postMessage;
+      let most = 0;
+      Worker.prototype.postMessage = function posted(message, ...rest) {
+        for (const given of message.args[1]) most = Math.max(most, given.buffer?.byteLength ?? 0);
+        return post.call(this, message, ...rest);
+      };
+      const view = new Float32Array(1 << 20).subarray(5, 9);
+      view.set([1, 2, 3, 4]);
+      const sum = await compute.reduce("sum", view);
+      await compute.close();
+      return { all: product.every((value) => value === 300), sum, most };
+    });
+    assert.deepEqual(found, { all: true, sum: 10, most: 16 });
+  } finally {
+    await isolated.end();
+  }
 });
 
 test("keys: signatures, sessions, labels, and backups that the command line reads", async () => {
@@ -187,6 +229,7 @@ test("keys: signatures, sessions, labels, and backups that the command line read
       PiKey.verify(data.slice(1), signature, key.getPublicKey()),
       PiKey.verify(data, flipped, key.getPublicKey()),
       PiKey.verify(data, signature, key.getPublicKey(), pool),
+      PiKey.verify(data, signature, key.getPublicKey(), new Uint8Array(32)),
       PiKey.verify(data, new Uint8Array(3), key.getPublicKey()),
       PiKey.verify(data, signature, new Uint8Array(32)),
     ];
@@ -203,6 +246,16 @@ test("keys: signatures, sessions, labels, and backups that the command line read
     attempt(() => session.decrypt(new Uint8Array(5)));
     attempt(() => SessionKey.create(key, 0));
     attempt(() => key.sign("a text"));
+    attempt(() => PiKey.verify(data, signature, key.getPublicKey(), "x".repeat(32)));
+    attempt(() => key.sign(data, [1, 2]));
+    attempt(() => new GenesisKey(new GenesisKey(pool).getBytes(), true));
+    const freed = new PiKey();
+    freed.free();
+    freed.free();
+    attempt(() => freed.sign(data));
+    const large = new Uint8Array(64 << 20);
+    const long = SessionKey.create(key, 600);
+    attempt(() => { if (long.decrypt(long.encrypt(large)).length === large.length) throw new Error("read again"); });
     await new Promise((done) => setTimeout(done, 1_100));
     attempt(() => session.decrypt(record));
     attempt(() => session.encrypt(data));
@@ -212,24 +265,27 @@ test("keys: signatures, sessions, labels, and backups that the command line read
     const backup = await key.createEncryptedBackup("correct horse");
     const restored = await PiKey.restore(backup, "correct horse");
     const wrong = await PiKey.restore(backup, "wrong").then(() => "no error", (error) => error.message);
+    const short = await key.createEncryptedBackup("short").then(() => "no error", (error) => error.message);
     const same = restored.toString() === key.toString() && PiKey.verify(data, restored.sign(data), key.getPublicKey());
     return {
-      early, holds, not, bare, back, errors, over: session.isOver, labels, same, wrong, text: key.toString(),
+      early, holds, not, bare, back, errors, over: session.isOver, labels, same, wrong, weak: short, text: key.toString(),
       short: key.getShortId(), identity: key.getIdentity().length, backup: [...backup],
     };
   });
   assert.match(found.early, /await init/);
   assert.deepEqual(found.holds, [true, true, true]);
-  assert.deepEqual(found.not, Array(6).fill(false));
+  assert.deepEqual(found.not, Array(7).fill(false));
   assert.equal(found.bare, false);
   assert.equal(found.back, "what I say");
-  const expected = [/another session/, /does not hold/, /not a record/, /positive number/, /Uint8Array/, /over/, /over/];
+  const expected = [/another session/, /does not hold/, /not a record/, /positive number/, /Uint8Array/,
+    /`pool` is a Uint8Array/, /`pool` is a Uint8Array/, /says itself/, /freed/, /read again/, /over/, /over/];
   found.errors.forEach((text, at) => assert.match(text, expected[at]));
   assert.equal(found.over, true);
   assert.deepEqual([found.labels[0], found.labels[1], found.labels[3], found.labels[4]], [true, false, 21, true]);
   assert.match(found.labels[2], /^φ:[0-9a-f]{8}-test$/);
   assert.equal(found.same, true);
   assert.match(found.wrong, /wrong password/);
+  assert.match(found.weak, /8 characters/);
   assert.match(found.short, /^π:[0-9a-f]{8}$/);
   assert.equal(found.identity, 40);
   // The command line reads the backup, and is the same node.
@@ -258,7 +314,7 @@ test("a page that takes other roundings has the fastest compute, a GPU too, and 
     return tab.evaluate(async () => {
       const { Compute } = await import("/compute.js");
       const compute = await Compute.open({ workers: 1 });
-      const side = 200;
+      const side = 300;
       const a = Float32Array.from({ length: side * side }, (_, at) => Math.sin(at));
       const attention = [{ heads: 1, tokens: side, dim: side }, a, a, a];
       const update = [{ from: side, to: side, rank: side, scale: 0.5 }, a, a, a, a];

@@ -26,7 +26,7 @@ use edge_base::{
     backup::{self, BackupError},
 };
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::platform;
 

@@ -17,8 +17,10 @@ use edge_base::{
 use wasm_bindgen::{JsError, prelude::wasm_bindgen};
 use zeroize::Zeroizing;
 
-/// What pages sign: no message of the protocol is of this domain.
-const DOMAIN: Domain = Domain("page");
+/// What pages sign, for no pool and for one: no message of the protocol is of these domains, and what is signed
+/// for no pool is not signed for the one whose genesis is zero.
+const ALONE: Domain = Domain("page");
+const IN_POOL: Domain = Domain("page/pool");
 
 /// Bytes of a known number.
 fn array<const N: usize>(bytes: &[u8], name: &str) -> Result<[u8; N], JsError> {
@@ -30,6 +32,10 @@ fn array<const N: usize>(bytes: &[u8], name: &str) -> Result<[u8; N], JsError> {
 /// A genesis digest; none is that of no pool.
 fn pool_of(genesis: Option<Vec<u8>>) -> Result<Option<Digest>, JsError> {
     genesis.map(|bytes| array(&bytes, "a pool's genesis").map(Digest)).transpose()
+}
+
+fn signed_for(genesis: Option<Vec<u8>>) -> Result<(Domain, Digest), JsError> {
+    Ok(pool_of(genesis)?.map_or((ALONE, Digest([0; 32])), |pool| (IN_POOL, pool)))
 }
 
 /// An Ed25519 key with its π identity.
@@ -88,8 +94,8 @@ impl Key {
 
     /// Signs for a pool, or for none.
     pub fn sign(&self, data: &[u8], genesis: Option<Vec<u8>>) -> Result<Vec<u8>, JsError> {
-        let pool = pool_of(genesis)?.unwrap_or(Digest([0; 32]));
-        Ok(self.key.sign(DOMAIN, &pool, data).0.to_vec())
+        let (domain, pool) = signed_for(genesis)?;
+        Ok(self.key.sign(domain, &pool, data).0.to_vec())
     }
 }
 
@@ -101,12 +107,12 @@ pub fn verify(
     public_key: &[u8],
     genesis: Option<Vec<u8>>,
 ) -> Result<bool, JsError> {
-    let pool = pool_of(genesis)?.unwrap_or(Digest([0; 32]));
+    let (domain, pool) = signed_for(genesis)?;
     let (Ok(signature), Ok(key)) = (signature.try_into(), public_key.try_into()) else {
         return Ok(false);
     };
     let mut verifier = Verifier::strict();
-    Ok(verifier.verify(&NodeId(key), DOMAIN, &pool, data, &Signature(signature)).is_ok())
+    Ok(verifier.verify(&NodeId(key), domain, &pool, data, &Signature(signature)).is_ok())
 }
 
 /// The short form of an identity's text, or of its 40 bytes; an error says what is wrong with it.
