@@ -38,6 +38,7 @@ mod isolation;
 mod job;
 mod membership;
 mod offences;
+mod pace;
 mod parameters;
 mod payments;
 mod possession;

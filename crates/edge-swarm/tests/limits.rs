@@ -700,3 +700,30 @@ fn who_is_banned_is_asked_for_nothing() {
     assert!(net.submit("text").is_ok());
     assert!(net.now.since(before) < Micros::from_secs(1));
 }
+
+/// A member signs blocks that cost nothing as fast as they are certified. The control: without limits all
+/// of them are, in no time.
+#[test]
+fn blocks_that_cost_nothing_are_certified_one_a_second() {
+    let certified = |limits: bool| {
+        let mut net = Net::witnessed(|net| net.limits = limits);
+        let member = net.join_with(false, Credits::from_whole(1).unwrap());
+        net.run(Micros::from_secs(5));
+        let end = net.now + Micros::from_secs(20);
+        let mut count = 0;
+        while net.now < end && count < 400 {
+            let stake = Command::Stake { amount: Credits::from_micro(1) };
+            assert!(matches!(net.ask(member, stake), Ok(Answer::Done)));
+            count += 1;
+        }
+        // Others go on meanwhile, and ends of escrows do not wait.
+        let before = net.now;
+        let other = Command::Stake { amount: Credits::from_micro(1) };
+        assert!(matches!(net.ask(0, other), Ok(Answer::Done)));
+        assert!(net.now.since(before) < Micros::from_secs(1));
+        (count, net.now < end)
+    };
+    let (limited, _) = certified(true);
+    assert!((270..=285).contains(&limited), "{limited}");
+    assert_eq!(certified(false), (400, true));
+}

@@ -23,6 +23,7 @@ use super::{
     equivocation::FROZEN,
     fair::has_room,
     membership::Link,
+    pace::{Pace, is_free},
     recover::Shelf,
     sync::Told,
 };
@@ -52,6 +53,7 @@ pub(crate) struct Bank {
     waiting: VecDeque<Arc<Certificate>>,
     handing_over: Option<(CallId, Vec<NodeId>)>,
     pub(super) told: Told,
+    pace: Pace,
     voted_at: BTreeMap<NodeId, Timestamp>,
 }
 
@@ -89,6 +91,7 @@ impl Bank {
         add("certificates that wait", self.waiting.len(), WAITING_MAX);
         add("own blocks that wait", self.queue.len(), QUEUE_MAX);
         self.told.hold(add);
+        self.pace.hold(add);
     }
 
     pub(crate) fn new(genesis: Genesis) -> Self {
@@ -103,6 +106,7 @@ impl Bank {
             waiting: VecDeque::new(),
             handing_over: None,
             told: Told::default(),
+            pace: Pace::default(),
             voted_at: BTreeMap::new(),
         }
     }
@@ -330,9 +334,23 @@ impl Peer {
             return Err(LedgerError::Leaving { unstake }.into());
         }
         self.waits_for_claims(block)?;
+        let (now, limited) = (self.now, self.settings.limits && is_free(&block.body.kind));
         let Some(bank) = &mut self.bank else { return Ok(None) };
+        // The same vote once more, or another block at its place, which freezes the account.
+        let again = || {
+            let version = bank.ledger.witness_set().version;
+            let last = bank.votes.last_vote(version, &block.signer);
+            last.is_some_and(|(seq, _)| seq == block.body.seq)
+        };
+        let counts = limited && !again();
+        if counts && !bank.pace.admits(&block.signer, now) {
+            return Err(Pace::refusal().into());
+        }
         let voted =
             bank.votes.vote(&bank.ledger, &bank.claims, block, &self.key, &mut self.verifier)?;
+        if counts {
+            bank.pace.count(block.signer, now);
+        }
         self.persist_bytes(Table::Votes, &voted.record.key, voted.record.value);
         Ok(Some(voted.vote))
     }
