@@ -14,6 +14,8 @@ const NOTICE: Micros = Micros::from_secs(3);
 const DOWN: Micros = Micros::from_secs(15);
 /// A killed process is down for at most this.
 const KILLED: Micros = Micros::from_secs(2);
+/// A kill that finds nobody up is put off for so long.
+const AGAIN: Micros = Micros::from_millis(50);
 /// How far a clock is set.
 const CLOCK_JUMP_US: i64 = 3_600_000_000;
 
@@ -134,10 +136,14 @@ impl World {
                     let some: Vec<u32> = among.iter().copied().filter(writing).collect();
                     among = if some.is_empty() { among } else { some };
                 }
-                if let Some(node) = self.rng.pick(&among).copied() {
-                    self.kills += 1;
-                    let down = Micros(1_000 + self.rng.below(KILLED.0));
-                    self.on_fault(Fault::Crash { node, down });
+                match self.rng.pick(&among).copied() {
+                    Some(node) => {
+                        self.kills += 1;
+                        let down = Micros(1_000 + self.rng.below(KILLED.0));
+                        self.on_fault(Fault::Crash { node, down });
+                    }
+                    // Everybody is down just now.
+                    None => self.queue.after(AGAIN, Happening::Fault(Fault::Kill)),
                 }
             }
             Fault::Restart { node } => {
