@@ -25,7 +25,7 @@ async function credits(page, url) {
   return of();
 }
 
-test("a network that passes nothing on, and a page that is frozen, cost time and no credits", { timeout: 400_000 }, async (t) => {
+test("a network that passes nothing on, and a page that is frozen, cost time and no credits", { timeout: 400_000 + SILENCE * 1_000 }, async (t) => {
   const pool = new Pool();
   t.after(() => pool.end());
   // The tab is the only one who is paid for anything.
