@@ -1,19 +1,13 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Pool, browser, cli, consent, get, sleep, tab, until } from "../testing/pool.mjs";
+import { Pool, browser, cli, consent, get, sleep, submit, tab, until } from "../testing/pool.mjs";
 
 /** Seconds without a network; some hundreds for a run by hand. */
-const SILENCE = Number(process.env.EDGE_SILENCE ?? 45);
+const SILENCE = Number(process.env.EDGE_SILENCE ?? 20);
 
 let chrome;
 before(async () => { chrome = await browser(); });
 after(async () => { await chrome.close(); });
-
-const submit = (page, kind, payload) =>
-  page.evaluate(async ([kind, payload]) => {
-    const result = await window.edgeNet.submitTask(kind, payload);
-    return result instanceof Float32Array ? Array.from(result) : result;
-  }, [kind, payload]);
 
 /** Everything a tab has, wherever it is set aside, and what its account's blocks say. */
 async function credits(page, url) {
@@ -48,7 +42,7 @@ test("a network that passes nothing on, and a page that is frozen, cost time and
   // Frozen, as a browser does with tabs in the background; it has no say in it.
   const devtools = await one.page.context().newCDPSession(one.page);
   await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
-  await sleep(20_000);
+  await sleep(10_000);
   assert.equal((await cli(url, "embed", "while the tab is frozen")).vectors.length, 1, "others are served without it");
   await devtools.send("Page.setWebLifecycleState", { state: "active" });
   await until("the tab is back again", 90, async () => / 1 of 2 members connected/.test(await one.status()), one.status);

@@ -1,16 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Pool, browser, cli, consent, get, sleep, tab, until } from "../testing/pool.mjs";
+import { Pool, browser, cli, consent, get, sleep, submit, tab, until } from "../testing/pool.mjs";
 
 let chrome;
 before(async () => { chrome = await browser(); });
 after(async () => { await chrome.close(); });
-
-const submit = (page, kind, payload) =>
-  page.evaluate(async ([kind, payload]) => {
-    const result = await window.edgeNet.submitTask(kind, payload);
-    return result instanceof Float32Array ? Array.from(result) : result;
-  }, [kind, payload]);
 
 test("a tab joins the pool of the demo, is paid for what others submit, and uses the pool", { timeout: 300_000 }, async (t) => {
   const pool = new Pool();

@@ -137,3 +137,10 @@ export async function consent({ page, status }, others) {
   });
   return (Date.now() - begun) / 1_000;
 }
+
+/** Has a tab's node do a task; arrays come as lists. */
+export const submit = (page, kind, payload) =>
+  page.evaluate(async ([kind, payload]) => {
+    const result = await window.edgeNet.submitTask(kind, payload);
+    return result instanceof Float32Array ? Array.from(result) : result;
+  }, [kind, payload]);

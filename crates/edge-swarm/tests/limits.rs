@@ -671,16 +671,7 @@ fn strangers_share_a_budget() {
 /// nobody waits for their answers, which would not be heard.
 #[test]
 fn who_is_banned_is_asked_for_nothing() {
-    let mut net = Net::new();
-    for _ in 0..4 {
-        net.join(false);
-    }
-    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
-    net.ask(0, create).unwrap();
-    net.append(0, 30).unwrap();
-    net.run(Micros::from_secs(10));
-    let Ok(Answer::Collections(views)) = net.ask(0, Command::ListCollections) else { panic!() };
-    let replicas: Vec<_> = views[0].shards[0].replicas.iter().map(|r| r.node).collect();
+    let (mut net, replicas) = Net::with_copies();
     let me = net.id(0);
     let banned: Vec<_> = replicas.into_iter().filter(|node| *node != me).take(2).collect();
     assert_eq!(banned.len(), 2);

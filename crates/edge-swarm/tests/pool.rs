@@ -345,16 +345,7 @@ fn a_lying_holder_is_named_and_replaced() {
 /// A holder that never looks says nothing false: it is not named, and it earns nothing.
 #[test]
 fn a_holder_that_finds_less_than_another_is_not_paid() {
-    let mut net = Net::new();
-    for _ in 0..4 {
-        net.join(false);
-    }
-    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
-    net.ask(0, create).unwrap();
-    net.append(0, 30).unwrap();
-    net.run(Micros::from_secs(10));
-    let Ok(Answer::Collections(views)) = net.ask(0, Command::ListCollections) else { panic!() };
-    let replicas: Vec<_> = views[0].shards[0].replicas.iter().map(|r| r.node).collect();
+    let (mut net, replicas) = Net::with_copies();
     let index = net.index_of(&replicas[0]).unwrap();
     net.nodes[index].lazy = true;
     let before: Vec<_> = (0..5).map(|node| net.balances(node)).collect();

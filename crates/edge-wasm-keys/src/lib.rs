@@ -3,8 +3,8 @@
 //! `edge-base` for JavaScript (`js/src/keys.ts`). The module has no source of randomness and no clock: what is
 //! drawn comes from the browser's generator, times are what the page counted since a session began.
 //!
-//! Invariant: what a [`Key`] signs is of a domain of its own, so that no page can be made to sign a message of
-//! the protocol. Invariant: a secret leaves the module only in [`Key::secret`], for the worker that encrypts it.
+//! Invariant: what a `Key` signs is of a domain of its own, so that no page can be made to sign a message of
+//! the protocol. Invariant: a secret leaves the module only in `Key::secret`, for the worker that encrypts it.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -57,7 +57,7 @@ impl Key {
         Ok(Key { identity: PiIdentity::new(key.node_id(), network)?, key })
     }
 
-    /// What [`Key::secret`] gave.
+    /// What `Key::secret` gave.
     #[wasm_bindgen(js_name = fromSecret)]
     pub fn from_secret(secret: Vec<u8>) -> Result<Key, JsError> {
         let secret = Zeroizing::new(secret);
@@ -99,7 +99,7 @@ impl Key {
     }
 }
 
-/// Whether a signature of [`Key::sign`] holds. A key or signature that is none does not.
+/// Whether a signature of `Key::sign` holds. A key or signature that is none does not.
 #[wasm_bindgen]
 pub fn verify(
     data: &[u8],
@@ -131,7 +131,7 @@ pub fn seal(secret: Vec<u8>, password: Vec<u8>, random: &[u8]) -> Result<Vec<u8>
     Ok(backup::seal(&secret, &password, entropy)?)
 }
 
-/// Decrypts what [`seal`] made.
+/// Decrypts what `seal` made.
 #[wasm_bindgen]
 pub fn open(bytes: &[u8], password: Vec<u8>) -> Result<Vec<u8>, JsError> {
     Ok(backup::open(bytes, &Zeroizing::new(password))?.to_vec())

@@ -290,6 +290,20 @@ impl Net {
         net
     }
 
+    /// A founder and four strangers with the collection `docs` of the founder, 30 records in one shard, and who
+    /// has copies of that.
+    pub(crate) fn with_copies() -> (Net, Vec<NodeId>) {
+        let mut net = Net::four();
+        net.join(false);
+        let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+        net.ask(0, create).unwrap();
+        net.append(0, 30).unwrap();
+        net.run(Micros::from_secs(10));
+        let Ok(Answer::Collections(views)) = net.ask(0, Command::ListCollections) else { panic!() };
+        let holders = views[0].shards[0].replicas.iter().map(|replica| replica.node).collect();
+        (net, holders)
+    }
+
     /// A founder and three witnesses beside it, under settings that hold from the beginning.
     pub(crate) fn witnessed(set: impl FnOnce(&mut Net)) -> Net {
         let mut net = Net::new();
