@@ -13,6 +13,7 @@
  * @packageDocumentation
  */
 
+import { WORKERS_MAX } from "./limits.js";
 import { Asking } from "./rpc.js";
 import type { Accuracy, AttentionShape, Backend, Elementwise, LoraShape, Reduction } from "./operations.js";
 
@@ -20,8 +21,6 @@ export type { Accuracy, AttentionShape, Backend, Elementwise, LoraShape, Reducti
 
 /** `workers`: 1 to 16, as many as there are cores if nothing is said. */
 export type ComputeOptions = { workers?: number };
-
-const WORKERS_MAX = 16;
 
 /** What travels: of a view its own part, and of shared memory what is in it now. */
 function sent(given: unknown): unknown {

@@ -16,6 +16,7 @@ import { type Allowed, Activity } from "./activity.js";
 import { type SecurityView, audit } from "./audit.js";
 import { Compute } from "./compute.js";
 import { initKeys } from "./keys.js";
+import { WORKERS_MAX } from "./limits.js";
 import { Asking } from "./rpc.js";
 import type { StartOptions, Started, SubmitOptions } from "./worker.js";
 import type { PoolStats } from "./pool.js";
@@ -185,7 +186,7 @@ export class EdgeNetConfig {
   /** Workers that compute; one for each two cores if nothing is said, at most 16. */
   workers(count: number): this {
     if (!Number.isInteger(count)) throw new RangeError(`invalid: workers is a whole number, not ${String(count)}`);
-    this.#workers = number(count, "workers", 1, 16);
+    this.#workers = number(count, "workers", 1, WORKERS_MAX);
     return this;
   }
 

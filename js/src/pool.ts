@@ -1,5 +1,6 @@
 /** Workers that compute: one instance of the module each, work stealing, a share of the CPU that is kept. */
 
+import { WORKERS_MAX } from "./limits.js";
 import { Asking, reason } from "./rpc.js";
 
 /** A part of an operation on arrays; `js/src/operations.ts` cuts. */
@@ -49,7 +50,6 @@ class Hand {
   }
 }
 
-export const WORKERS_MAX = 16;
 /** Pieces that may wait. */
 const WAITING_MAX = 4_096;
 /** How long a worker may take for one answer: the largest pieces take seconds. */

@@ -244,6 +244,14 @@ pub(crate) fn test(rest: &[String]) -> Result<Result<Counts, String>> {
     let Some(chromium) = chromium() else {
         return Ok(Err("there is no Chromium: install it, or name it in EDGE_CHROMIUM".to_owned()));
     };
+    // For the certificate of an authority that a test makes.
+    let openssl = || process::available("openssl", &["version"]);
+    if !openssl() {
+        environment::install(&["openssl"]);
+        if !openssl() {
+            return Ok(Err("the program openssl is missing: install it".to_owned()));
+        }
+    }
     let mut node = process::command("node");
     node.current_dir(folder()).args(["--test", "--test-reporter=tap"]).args(rest).arg("test/");
     node.env("EDGE_CHROMIUM", chromium).env("EDGE_NET", environment::built("edge-net"));

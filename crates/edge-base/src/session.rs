@@ -441,8 +441,8 @@ pub struct OwnSession {
     counter: u64,
 }
 
-/// Records of one key of an [`OwnSession`]: of 2^20 bytes each, they are 2^48 blocks at most, each
-/// under a nonce of its own.
+/// Records of one key of an [`OwnSession`], each under a nonce of its own: of 2^26 bytes each, the most
+/// that a page encrypts at once, they are 2^54 blocks.
 const OWN_RECORDS_MAX: u64 = 1 << 32;
 
 impl OwnSession {
@@ -460,11 +460,6 @@ impl OwnSession {
     /// Whether it encrypts and decrypts no more.
     pub fn is_over(&self, now: Timestamp) -> bool {
         now.since(self.begun) >= self.life
-    }
-
-    /// Its key: 34 bytes of which whoever has them reads every record.
-    pub fn key(&self) -> &SessionKey {
-        &self.key
     }
 
     /// Encrypts.

@@ -146,6 +146,12 @@ fn require(holds: bool, said: &'static str) -> Result<(), OperationError> {
     if holds { Ok(()) } else { Err(OperationError::Shape(said)) }
 }
 
+/// Whether `b` is as long as `a` where the operation takes two arrays, and else empty.
+fn require_second(operation: Elementwise, a: &[f32], b: &[f32]) -> Result<(), OperationError> {
+    let length = if operation.is_of_two() { a.len() } else { 0 };
+    require(b.len() == length, "the two arrays are not of one length, or there is one too many")
+}
+
 /// Runs `part` for ranges of `per` units until `count`, and puts what they give one behind the other.
 fn in_parts(
     backend: &dyn Backend,
@@ -210,8 +216,7 @@ pub fn elementwise_partial(
     a: &[f32],
     b: &[f32],
 ) -> Result<Vec<f32>, OperationError> {
-    let two = if operation.is_of_two() { a.len() } else { 0 };
-    require(b.len() == two, "the two arrays are not of one length, or there is one too many")?;
+    require_second(operation, a, b)?;
     canon::check_finite(a)?;
     canon::check_finite(b)?;
     // Nothing gives -0: `+ 0.0` turns it into +0 and changes nothing else.
@@ -240,10 +245,9 @@ pub fn elementwise(
     a: &[f32],
     b: &[f32],
 ) -> Result<Vec<f32>, OperationError> {
-    let two = if operation.is_of_two() { a.len() } else { 0 };
-    require(b.len() == two, "the two arrays are not of one length, or there is one too many")?;
+    require_second(operation, a, b)?;
     in_parts(backend, a.len(), PART, |part| {
-        let b = if two > 0 { &b[part.clone()] } else { b };
+        let b = if operation.is_of_two() { &b[part.clone()] } else { b };
         elementwise_partial(Kernels::active(), operation, &a[part], b)
     })
 }
