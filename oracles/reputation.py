@@ -12,3 +12,8 @@ for p, a, b in [
     (0.01, 40.0, 60.0),
 ]:
     print(f"({p!r}, {a!r}, {b!r}, {beta.ppf(p, a, b):.12f}),")
+# How likely one attempt is enough of somebody who broke n promises and kept none.
+broken = 0
+for _ in range(4):
+    broken = broken * 0.5 ** (1 / 50) + 1
+    print(f"{1 - beta.cdf(2 / 3, 0.75, 0.25 + broken):.9f}")

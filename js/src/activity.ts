@@ -1,15 +1,19 @@
 /** When a tab may work for others: by input, battery, and how busy the machine says it is. */
 
-/** Whether to work now, and why not. */
-export type Allowed = { yes: boolean; why: string };
+/** Whether to work now, with which part of the limit, and why not, or why not with all of it. */
+export type Allowed = { yes: boolean; part: number; why: string };
+
+export const ALL: Allowed = { yes: true, part: 1, why: "" };
 
 type Battery = EventTarget & { charging: boolean; level: number };
 type PressureRecord = { state: "nominal" | "fair" | "serious" | "critical" };
 
 const INPUTS = ["pointerdown", "pointermove", "keydown", "wheel", "touchstart"] as const;
 const LOOK_MS = 500;
-/** Both ways: what changes back within this changes nothing. */
+/** What is over within this changes nothing. */
 const GRACE_MS = 10_000;
+/** The part of the limit that is used on a busy machine: it may be busy for days, and what keeps it busy goes first. */
+const BUSY_PART = 0.2;
 
 export class Activity {
   #idleAfter: number;
@@ -17,12 +21,15 @@ export class Activity {
   #changed: (allowed: Allowed) => void;
   #lastInput = 0;
   #battery: Battery | "unknown" | null = null;
-  #pressure: PressureRecord["state"] = "nominal";
-  #pressureSince = 0;
+  #pressed = false;
+  #pressedSince = 0;
   #observer: { disconnect(): void } | null = null;
   #timer: ReturnType<typeof setInterval>;
   #heard = () => { this.#lastInput = performance.now(); };
-  allowed: Allowed = { yes: true, why: "" };
+  #begun = performance.now();
+  #looked = performance.now();
+  #pressedMs = 0;
+  allowed: Allowed = ALL;
 
   constructor(idleAfter: number, respectBattery: boolean, changed: (allowed: Allowed) => void) {
     this.#idleAfter = idleAfter;
@@ -43,6 +50,11 @@ export class Activity {
     return performance.now() - this.#lastInput >= this.#idleAfter;
   }
 
+  /** Milliseconds since the start, and of them those in which the machine was busy. */
+  get times(): { all: number; busy: number } {
+    return { all: performance.now() - this.#begun, busy: this.#pressedMs };
+  }
+
   end(): void {
     clearInterval(this.#timer);
     this.#observer?.disconnect();
@@ -57,32 +69,36 @@ export class Activity {
     if (Found === undefined) return;
     const observer = new Found((records) => {
       const state = records.at(-1)?.state ?? "nominal";
-      if (state !== this.#pressure) this.#pressureSince = performance.now();
-      this.#pressure = state;
+      const pressed = (state: PressureRecord["state"]) => state === "critical" || state === "serious";
+      if (pressed(state) !== this.#pressed) this.#pressedSince = performance.now();
+      this.#pressed = pressed(state);
     });
     // Where a policy forbids it, the machine counts as calm.
     observer.observe("cpu", { sampleInterval: 2_000 }).then(() => { this.#observer = observer; }, () => {});
   }
 
   #look(): void {
+    const now = performance.now();
+    if (this.#pressed) this.#pressedMs += now - this.#looked;
+    this.#looked = now;
     const allowed = this.#decide();
-    if (allowed.yes === this.allowed.yes && allowed.why === this.allowed.why) return;
+    if (allowed.yes === this.allowed.yes && allowed.part === this.allowed.part && allowed.why === this.allowed.why) return;
     this.allowed = allowed;
     this.#changed(allowed);
   }
 
   #decide(): Allowed {
+    const rests = (why: string) => ({ yes: false, part: 1, why });
     if (this.#respectBattery) {
       if (this.#battery === "unknown") {
-        return { yes: false, why: "this browser does not say whether the machine is on battery; allow it to work anyway, or not" };
+        return rests( "this browser does not say whether the machine is on battery; allow it to work anyway, or not");
       }
-      if (this.#battery !== null && !this.#battery.charging) return { yes: false, why: "the machine is on battery" };
+      if (this.#battery !== null && !this.#battery.charging) return rests("the machine is on battery");
     }
-    if (!this.idle) return { yes: false, why: "the page is in use" };
-    const pressed = this.#pressure === "critical" || this.#pressure === "serious";
-    if (pressed && performance.now() - this.#pressureSince >= GRACE_MS) {
-      return { yes: false, why: "the machine is busy" };
+    if (!this.idle) return rests("the page is in use");
+    if (this.#pressed && performance.now() - this.#pressedSince >= GRACE_MS) {
+      return { yes: true, part: BUSY_PART, why: "the machine is busy" };
     }
-    return { yes: true, why: "" };
+    return ALL;
   }
 }

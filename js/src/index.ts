@@ -12,9 +12,10 @@
  * @packageDocumentation
  */
 
-import { type Allowed, Activity } from "./activity.js";
+import { ALL, type Allowed, Activity } from "./activity.js";
 import { type SecurityView, audit } from "./audit.js";
 import { Compute } from "./compute.js";
+import { type Economy, type Recommended, health, isSelfSustaining, micro, recommended, shouldReplicate } from "./figures.js";
 import { initKeys } from "./keys.js";
 import { WORKERS_MAX } from "./limits.js";
 import { Asking } from "./rpc.js";
@@ -25,6 +26,7 @@ export { type Badge, badge } from "./badge.js";
 export {
   type Accuracy, type AttentionShape, type Backend, Compute, type ComputeOptions, type Elementwise, type LoraShape, type Reduction,
 } from "./compute.js";
+export type { Economy, Health, Recommended } from "./figures.js";
 export { GenesisKey, PiKey, SessionKey, initKeys, publicKeyOf } from "./keys.js";
 export type { PoolStats } from "./pool.js";
 
@@ -54,7 +56,7 @@ export type TaskResults = {
 /** Categories of a `semantic_match` that names none. */
 export const DEFAULT_CATEGORIES = ["positive", "negative", "neutral"];
 
-/** `null`: nothing here counts it yet. */
+/** Since the key was made, tasks since the start; `null` before the node has joined. */
 export type Stats = {
   ruv_earned: number | null; ruv_spent: number | null; tasks_completed: number; reputation: number | null;
 };
@@ -238,7 +240,9 @@ export class EdgeNetNode implements AsyncDisposable {
   #paused = false;
   #stopping = false;
   #timer: ReturnType<typeof setInterval> | null = null;
-  #snapshot: { at: number; status: Status; pool: PoolStats; checkpoint: Checkpoint | null; security: SecurityView | null } | null = null;
+  #snapshot: {
+    at: number; status: Status; pool: PoolStats; checkpoint: Checkpoint | null; economy: Economy | null; security: SecurityView | null;
+  } | null = null;
   #routed = new Map<string, Routed>();
   #listeners = new Map<keyof Events, Set<(value: never) => void>>();
   #said = "not started";
@@ -323,12 +327,12 @@ export class EdgeNetNode implements AsyncDisposable {
   /** Rests until `resume`: takes no tasks of others; own tasks go on. */
   async pause(): Promise<void> {
     this.#paused = true;
-    await this.#allow(this.#activity?.allowed ?? { yes: true, why: "" });
+    await this.#allow(this.#activity?.allowed ?? ALL);
   }
 
   async resume(): Promise<void> {
     this.#paused = false;
-    await this.#allow(this.#activity?.allowed ?? { yes: true, why: "" });
+    await this.#allow(this.#activity?.allowed ?? ALL);
   }
 
   /** Takes nothing new, finishes what was promised if that takes no longer than `patience` milliseconds, and ends. */
@@ -435,13 +439,64 @@ export class EdgeNetNode implements AsyncDisposable {
   }
 
   getStats(): Stats {
-    const status = this.#snapshot?.status;
+    const economy = this.#snapshot?.economy;
     return {
-      ruv_earned: null,
-      ruv_spent: null,
-      tasks_completed: status?.executed_for_others ?? 0,
-      reputation: null,
+      ruv_earned: economy?.earned ?? null,
+      ruv_spent: economy?.spent ?? null,
+      tasks_completed: this.#snapshot?.status.executed_for_others ?? 0,
+      reputation: economy?.reputation ?? null,
     };
+  }
+
+  /** How the pool's economy goes, as JSON: `velocity`, `utilization`, `growth`, `stability`; `null` of too few samples. */
+  getEconomicHealth(): string {
+    return JSON.stringify(health(this.#snapshot?.economy ?? null));
+  }
+
+  /** Utilization of the pool times what the share of this tab's accepted results exceeds; `null` of too few samples. */
+  getNetworkFitness(): number | null {
+    return this.#snapshot?.economy?.fitness ?? null;
+  }
+
+  /**
+   * Whether so many nodes like those of the pool could do so many tasks a day of the size seen, and fees cover what is
+   * minted; `null` of too few samples.
+   */
+  isSelfSustaining(nodes: number, tasksPerDay: number): boolean | null {
+    return isSelfSustaining(this.#snapshot?.economy ?? null, nodes, tasksPerDay);
+  }
+
+  /** Whether another node like this one would find work and do it well; `null` of too few samples. */
+  shouldReplicate(): boolean | null {
+    return shouldReplicate(this.#snapshot?.economy ?? null);
+  }
+
+  /** Limits that fit what was measured since the start, and why; `null` before a minute has been seen. */
+  getRecommendedConfig(): Recommended | null {
+    const [pool, times] = [this.#snapshot?.pool, this.#activity?.times];
+    if (pool === undefined || times === undefined) return null;
+    const { share: cpuLimit, memory: memoryLimit, idle: minIdleTime } = this.#settings;
+    return recommended({ cpuLimit, memoryLimit, minIdleTime }, pool, times);
+  }
+
+  /** The figures that the readers of the economy answer from, as `/api/v1/ledger/economy` says them. */
+  economy(): Economy | null {
+    return this.#snapshot?.economy ?? null;
+  }
+
+  /** Gives rUv to another account; answers the block once it is certified. */
+  async send(to: string, amount: number): Promise<Record<string, unknown>> {
+    return this.#ready().ask("pay", ["send", to, micro(amount)]);
+  }
+
+  /** Puts rUv at stake: they answer for what this node does, and let it be drawn as an auditor. */
+  async stake(amount: number): Promise<void> {
+    await this.#ready().ask("pay", ["stake", "", micro(amount)]);
+  }
+
+  /** Begins to take stake back: it can be spent once the pool's delay has passed. */
+  async unstake(amount: number): Promise<void> {
+    await this.#ready().ask("pay", ["unstake", "", micro(amount)]);
   }
 
   /** What the workers did. */
@@ -535,7 +590,7 @@ export class EdgeNetNode implements AsyncDisposable {
   async #allow(allowed: Allowed): Promise<void> {
     const yes = allowed.yes && !this.#paused;
     if (this.#started === null) return;
-    await this.#asking?.ask("contribute", [yes]);
+    await this.#asking?.ask("contribute", [yes, allowed.part]);
     this.#sentence();
   }
 
@@ -547,12 +602,13 @@ export class EdgeNetNode implements AsyncDisposable {
       return;
     }
     this.#looking = true;
-    const [status, pool, checkpoint, security] = await Promise.all([
+    const [status, pool, checkpoint, economy, security] = await Promise.all([
       asking.ask<Status>("status"), asking.ask<PoolStats>("stats"), asking.ask<Checkpoint | null>("checkpoint"),
+      asking.ask<Economy | null>("economy"),
       // Before it has joined the peer has nothing to say.
       asking.ask<SecurityView>("security").catch(() => null),
     ]).finally(() => { this.#looking = false; });
-    this.#snapshot = { at: Date.now(), status, pool, checkpoint, security };
+    this.#snapshot = { at: Date.now(), status, pool, checkpoint, economy, security };
     this.#sentence();
   }
 
@@ -569,6 +625,7 @@ export class EdgeNetNode implements AsyncDisposable {
     if (!this.#settings.works) does = "uses the pool and takes no tasks";
     else if (this.#paused) does = "rests: you paused it";
     else if (allowed !== undefined && !allowed.yes) does = `rests: ${allowed.why}`;
+    else if (allowed !== undefined && allowed.part < 1) does = `works for the pool with ${allowed.part} of its limit: ${allowed.why}`;
     this.#met ||= status.connected > 0;
     if (status.connected === 0) {
       const early = !this.#met && Date.now() - this.#begun < JOINING_MS;

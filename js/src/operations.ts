@@ -27,6 +27,10 @@ export type Backend = { kind: "workers" | "scalar" | "webgpu" | "webgl"; name: s
 const ELEMENTS_MAX = 1 << 28;
 /** What pages may ask for. */
 const ASKED = ["matmul", "dot", "vector", "reduce", "attention", "lora", "backends", "conformance"];
+/** What their arrays are called, in order. */
+const ARRAYS: Record<string, string[]> = {
+  matmul: ["a", "b"], dot: ["a", "b"], vector: ["a", "b"], reduce: ["x"], attention: ["q", "k", "v"], lora: ["x", "base", "a", "b"],
+};
 const REDUCTIONS = ["sum", "max", "min", "mean"];
 const ELEMENTWISE = ["add", "mul", "relu", "sigmoid"];
 /** The side of the product that back ends are measured by, and how often. */
@@ -58,6 +62,17 @@ function array(value: unknown, name: string, length?: number): Float32Array {
     throw invalid(`\`${name}\` has ${value.length} elements where its shape says ${length}`);
   }
   return value;
+}
+
+/** A part says that a number is not finite; which one is looked for only then. */
+function notFinite(error: unknown, op: string, args: unknown[]): unknown {
+  if (!(error instanceof Error) || !/finite/.test(error.message)) return error;
+  const arrays = args.filter((arg): arg is Float32Array => arg instanceof Float32Array);
+  for (const [which, values] of arrays.entries()) {
+    const at = values.findIndex((value) => !Number.isFinite(value));
+    if (at >= 0) return invalid(`\`${ARRAYS[op]?.[which]}\` has ${values[at]} at ${at}: numbers have to be finite`);
+  }
+  return invalid(`a number of the result of ${op} is too large: it is not finite`);
 }
 
 function shaped<T extends object>(shape: T): T {
@@ -323,8 +338,12 @@ export class Operations {
   }
 
   /** Answers a page's question: `op` is the name of a method here. */
-  answer(op: string, args: never[]): unknown {
+  async answer(op: string, args: never[]): Promise<unknown> {
     if (!ASKED.includes(op)) throw invalid(`there is no operation ${op}`);
-    return (this as unknown as Record<string, (...args: never[]) => unknown>)[op]?.(...args);
+    try {
+      return await (this as unknown as Record<string, (...args: never[]) => unknown>)[op]?.(...args);
+    } catch (error) {
+      throw notFinite(error, op, args);
+    }
   }
 }

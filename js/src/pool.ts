@@ -23,7 +23,7 @@ type Piece = {
   what: Uint8Array | Part;
   /** 0 first. */
   urgency: number;
-  /** A task of somebody else: runs only while this tab contributes. */
+  /** A task of somebody else. */
   others: boolean;
   cancelled: boolean;
   done: (result: never) => void;
@@ -88,6 +88,8 @@ export type PoolStats = {
   bytes: number;
   /** Workers that were started again, because they died or their memory had grown over the limit. */
   renewed: number;
+  /** Milliseconds in which tasks waited only because the share was used up. */
+  heldBackMs: number;
 };
 
 function worker(): Worker {
@@ -102,14 +104,14 @@ export class Pool {
   #tokens: number;
   #at = performance.now();
   #timer: ReturnType<typeof setTimeout> | null = null;
-  #contributes = true;
+  #othersCost = 1;
   #memory: number;
   #modules: [WebAssembly.Module, ArrayBuffer] | [] = [];
   #kernels: (() => Promise<WebAssembly.Module>) | null = null;
   #kernelsModule: Promise<WebAssembly.Module> | null = null;
   readonly stats: PoolStats = {
     workers: 0, instructions: "", waiting: 0, running: 0, executed: 0, failed: 0, stolen: 0, busyMs: 0, networkMs: 0,
-    bytes: 0, renewed: 0,
+    bytes: 0, renewed: 0, heldBackMs: 0,
   };
 
   /** `share`: of all cores, 0 to 1. `memory`: bytes of all workers together. */
@@ -274,22 +276,16 @@ export class Pool {
     }
   }
 
-  /** Whether tasks of others run now. */
-  contribute(yes: boolean): void {
-    this.#contributes = yes;
-    this.#handOut();
+  /** Tasks of others get this part of the share, above 0 and at most 1; answers how many thousandths of a core that is. */
+  forOthers(part: number): number {
+    this.#othersCost = 1 / part;
+    return Math.round(1_000 * this.#share * this.#cores * part);
   }
 
-  limit(share: number): void {
-    this.#refill();
-    this.#share = share;
-    this.#handOut();
-  }
-
-  /** Runs one waiting task of others now, whatever the share says; false if none waits. */
+  /** Runs one waiting task now, whatever the share says; false if none waits. */
   async next(): Promise<boolean> {
     const hand = this.#hands.find((hand) => hand.ready && hand.running === null);
-    const piece = hand === undefined ? null : this.#take(hand, true);
+    const piece = hand === undefined ? null : this.#take(hand);
     if (hand === undefined || piece === null) return false;
     await this.#run(hand, piece);
     return true;
@@ -317,11 +313,10 @@ export class Pool {
   }
 
   /** The most urgent piece that may run: the hand's newest, else another's oldest. */
-  #take(hand: Hand, forced: boolean): Piece | null {
-    const may = (piece: Piece) => forced || this.#contributes || !piece.others;
+  #take(hand: Hand): Piece | null {
     let best: { from: Hand; at: number; piece: Piece } | null = null;
     const look = (from: Hand, at: number, piece: Piece) => {
-      if (may(piece) && (best === null || piece.urgency < best.piece.urgency)) best = { from, at, piece };
+      if (best === null || piece.urgency < best.piece.urgency) best = { from, at, piece };
     };
     for (const from of this.#hands) {
       from.queue.splice(0, from.queue.length, ...from.queue.filter((piece) => !this.#dropped(piece)));
@@ -350,13 +345,14 @@ export class Pool {
     for (const hand of this.#hands) {
       if (!hand.ready || hand.running !== null) continue;
       if (this.#tokens <= 0) break;
-      const piece = this.#take(hand, false);
+      const piece = this.#take(hand);
       if (piece !== null) void this.#run(hand, piece);
     }
     if (this.#tokens <= 0 && this.stats.waiting > 0 && this.#timer === null) {
       const wait = Math.max(1, -this.#tokens / Math.max(1e-6, this.#rate()));
       this.#timer = setTimeout(() => {
         this.#timer = null;
+        this.stats.heldBackMs += wait;
         this.#handOut();
       }, wait);
     }
@@ -369,7 +365,7 @@ export class Pool {
       const { result, ms, bytes } = await this.#answer(hand, this.#ask(hand, piece.what));
       hand.bytes = bytes;
       this.stats.bytes = this.#hands.reduce((sum, one) => sum + one.bytes, 0);
-      this.spent(ms, "busy");
+      this.spent(ms, "busy", piece.others ? this.#othersCost : 1);
       this.stats.executed += 1;
       piece.done(result as never);
       if (bytes > this.#memoryOfEach() && !this.#goesOn(piece.what)) await this.#renew(hand);
@@ -394,9 +390,9 @@ export class Pool {
     return this.#hands.some((hand) => hand.queue.some(same));
   }
 
-  /** Counts CPU time against the share. */
-  spent(ms: number, on: "busy" | "network"): void {
-    this.#tokens -= ms;
+  /** Counts CPU time against the share, each millisecond as so many. */
+  spent(ms: number, on: "busy" | "network", cost = 1): void {
+    this.#tokens -= ms * cost;
     this.stats[`${on}Ms`] += ms;
   }
 

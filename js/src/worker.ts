@@ -185,21 +185,21 @@ answering(page, {
     await ready().node.stop();
   },
 
-  /** Whether tasks of others are taken and run. */
-  async contribute(yes: boolean) {
+  /** Whether tasks of others are taken, and for which part of the share; what was promised is finished. */
+  async contribute(yes: boolean, part: number) {
     const { node, pool } = ready();
-    pool.contribute(yes);
-    await node.work(yes);
+    await node.work(yes, pool.forOthers(part));
   },
 
   listen: (hears: boolean) => { listening = hears; },
-  limit: (share: number) => ready().pool.limit(share),
   next: () => ready().pool.next(),
   stats: (): PoolStats => ({ ...ready().pool.stats }),
   status: async () => JSON.parse(await ready().node.status()),
   peers: async () => JSON.parse(await ready().node.peers()),
   tasks: async (limit: number) => JSON.parse(await ready().node.tasks(limit)),
   history: async (limit: number) => JSON.parse(await ready().node.history(limit)),
+  economy: async () => JSON.parse(await ready().node.economy()),
+  pay: async (what: string, to: string, micro: number) => JSON.parse(await ready().node.pay(what, to, micro)),
   checkpoint: async () => JSON.parse(await ready().node.checkpoint()),
   security: async () => JSON.parse(await ready().node.security()),
   collections: async () => JSON.parse(await ready().node.collections()),

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { writeFileSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -38,7 +38,7 @@ test("the built module gives the canonical bits of every kernel, with vector ins
   assert.deepEqual(digests, [CANON_1, CANON_1]);
 });
 
-test("operations are the same bits on one worker and on sixteen, and the right numbers", async () => {
+test("operations are the same bits on one worker, on sixteen and natively, and the right numbers", async () => {
   const tab = await page();
   const found = await tab.evaluate(async () => {
     const { Compute } = await import("/compute.js");
@@ -96,12 +96,28 @@ test("operations are the same bits on one worker and on sixteen, and the right n
       near(one.sigmoid[at], 1 / (1 + Math.exp(-long[0][at])), 1e-6);
     }
     const max = long[0].reduce((best, x) => Math.max(best, x), -1);
-    return { differ, worst, max: one.max === max, size: one.attention.length };
+    // FNV-1a with 64 bits, in halves.
+    const fnv = (values) => {
+      let [high, low] = [0xcbf29ce4, 0x84222325];
+      for (const byte of new Uint8Array(values.buffer)) {
+        low ^= byte;
+        const product = (low >>> 0) * 0x1b3;
+        high = (Math.imul(high >>> 0, 0x1b3) + Math.floor(product / 2 ** 32) + (low << 8)) >>> 0;
+        low = product >>> 0;
+      }
+      return [high, low].map((half) => (half >>> 0).toString(16).padStart(8, "0")).join("");
+    };
+    const lines = Object.entries(one).map(([name, value]) =>
+      `${name} ${fnv(typeof value === "number" ? Float32Array.of(value) : value)}`);
+    return { differ, worst, max: one.max === max, size: one.attention.length, lines };
   });
   assert.deepEqual(found.differ, []);
   assert.ok(found.worst <= 1, `off by ${found.worst} times what is allowed`);
   assert.equal(found.max, true);
   assert.equal(found.size, 3 * 301 * 32);
+  // `crates/edge-kernels/tests/operations.rs` has the same inputs.
+  const native = readFileSync(new URL("../../crates/edge-kernels/tests/golden/operations.txt", import.meta.url), "utf8");
+  assert.deepEqual(found.lines, native.trimEnd().split("\n"), "what native threads give");
 });
 
 test("an isolated page shares operands, and gets the same bits", async () => {
@@ -144,6 +160,8 @@ test("wrong shapes, numbers that are none and a closed pool are said", async () 
       () => compute.vector("relu", two, two),
       () => compute.reduce("max", new Float32Array()),
       () => compute.reduce("sum", Float32Array.of(1, Number.NaN)),
+      () => compute.matmul(Float32Array.of(1), Float32Array.of(1 / 0), 1, 1, 1),
+      () => compute.dot(Float32Array.of(3e38, 1), Float32Array.of(3e38, 1)),
       () => compute.attention({ heads: 1, tokens: 0, dim: 2 }, two, two, two),
       () => compute.lora({ from: 0, to: 1, rank: 1, scale: 1 }, two, two, two, two),
       () => compute.attention({ heads: 2 ** 28, tokens: 0, dim: 4 }, ...[0, 0, 0].map(() => new Float32Array())),
@@ -167,7 +185,8 @@ test("wrong shapes, numbers that are none and a closed pool are said", async () 
   });
   const expected = [
     /`a` has 2 elements/, /`m` is a whole number/, /`a` is a Float32Array/, /`b` has 3/, /add, mul, relu, sigmoid/,
-    /takes one array/, /nothing to reduce/, /not finite|non-finite|finite/, /nothing to attend/, /without columns/,
+    /takes one array/, /nothing to reduce/, /^invalid: `x` has NaN at 1: numbers have to be finite/, /`b` has Infinity at 0/, /^invalid: a number of the result of dot is too large/,
+    /nothing to attend/, /without columns/,
     /nothing to attend/, /a shape/, /1 to 16/, /^4200$/, /^3$/, /closed/, /closed/,
   ];
   said.forEach((text, at) => assert.match(text, expected[at], `${at}`));

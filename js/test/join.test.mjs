@@ -25,12 +25,16 @@ test("a tab joins the pool of the demo, is paid for what others submit, and uses
 
   // Others' texts come in until the tab has done and been promised pay for some of them.
   const joined = Date.now();
-  const texts = [];
+  const [texts, statuses] = [[], []];
   const paid = await until("pay for the tab", 60, async () => {
     const at = texts.length;
     texts.push(`passage ${at}: the lamp on shelf ${at} burns ${at % 7} hours`);
     await cli(url, "collection", "import", "afterwards", pool.texts(`import-${at}`, [texts[at]]));
-    return one.page.evaluate(() => /([\d.]+) promised/.exec(window.edgeNet.status)?.[1]);
+    statuses.push(`${((Date.now() - joined) / 1_000).toFixed(1)} s: ${await one.status()}`);
+    return /([\d.]+) promised/.exec(statuses.at(-1))?.[1];
+  }, async () => {
+    const { tasks } = await get(url, "/api/v1/tasks?limit=6");
+    return [...statuses.slice(0, 12), ...statuses.slice(-3), JSON.stringify(tasks)].join("\n");
   });
   t.diagnostic(`${paid} rUv promised after ${(Date.now() - joined) / 1_000} s and ${texts.length} imports`);
   const done = await one.page.evaluate(() => window.edgeNet.workerStats().executed);
@@ -59,6 +63,15 @@ test("a tab joins the pool of the demo, is paid for what others submit, and uses
   const said = await cli(url, "match", sentence, "--labels", categories.join(","));
   assert.deepEqual([match.category, match.score, match.similarity], [said.category, said.score, said.similarity]);
   assert.equal(match.category, "networks");
+  // What the getters say is what the peer counts: what was promised is earned once it is settled.
+  const stats = await one.page.evaluate(() => window.edgeNet.getStats());
+  assert.ok(stats.tasks_completed > 0 && stats.reputation > 0.2 && stats.ruv_earned >= 0, JSON.stringify(stats));
+  const economy = await one.page.evaluate(() => window.edgeNet.economy());
+  const native = await get(url, "/api/v1/ledger/economy");
+  assert.deepEqual([economy.active, economy.supply], [native.active, native.supply], JSON.stringify([economy, native]));
+  assert.ok(native.active === 5 && native.offered_cores > 4, JSON.stringify(native));
+  const health = JSON.parse(await one.page.evaluate(() => window.edgeNet.getEconomicHealth()));
+  assert.deepEqual(Object.keys(health), ["velocity", "utilization", "growth", "stability"]);
   const audit = JSON.parse(await one.page.evaluate(() => window.edgeNet.runSecurityAudit()));
   assert.equal(audit.security_score, 10, JSON.stringify(audit));
   assert.ok(audit.applicable >= 6 && audit.attempted.bans === 0, JSON.stringify(audit));
@@ -159,11 +172,12 @@ test("tabs find a gateway again that was killed, and each other through it", { t
   assert.equal(vector.length, 256);
 });
 
-test("a worker that dies is replaced, a pause holds over a start, a used ticket is said to be used", { timeout: 90_000 }, async (t) => {
+test("a worker that dies is replaced, a pause holds over a start, a busy machine gives a trickle, a used ticket is said to be used", { timeout: 120_000 }, async (t) => {
   const pool = new Pool();
   t.after(() => pool.end());
   const url = await pool.start("a");
   const one = await tab(chrome, url);
+  await one.pressure("critical");
   await consent(one, 1);
   const computing = one.page.workers().find((worker) => worker.url().includes("compute-worker"));
   await computing.evaluate(() => { setTimeout(() => { throw new Error("boom"); }); });
@@ -178,6 +192,19 @@ test("a worker that dies is replaced, a pause holds over a start, a used ticket 
   await sleep(1_000);
   await cli(url, "embed", "nobody but this node", "is there to do it");
   assert.ok((await get(url, "/api/v1/status")).own_executions > before, "the tab takes nothing");
+  const executed = () => one.page.evaluate(() => window.edgeNet.getStats().tasks_completed);
+  assert.equal(await executed(), 0);
+  const cores = async () => (await get(url, "/api/v1/ledger/economy")).offered_cores;
+  const native = await cores();
+
+  // The pause has ended, the machine is busy: a fifth of the limit is offered, and work is done with it.
+  await one.page.evaluate(() => window.edgeNet.resume());
+  await until("a trickle", 20, async () => /works for the pool with 0.2 of its limit: the machine is busy/.test(await one.status()), one.status);
+  await until("what is offered", 5, async () => (await cores()) > native);
+  const limit = await one.page.evaluate(() => Number(document.querySelector("#limit").value) * navigator.hardwareConcurrency);
+  assert.ok(Math.abs((await cores()) - native - limit / 5) < 0.002, `${await cores()} - ${native}, limit ${limit}`);
+  await cli(url, "embed", "somebody else is there to do it");
+  await until("the tab did it", 5, async () => (await executed()) === 1, executed);
 
   const { ticket } = await cli(url, "identity", "invite");
   await pool.start("b", "--join", ticket);
@@ -186,6 +213,7 @@ test("a worker that dies is replaced, a pause holds over a start, a used ticket 
     const answer = await route.fetch();
     await route.fulfill({ response: answer, json: { ...(await answer.json()), ticket } });
   });
+  await one.page.context().close();
   const two = await tab(chrome, url, context);
   await two.page.click("#consent");
   await until("the reason", 20, async () => /not a member/.test(await two.status()), () => "");

@@ -38,5 +38,40 @@ test("Node loads the package and says what it lacks there", async () => {
   }
   const node = new EdgeNetConfig("site").cpuLimit(0.2).minIdleTime(0).build();
   assert.equal(node.nodeId(), "");
+  for (const method of ["send", "stake", "unstake"]) await assert.rejects(node[method]("ab", 1), /not running|invalid/, method);
+  assert.equal(node.getEconomicHealth(), '{"velocity":null,"utilization":null,"growth":null,"stability":null}');
+  const readers = [node.getNetworkFitness(), node.isSelfSustaining(10, 100), node.shouldReplicate(), node.getRecommendedConfig()];
+  assert.deepEqual(readers, [null, null, null, null], "nothing was seen");
+  assert.throws(() => node.isSelfSustaining(-1, 5), /^RangeError: invalid: nodes/);
   await assert.rejects(async () => node.submitTask("embedding", { text: "a" }), /not running/);
+});
+
+test("what is read from the figures of the economy follows from their definitions", async () => {
+  const { isSelfSustaining, micro, recommended, shouldReplicate } = await import("../dist/figures.js");
+  // Ten members offer five cores: half a core each, 43,200 CPU-seconds a day.
+  const seen = {
+    utilization: 0.8, reputation: 0.9, cpu_seconds_per_task: 0.5, active: 10, offered_cores: 5, fees: 2, minted: 1,
+  };
+  assert.equal(isSelfSustaining(seen, 2, 172_800), true);
+  assert.equal(isSelfSustaining(seen, 2, 172_801), false, "a task too many");
+  assert.equal(isSelfSustaining({ ...seen, minted: 3 }, 2, 10), false, "it lives on what is minted");
+  assert.equal(isSelfSustaining({ ...seen, cpu_seconds_per_task: null }, 2, 10), null);
+  assert.equal(shouldReplicate(seen), true);
+  assert.equal(shouldReplicate({ ...seen, utilization: 0.6 }), false);
+  assert.equal(shouldReplicate({ ...seen, reputation: 0.7 }), false);
+  assert.equal(shouldReplicate({ ...seen, utilization: null }), null);
+
+  const now = { cpuLimit: 0.2, memoryLimit: 256 << 20, minIdleTime: 5_000 };
+  const pool = { heldBackMs: 0, bytes: 64 << 20 };
+  assert.equal(recommended(now, pool, { all: 59_000, busy: 0 }), null, "too early");
+  assert.deepEqual(recommended(now, pool, { all: 60_000, busy: 0 }), { ...now, because: ["the present limits fit"] });
+  const busy = recommended(now, { ...pool, heldBackMs: 50_000 }, { all: 60_000, busy: 30_000 });
+  assert.deepEqual([busy.cpuLimit, busy.because], [0.1, ["the machine was busy 50 % of the time"]]);
+  const held = recommended({ ...now, cpuLimit: 0.4 }, { ...pool, heldBackMs: 45_000 }, { all: 60_000, busy: 0 });
+  assert.equal(held.cpuLimit, 0.5, "never more than a tab may take");
+  const full = recommended(now, { ...pool, bytes: 250 << 20 }, { all: 60_000, busy: 0 });
+  assert.equal(full.memoryLimit, 512 << 20);
+
+  assert.deepEqual([micro(1), micro(0.000001), micro(0.1 + 0.2)], [1_000_000, 1, 300_000]);
+  for (const wrong of [0, -1, Number.NaN, "1", 1e300]) assert.throws(() => micro(wrong), /^RangeError: invalid: an amount/);
 });

@@ -121,9 +121,10 @@ export async function tab(chrome, url, context) {
   // The machine is busy with this test; what the browser says of that is set to what a calm one says.
   const devtools = await page.context().newCDPSession(page);
   await devtools.send("Emulation.setPressureSourceOverrideEnabled", { enabled: true, source: "cpu" });
-  await devtools.send("Emulation.setPressureStateOverride", { source: "cpu", state: "nominal" });
+  const pressure = (state) => devtools.send("Emulation.setPressureStateOverride", { source: "cpu", state });
+  await pressure("nominal");
   await page.goto(`${url}/join`);
-  return { page, wrong, status: () => page.textContent("#status") };
+  return { page, wrong, pressure, status: () => page.textContent("#status") };
 }
 
 /** Consents, and waits until the tab is a peer of so many others. */

@@ -64,6 +64,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/ledger/history", get(ledger::history))
         .route("/api/v1/ledger/verify", get(ledger::verify))
         .route("/api/v1/ledger/checkpoint", get(ledger::checkpoint))
+        .route("/api/v1/ledger/economy", get(ledger::economy))
         .route("/api/v1/ledger/proof", get(ledger::proof))
         .route("/api/v1/ledger/parameters", get(ledger::parameters).post(ledger::want_parameter))
         .route("/api/v1/ledger/handover", post(ledger::handover))

@@ -253,3 +253,57 @@ fn what_has_no_result_is_refused() {
     }
     assert!(Reduction::named("sum").is_some() && Reduction::named("product").is_none());
 }
+
+/// The inputs of `js/test/compute.test.mjs`, which compares what the built module gives with the same file.
+fn of_the_tab(seed: u32, len: usize) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (f64::from(state) / 4_294_967_296.0 - 0.5) as f32
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// FNV-1a with 64 bits over the little-endian bytes.
+fn fnv(values: &[f32]) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in values.iter().flat_map(|value| value.to_le_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+#[test]
+fn operations_are_the_bits_that_a_tab_gives() {
+    let (m, k, n) = (500, 301, 258);
+    let (a, b) = (of_the_tab(1, m * k), of_the_tab(2, k * n));
+    let long = [of_the_tab(3, 2_200_001), of_the_tab(4, 2_200_001)];
+    let shape = Attention { heads: 3, tokens: 301, dim: 32, causal: true };
+    let [q, keys, v] = [5, 6, 7].map(|seed| of_the_tab(seed, 3 * 301 * 32));
+    let lora = Lora { from: 64, to: 48, rank: 4, scale: 0.5 };
+    let update = [(8, 100 * 64), (9, 100 * 48), (10, 64 * 4), (11, 4 * 48)];
+    let update = update.map(|(seed, len)| of_the_tab(seed, len));
+    let [x, base, low, high] = update.each_ref().map(Vec::as_slice);
+    let on = &Threads(2);
+    let two = |op| ops::elementwise(on, op, &long[0], &long[1]).expect("a result");
+    let one = |op| ops::elementwise(on, op, &long[0], &[]).expect("a result");
+    let reduced = |op| vec![ops::reduce(on, op, &long[0]).expect("a result")];
+    let found = [
+        ("matmul", ops::matmul(on, [m, n, k], &a, &b).expect("a result")),
+        ("dot", vec![ops::dot(on, &long[0], &long[1]).expect("a result")]),
+        ("add", two(Elementwise::Add)),
+        ("mul", two(Elementwise::Mul)),
+        ("relu", one(Elementwise::Relu)),
+        ("sigmoid", one(Elementwise::Sigmoid)),
+        ("sum", reduced(Reduction::Sum)),
+        ("max", reduced(Reduction::Max)),
+        ("min", reduced(Reduction::Min)),
+        ("mean", reduced(Reduction::Mean)),
+        ("attention", ops::attention(on, shape, &q, &keys, &v).expect("a result")),
+        ("lora", ops::lora(on, lora, [x, base], [low, high]).expect("a result")),
+    ];
+    let expected = include_str!("golden/operations.txt");
+    let lines: Vec<String> =
+        found.iter().map(|(name, values)| format!("{name} {}", fnv(values))).collect();
+    assert_eq!(lines.join("\n"), expected.trim_end());
+}

@@ -55,6 +55,12 @@ impl PriceList {
         PriceList::new(TaskKind::ALL.map(|kind| (kind, price)))
     }
 
+    /// Micro-credits for a unit in the mean of the kinds that are priced.
+    pub fn mean(&self) -> Option<f64> {
+        let sum: u128 = self.prices.iter().map(|(_, price)| u128::from(price.micro())).sum();
+        (!self.prices.is_empty()).then(|| sum as f64 / self.prices.len() as f64)
+    }
+
     /// Credits for one unit of a kind, if it is priced.
     pub fn unit(&self, kind: TaskKind) -> Option<Credits> {
         let index = self.prices.binary_search_by_key(&kind, |(kind, _)| *kind).ok()?;

@@ -226,6 +226,7 @@ fn advert(node: &Node, pool: &Digest, counter: u64) -> Signed<Advert> {
         pins: node.settings.pins.clone(),
         works: true,
         load: 0,
+        offers: 0,
         addresses: node.settings.addresses.clone(),
         set_version: 2,
         epoch: 1,

@@ -125,6 +125,7 @@ impl Sybils {
                 pins: edge_tasks::pins(),
                 works: true,
                 load: 0,
+                offers: 0,
                 addresses,
                 set_version: 2,
                 frontier: Digest::default(),

@@ -60,6 +60,7 @@ fn advert() -> Signed<Advert> {
         pins: vec![Digest([1; 32])],
         works: true,
         load: 3,
+        offers: 250,
         addresses: vec!["/memory/1".into()],
         set_version: 1,
         frontier: Digest([4; 32]),

@@ -15,8 +15,8 @@ use crate::revocation::Revocation;
 mod ledger;
 
 pub use ledger::{
-    AccountProofView, BalanceView, BlockView, CheckpointView, FateView, LedgerView, ParameterView,
-    PendingView, WithdrawalView,
+    AccountProofView, BalanceView, BlockView, CheckpointView, EconomyView, FateView, LedgerView,
+    ParameterView, PendingView, WithdrawalView,
 };
 
 /// How urgent the owner of a task says it is. High costs twice the price.
@@ -260,6 +260,14 @@ pub enum Command {
         /// Whether to take them.
         others: bool,
     },
+    /// What is offered to others from now on while this node works, in thousandths of a core: members are
+    /// told, and count it. It limits nothing here.
+    Offer {
+        /// Thousandths of a core.
+        cpu_milli: u32,
+    },
+    /// How the pool's economy goes, as far as this node saw it.
+    Economy,
     /// Finish what was promised and take nothing new; answered when idle.
     Drain,
 }
@@ -307,6 +315,8 @@ pub enum Answer {
     WitnessesChanged(WitnessSet),
     /// To `Checkpoint`.
     Checkpoint(Box<CheckpointView>),
+    /// To `Economy`.
+    Economy(Box<EconomyView>),
     /// To `Proof`.
     Proof(Box<AccountProofView>),
     /// To `Security`.

@@ -97,6 +97,8 @@ pub struct Advert {
     pub works: bool,
     /// Tasks waiting there.
     pub load: u32,
+    /// The CPU that its owner allows for tasks of others, in thousandths of a core; nothing while it rests.
+    pub offers: u32,
     /// Where it may be reached.
     pub addresses: Vec<String>,
     /// Version of its witness set.

@@ -29,6 +29,7 @@ mod claims;
 mod coherence;
 mod collections;
 mod content;
+mod economy;
 mod equivocation;
 mod escrow;
 mod fair;
@@ -116,6 +117,7 @@ pub struct Peer {
     pub(crate) tuning: tuning::Tuning,
     pub(crate) audits: audits::Audits,
     pub(crate) uptime: uptime::Uptime,
+    pub(crate) economy: economy::Economy,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
     /// Its owner wants no tasks of others now.

@@ -342,6 +342,7 @@ fn an_old_advert_says_nothing_after_a_restart() {
             pins: vec![PIN],
             works: true,
             load: 0,
+            offers: 0,
             addresses: vec![at.to_owned()],
             set_version: 1,
             frontier: Digest::default(),

@@ -87,6 +87,7 @@ impl Flooder {
             pins: vec![PIN],
             works: true,
             load: 0,
+            offers: 0,
             addresses: vec![],
             set_version: 1,
             epoch: 0,

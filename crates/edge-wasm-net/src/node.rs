@@ -348,9 +348,40 @@ impl Node {
         }
     }
 
-    /// Takes tasks of others from now on, or declines them.
-    pub async fn work(&self, others: bool) -> Result<(), JsError> {
+    /// Takes tasks of others from now on, with so many thousandths of a core, or declines them.
+    pub async fn work(&self, others: bool, cpu_milli: u32) -> Result<(), JsError> {
+        self.ask(Command::Offer { cpu_milli }).await?;
         self.ask(Command::Work { others }).await.map(drop)
+    }
+
+    /// How the pool's economy goes: JSON, `null` before this node has joined.
+    pub async fn economy(&self) -> Result<String, JsError> {
+        match self.calls.call(Command::Economy).await {
+            Ok(Answer::Economy(view)) => json(&view),
+            Ok(_) => Err(unexpected()),
+            Err(Refusal::Refused(_)) => Ok("null".into()),
+            Err(refusal) => Err(refused(refusal)),
+        }
+    }
+
+    /// Pays another account, puts credits at stake (`stake`), or begins to take them back (`unstake`), in
+    /// micro-rUv: the certified block as JSON, or `null` where the answer has none.
+    pub async fn pay(&self, what: String, to: String, micro: f64) -> Result<String, JsError> {
+        let amount = Credits::from_micro(micro as u64);
+        let command = match what.as_str() {
+            "send" => {
+                let to = NodeId::from_hex(&to)
+                    .ok_or_else(|| JsError::new("invalid: an account has 64 hexadecimal digits"))?;
+                Command::Send { to, amount }
+            }
+            "stake" => Command::Stake { amount },
+            "unstake" => Command::Unstake { amount },
+            _ => return Err(JsError::new("invalid: there is no such payment")),
+        };
+        match self.ask(command).await? {
+            Answer::Sent(view) => json(&view),
+            _ => Ok("null".into()),
+        }
     }
 
     /// Finishes what was promised and takes nothing new, then ends.

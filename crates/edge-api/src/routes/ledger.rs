@@ -61,6 +61,14 @@ pub(crate) async fn checkpoint(State(app): State<App>) -> Outcome {
     }
 }
 
+/// `GET /api/v1/ledger/economy`.
+pub(crate) async fn economy(State(app): State<App>) -> Outcome {
+    match app.node.call(Command::Economy).await? {
+        Answer::Economy(view) => tagged("edge-net.economy/1", view),
+        other => Err(unexpected(other)),
+    }
+}
+
 /// `GET /api/v1/ledger/proof`.
 pub(crate) async fn proof(State(app): State<App>, Query(query): Query<Account>) -> Outcome {
     match app.node.call(Command::Proof { account: query.id()? }).await? {

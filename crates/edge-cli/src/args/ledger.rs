@@ -81,6 +81,15 @@ Examples:
   edge-net ledger checkpoint
   edge-net ledger checkpoint --json     edge-net.checkpoint/1")]
     Checkpoint,
+    /// Show how the pool's economy went in the last 24 hours, as far as this node saw it
+    #[command(after_help = "\
+What has too few samples is left out: utilization takes ten minutes of looking, stability 30 settlements, growth
+seven days, velocity an epoch.
+
+Examples:
+  edge-net ledger economy
+  edge-net ledger economy --json        edge-net.economy/1")]
+    Economy,
     /// Prove what an account came to in the last checkpoint
     #[command(after_help = "\
 The proof is checked before it is shown. With --json it is there in hexadecimal, for whoever trusts the

@@ -86,6 +86,10 @@ pub(super) fn run(context: &Context, command: Ledger) -> Outcome {
             let answer = client.get("/api/v1/ledger/checkpoint")?;
             context.show(&answer, show_checkpoint);
         }
+        Ledger::Economy => {
+            let answer = client.get("/api/v1/ledger/economy")?;
+            context.show(&answer, show_economy);
+        }
         Ledger::Proof { account } => {
             let query = query_of(&client, account.as_deref(), "?")?;
             let answer = client.get(&format!("/api/v1/ledger/proof{query}"))?;
@@ -170,6 +174,45 @@ fn not_handed_over(client: &Client, others: &[String]) -> Outcome<Failure> {
         next.join("\n        ")
     );
     Ok(Failure::new(Exit::Usage, "nothing was handed over", why, "if these are meant, add --yes"))
+}
+
+fn show_economy(output: &Output, answer: &Value) {
+    let figure = |name: &str| answer[name].as_f64();
+    let percent = |name: &str| match figure(name) {
+        Some(share) => format!("{:.3} %", share * 100.0),
+        None => "too little was seen".to_owned(),
+    };
+    output.line(format!("utilization  {}", percent("utilization")));
+    if output.quiet {
+        return;
+    }
+    output.line(format!("velocity     {} an epoch", percent("velocity")));
+    output.line(format!("growth       {}", percent("growth")));
+    output.line(format!("stability    {}", percent("stability")));
+    output.line(format!("fitness      {} of this node", percent("fitness")));
+    let minutes = figure("observed_seconds").unwrap_or(0.0) / 60.0;
+    output.line(format!("seen in {minutes:.0} minutes of the last 24 hours:"));
+    output.line(format!(
+        "  {:.1} CPU-seconds offered, {:.3} certified; {} cores of {} members now",
+        figure("offered_cpu_seconds").unwrap_or(0.0),
+        figure("certified_cpu_seconds").unwrap_or(0.0),
+        text(answer, "offered_cores"),
+        text(answer, "active"),
+    ));
+    output.line(format!(
+        "  {} rUv paid for {} tasks, {} rUv burned as fees, {} rUv minted; there are {} rUv",
+        text(answer, "settled"),
+        text(answer, "settled_tasks"),
+        text(answer, "fees"),
+        text(answer, "minted"),
+        text(answer, "supply"),
+    ));
+    output.line(format!(
+        "this node earned {} rUv and spent {} rUv; more than {:.1} % of its results are accepted (95 %)",
+        text(answer, "earned"),
+        text(answer, "spent"),
+        figure("reputation").unwrap_or(0.0) * 100.0,
+    ));
 }
 
 fn show_checkpoint(output: &Output, answer: &Value) {

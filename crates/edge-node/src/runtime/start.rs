@@ -2,14 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, RwLock, Weak},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use edge_base::{Credits, Digest, NetworkTag, Rng, SecretKey, Verifier};
 use edge_embed::Registry;
 use edge_ledger::{Genesis, GenesisError, Network};
-use edge_swarm::{Input, Peer, Settings, StartError, Stored, Ticket, Write};
+use edge_swarm::{Command, Input, Peer, Settings, StartError, Stored, Ticket, Write};
 use edge_tasks::{CanaryStore, Executor, lie::Lie};
 use edge_transport::{
     Limits, Transport, TransportConfig, TransportError, TransportEvent, TransportHandle,
@@ -350,11 +350,13 @@ impl Parts {
             .spawn(move || runtime.block_on(peer_loop.run(ended_sender)))
             .expect("invariant: a thread can be started while the node starts");
         tokio::spawn(carry_network(network, inputs, transport.clone()));
-        tokio::spawn(watch_activity(Activity::new(&config), share, ended.clone()));
+        let activity = Activity::new(&config);
         if !config.bootstrap.is_empty() {
             tokio::spawn(bootstrap(config.bootstrap, transport, ended));
         }
-        NodeHandle(Arc::new(inner))
+        let handle = NodeHandle(Arc::new(inner));
+        tokio::spawn(watch_activity(activity, share, cores, Arc::downgrade(&handle.0)));
+        handle
     }
 }
 
@@ -495,20 +497,34 @@ async fn bootstrap(
     }
 }
 
-/// Sets the CPU share that fits what the machine is used for.
+/// Sets the CPU share that fits what the machine is used for, and has the peer tell members what it comes to.
 async fn watch_activity(
     mut activity: Activity,
     share: Arc<CpuShare>,
-    ended: watch::Receiver<Option<super::Ended>>,
+    cores: usize,
+    node: Weak<Inner>,
 ) {
     let mut every = tokio::time::interval(ACTIVITY_EVERY);
-    while ended.borrow().is_none() {
+    let mut told = None;
+    loop {
         every.tick().await;
+        let Some(node) = node.upgrade().map(NodeHandle).filter(|node| node.ended().is_none())
+        else {
+            return;
+        };
         let now = Instant::now();
         let chosen = activity.look(now);
         if chosen != share.get() {
             tracing::info!(per_mille = chosen.per_mille(), "CPU share");
             share.set(chosen, now);
+        }
+        if told != Some(chosen) {
+            let all = u64::from(chosen.per_mille()) * cores as u64;
+            let cpu_milli = u32::try_from(all).unwrap_or(u32::MAX);
+            // A peer that has no time now is told the next time.
+            if node.call(Command::Offer { cpu_milli }).await.is_ok() {
+                told = Some(chosen);
+            }
         }
     }
 }

@@ -112,6 +112,52 @@ pub struct BlockView {
     pub balance_after: Credits,
 }
 
+/// How the pool's economy goes, as far as one node saw it in the last 24 hours; what has too few samples is
+/// absent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EconomyView {
+    /// Credits settled per epoch, over the supply.
+    pub velocity: Option<f64>,
+    /// Certified CPU time over offered CPU time; after ten minutes of looking.
+    pub utilization: Option<f64>,
+    /// Members heard of over those seven days ago, less one.
+    pub growth: Option<f64>,
+    /// One less the coefficient of variation of settlements' prices; of 30 settlements and more.
+    pub stability: Option<f64>,
+    /// Utilization times `reputation`.
+    pub fitness: Option<f64>,
+    /// The credits there are: granted and minted, and not burned.
+    pub supply: Credits,
+    /// The present epoch.
+    pub epoch: u64,
+    /// How long this node looked.
+    pub observed_seconds: u64,
+    /// What members offered meanwhile.
+    pub offered_cpu_seconds: f64,
+    /// What settlements certified: reference CPU time.
+    pub certified_cpu_seconds: f64,
+    /// The mean of a task; of 30 tasks and more.
+    pub cpu_seconds_per_task: Option<f64>,
+    /// What workers were paid.
+    pub settled: Credits,
+    /// For so many tasks.
+    pub settled_tasks: u64,
+    /// What was burned as fees of that.
+    pub fees: Credits,
+    /// What was minted.
+    pub minted: Credits,
+    /// Members that are heard of now, with this node.
+    pub active: u64,
+    /// What they offer, in cores.
+    pub offered_cores: f64,
+    /// What this node was paid for work, and minted, since it was made.
+    pub earned: Credits,
+    /// What it paid for work, with fees, since it was made.
+    pub spent: Credits,
+    /// What the share of its results that were accepted exceeds with 95 % credibility.
+    pub reputation: f64,
+}
+
 /// The last checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckpointView {

@@ -522,6 +522,7 @@ impl Peer {
         let key = certificate_key(&body.account, body.seq);
         self.persist(Table::Certificates, &key, certificate.as_ref());
         self.look_for_equivocation(certificate);
+        self.count_settled(body);
         if let Some(amount) = body.kind.pays(&self.me) {
             self.event(Event::Paid { by: body.account, amount });
         }

@@ -36,6 +36,7 @@ impl Peer {
         self.offences.hold(&mut add);
         self.audits.hold(&mut add);
         self.uptime.hold(&mut add);
+        self.economy.hold(&mut add);
         self.shards.hold(&mut add);
         if let Some(bank) = &self.bank {
             bank.hold(&mut add);

@@ -509,6 +509,7 @@ impl Peer {
             self.forget(Table::Certificates, &certificate_key(&account, seq));
         }
         self.offences_were_tried();
+        self.count_minted();
         if checkpoint.changes_set() {
             let key = [b"set".as_slice(), &checkpoint.set.version.to_be_bytes()].concat();
             self.persist(Table::Checkpoints, &key, &decided.sealed);

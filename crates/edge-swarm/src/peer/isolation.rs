@@ -21,7 +21,12 @@ const SILENT_HALVES: u64 = 5;
 const ANCHORS_MAX: usize = 8;
 
 impl Peer {
-    fn is_fresh(&self, node: &NodeId, within: Micros) -> bool {
+    /// A member that was silent for so long is not heard.
+    pub(super) fn heard_within(&self) -> Micros {
+        Micros(self.advert_interval().0.saturating_mul(SILENT_HALVES) / 2)
+    }
+
+    pub(super) fn is_fresh(&self, node: &NodeId, within: Micros) -> bool {
         *node == self.me
             || self
                 .members
@@ -33,7 +38,7 @@ impl Peer {
     /// Why this node must think that it is cut off from the pool, if it must.
     fn isolation(&self) -> Option<String> {
         let bank = self.bank.as_ref().filter(|_| self.settings.notices_isolation)?;
-        let within = Micros(self.advert_interval().0.saturating_mul(SILENT_HALVES) / 2);
+        let within = self.heard_within();
         // Whoever started a moment ago, or was let in, has heard nobody yet.
         if !self.is_admitted() || self.members.is_empty() || self.now.since(self.started) <= within
         {

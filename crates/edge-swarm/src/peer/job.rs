@@ -559,6 +559,9 @@ impl Peer {
         job.payload = None;
         job.result = None;
         let alarm = job.alarm;
+        if revealed {
+            self.count_result(agreed);
+        }
         if revealed && !agreed {
             self.jobs.dispute(from, price, self.now);
         }

@@ -835,6 +835,7 @@ impl Peer {
             pins,
             works: self.takes_work(),
             load: self.jobs.load(),
+            offers: self.offered(),
             addresses: self.settings.addresses.clone(),
             set_version,
             frontier,
@@ -874,6 +875,7 @@ impl Peer {
     pub(super) fn on_hello_timer(&mut self) {
         self.look_around();
         self.sweep_sessions();
+        self.step_economy();
         if self.is_admitted() {
             let now = self.now;
             let long = |since: &Timestamp| now.since(*since) >= STRANGER_KEPT;

@@ -16,6 +16,7 @@ use super::{
     collections::Shards,
     content::Content,
     decode_stored,
+    economy::Economy,
     equivocation::Equivocations,
     escrow::Spending,
     faults::Faults,
@@ -167,6 +168,7 @@ impl Peer {
             tuning: Tuning::new(tuner),
             audits: Audits::default(),
             uptime: Uptime::default(),
+            economy: Economy::restore(&stored, now),
             may_vote: true,
             draining: None,
             paused: false,
@@ -187,6 +189,7 @@ impl Peer {
             shelf = restored.shelf;
             unreadable = restored.unreadable;
         }
+        peer.start_economy();
         peer.checkpoints = Checkpoints::restore(&stored, now);
         if unreadable && let Some(bytes) = stored.get(Table::Checkpoints, b"last") {
             peer.checkpoints.forget_chain();

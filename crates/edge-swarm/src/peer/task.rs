@@ -1002,7 +1002,10 @@ impl Peer {
         let load = |n: &NodeId| {
             let busy = self.tasks.outstanding.get(n).copied().unwrap_or(0);
             let attempts = match weighs {
-                true => self.members.promises(n, task.kind, now).attempts(),
+                true => {
+                    let lot = Digest::of_value("try", &(draw, n)).prefix_u64();
+                    self.members.promises(n, task.kind, now).attempts_drawn(lot)
+                }
                 false => 1,
             };
             (busy + 1) * attempts

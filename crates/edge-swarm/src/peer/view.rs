@@ -46,6 +46,8 @@ fn signs(command: &Command) -> bool {
         | Command::WithdrawTicket { .. }
         | Command::Guard(_)
         | Command::Work { .. }
+        | Command::Offer { .. }
+        | Command::Economy
         | Command::Fate { .. }
         | Command::Balance { .. }
         | Command::History { .. }
@@ -164,6 +166,14 @@ impl Peer {
             Command::Work { others } => {
                 self.work_for_others(others);
                 self.answer(call, Ok(Answer::Done));
+            }
+            Command::Offer { cpu_milli } => {
+                self.offer(cpu_milli);
+                self.answer(call, Ok(Answer::Done));
+            }
+            Command::Economy => {
+                let answer = self.economy_view().map(|view| Answer::Economy(Box::new(view)));
+                self.answer(call, answer);
             }
             Command::Drain => self.drain(call),
         }
@@ -374,6 +384,7 @@ impl Peer {
             self.answer(before, Err(Refusal::Refused("another drain began".into())));
         }
         self.settle_for_drain();
+        self.store_economy();
         self.after(DRAIN_MAX, Timer::Drain);
         self.step_drain();
     }
