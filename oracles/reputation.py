@@ -14,6 +14,6 @@ for p, a, b in [
     print(f"({p!r}, {a!r}, {b!r}, {beta.ppf(p, a, b):.12f}),")
 # How likely one attempt is enough of somebody who broke n promises and kept none.
 broken = 0
-for _ in range(4):
+for _ in range(2):
     broken = broken * 0.5 ** (1 / 50) + 1
     print(f"{1 - beta.cdf(2 / 3, 0.75, 0.25 + broken):.9f}")

@@ -69,6 +69,34 @@ fn a_node_that_rests_is_asked_for_nothing_and_finishes_its_own() {
 }
 
 #[test]
+fn who_broke_one_promise_is_asked_again_before_long() {
+    let mut net = Net::new();
+    for _ in 0..6 {
+        net.join(false);
+    }
+    let first = net.id(1);
+    // Until it stops in the middle of a task.
+    net.freezes_at_work = Some(1);
+    for at in 0..50 {
+        net.submit(&format!("text {at}")).unwrap();
+        if net.frozen == Some(1) {
+            break;
+        }
+    }
+    assert_eq!(net.frozen.take(), Some(1), "it was given nothing");
+    net.kill(1);
+    net.start(1);
+    net.run(Micros::from_secs(5));
+    let asked = (0..100).filter(|at| {
+        let Ok(Answer::Task(result)) = net.submit(&format!("later text {at}")) else { panic!() };
+        result.check.agreed.contains(&first)
+    });
+    let asked = asked.count();
+    // Of 200 executions among six; by one choice in a hundred alone it would be asked for less than one.
+    assert!(asked >= 10, "{asked}");
+}
+
+#[test]
 fn an_offer_that_was_lost_is_made_again_before_the_node_works_alone() {
     let mut net = Net::new();
     let stranger = net.join(false);

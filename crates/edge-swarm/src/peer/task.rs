@@ -56,7 +56,7 @@ const FUNDS_PATIENCE: Micros = Micros::from_secs(3);
 const AUDIT_TRUSTED: f64 = 0.1;
 /// One choice of workers in this many does not look at what became of earlier work, so that nobody is
 /// left out for ever because of a bad day.
-const EXPLORES_ONE_IN: u64 = 50;
+const EXPLORES_ONE_IN: u64 = 100;
 
 /// Where one worker stands in a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -561,13 +561,19 @@ impl Peer {
             .filter(|(_, t)| t.parts.get(&node).is_some_and(|p| p.stage.is_active()))
             .map(|(id, _)| *id)
             .collect();
-        for task in waiting {
-            self.mark_late(task, node, "its connection was lost");
+        for (nth, task) in waiting.into_iter().enumerate() {
+            // One event, and one broken promise, however many tasks it had.
+            self.give_up(task, node, "its connection was lost", nth == 0);
         }
         self.search_worker_gone(node);
     }
 
     fn mark_late(&mut self, task: TaskId, worker: NodeId, reason: &str) {
+        self.give_up(task, worker, reason, true);
+    }
+
+    /// Nothing is expected of a worker any more; it may count as a broken promise.
+    fn give_up(&mut self, task: TaskId, worker: NodeId, reason: &str, counts: bool) {
         let Some(entry) = self.tasks.all.get_mut(&task) else { return };
         let kind = entry.kind;
         let Some(part) = entry.parts.get_mut(&worker) else { return };
@@ -578,7 +584,7 @@ impl Peer {
         if was_active {
             self.release_worker(&worker);
         }
-        if was_active {
+        if was_active && counts {
             self.members.note(&worker, kind, false, false, self.now);
             self.store_reputation(&worker);
         }

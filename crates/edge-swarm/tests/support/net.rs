@@ -197,6 +197,8 @@ pub(crate) struct Net {
     pub(crate) deaf: Option<usize>,
     /// A node that stands still: its connections stand, and it hears nothing.
     pub(crate) frozen: Option<usize>,
+    /// Who freezes when it is given a task.
+    pub(crate) freezes_at_work: Option<usize>,
     /// Proofs of two blocks at one place get lost from now on.
     /// A transport that is asked to refuse a node has nothing of it to close, and says nothing.
     pub(crate) refuses_silently: bool,
@@ -255,6 +257,7 @@ impl Net {
             lose_offers: 0,
             deaf: None,
             frozen: None,
+            freezes_at_work: None,
             refuses_silently: false,
             lose_proofs: false,
             unstake_delay: None,
@@ -553,6 +556,12 @@ impl Net {
             }
             if let (true, Input::Frame { from, bytes }) = (self.records, &input) {
                 self.sent.push((index, *from, bytes.clone()));
+            }
+            if self.freezes_at_work == Some(index)
+                && let Input::Frame { bytes, .. } = &input
+                && matches!(decode_message(bytes), Ok(Message::Assign { .. }))
+            {
+                (self.freezes_at_work, self.frozen) = (None, Some(index));
             }
             if let Some(peer) = &mut self.nodes[index].peer
                 && self.frozen != Some(index)
