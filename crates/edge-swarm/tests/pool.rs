@@ -558,9 +558,11 @@ fn who_has_no_credits_works_alone_and_is_told() {
         k: 5,
         query: vec![],
         units: 10,
-        remaining: Micros::from_secs(5),
+        remaining: Micros::from_secs(30),
     };
+    let begun = net.now;
     let Err(Refusal::Refused(why)) = net.ask(poor, search) else { panic!() };
+    assert!(net.now.since(begun) <= Micros::from_secs(4), "it is not put off until the end");
     assert!(why.contains("costs") && why.contains("this node has 0"), "{why}");
     assert!(why.contains("earn some by working"), "{why}");
     let Ok(Answer::Status(status)) = net.ask(poor, Command::Status) else { panic!() };

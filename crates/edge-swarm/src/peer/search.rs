@@ -43,6 +43,8 @@ const HEDGE_AFTER: Micros = Micros::from_millis(400);
 const SILENT_AFTER: Micros = Micros::from_secs(3);
 /// After this a search is refused when the only copies left are still catching up with the log.
 const REBUILD_WAIT: Micros = Micros::from_secs(5);
+/// And after this when nobody can be paid: credits that a ticket brings are there by then.
+const SHORT_WAIT: Micros = Micros::from_secs(3);
 const TICK: Micros = Micros::from_millis(100);
 /// Ended searches remembered for `task ls` and `task explain`.
 const RECENT_MAX: usize = 2_048;
@@ -546,9 +548,13 @@ impl Peer {
         if now >= search.deadline {
             return self.time_out_search(id);
         }
-        let waited = |s: &ShardSearch| !s.done && now.since(s.started) >= REBUILD_WAIT;
+        let price = search.price;
+        let short = matches!(self.funds(price), Funds::Short);
+        let patience = if short { SHORT_WAIT } else { REBUILD_WAIT };
+        let Some(search) = self.searches.all.get(&id) else { return };
+        let waited = |s: &ShardSearch| !s.done && now.since(s.started) >= patience;
         let waiting = search.shards.iter().filter(|s| waited(s));
-        let stuck = |s: &ShardSearch| self.is_stuck(s);
+        let stuck = |s: &ShardSearch| self.is_stuck(s, short);
         if waiting.clone().any(stuck) && waiting.clone().all(|s| answered(s) || stuck(s)) {
             return self.time_out_search(id);
         }
@@ -591,14 +597,15 @@ impl Peer {
         }
     }
 
-    /// Whether a shard waits for nothing but copies that catch up.
-    fn is_stuck(&self, shard: &ShardSearch) -> bool {
+    /// Whether a shard waits for nothing but copies that catch up, or nobody can be paid for searching it.
+    fn is_stuck(&self, shard: &ShardSearch, short: bool) -> bool {
+        let unpaid = short && self.applied_here(&shard.shard).is_none();
         !answered(shard)
-            && shard.candidates.is_empty()
+            && (unpaid || shard.candidates.is_empty())
             && !shard.parts.values().any(waits)
             && !shard.answers.values().any(|a| matches!(a, Answered::Checking(_)))
             && !matches!(shard.own, Some(Answered::Checking(_)))
-            && self.rebuild_text(&shard.shard).is_some()
+            && (unpaid || self.rebuild_text(&shard.shard).is_some())
     }
 
     /// What is said of a shard of which there are copies, but none in step with its log.
