@@ -9,8 +9,8 @@ export type SecurityView = {
 export type Check = { name: string; passed: boolean | null; what: string; fix: string };
 
 export type Audit = {
-  /** Ten times the share of the checks that hold among those that apply. */
-  security_score: number; passed: number; applicable: number; checks: Check[];
+  /** Ten times the share of the checks that hold among those that apply; `null` before the node has looked. */
+  security_score: number | null; passed: number; applicable: number; checks: Check[];
   /** What others tried since the start, by counter; nothing before the node has looked. */
   attempted: Record<string, number>;
 };
@@ -28,7 +28,7 @@ export function audit(view: SecurityView | null, volatile: string | null): Audit
       "clear the site's data and join again with a ticket"),
     check("secure-context", globalThis.isSecureContext, "nobody on the way can change the page's scripts",
       "serve the page by HTTPS or from this machine"),
-    check("key-kept-sealed", volatile === null, "the key is stored, sealed by one that no script is shown",
+    check("key-kept-sealed", view && volatile === null, "the key is stored, sealed by one that no script is shown",
       "let the site store data; without, each start is a new node"),
     check("limits", view && view.limits, "senders have budgets, and those that go far beyond are banned",
       "this build has them switched off"),
@@ -43,5 +43,6 @@ export function audit(view: SecurityView | null, volatile: string | null): Audit
   const passed = checks.filter((one) => one.passed === true).length;
   const counted = ATTEMPTED.map((name) => [name, view?.[name]] as const);
   const attempted = Object.fromEntries(counted.filter((entry): entry is [string, number] => typeof entry[1] === "number"));
-  return { security_score: Math.round((100 * passed) / Math.max(1, applicable)) / 10, passed, applicable, checks, attempted };
+  const score = view && Math.round((100 * passed) / Math.max(1, applicable)) / 10;
+  return { security_score: score, passed, applicable, checks, attempted };
 }

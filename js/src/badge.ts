@@ -6,7 +6,8 @@ import type { EdgeNetNode } from "./index.js";
 export type Badge = { element: HTMLElement; remove(): void };
 
 /** Shows what a node does, in the corner of the page or in an element of one's own. */
-export function badge(node: EdgeNetNode, into: HTMLElement = document.body): Badge {
+export function badge(node: EdgeNetNode, into: Element = document.body): Badge {
+  if (!(into instanceof Element)) throw new TypeError("invalid: a badge is shown in an element of the page");
   const element = document.createElement("aside");
   element.setAttribute("aria-label", "edge-net node");
   element.dataset["edgeNet"] = "badge";

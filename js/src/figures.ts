@@ -7,7 +7,7 @@ export type Economy = {
   velocity: number | null; utilization: number | null; growth: number | null; stability: number | null; fitness: number | null;
   supply: number; epoch: number; observed_seconds: number; offered_cpu_seconds: number; certified_cpu_seconds: number;
   cpu_seconds_per_task: number | null; settled: number; settled_tasks: number; fees: number; minted: number;
-  active: number; offered_cores: number; earned: number; spent: number; reputation: number;
+  active: number; offered_cores: number; earned: number; spent: number; reputation: number | null;
 };
 
 export type Health = Pick<Economy, "velocity" | "utilization" | "growth" | "stability">;
@@ -42,7 +42,7 @@ export function isSelfSustaining(seen: Economy | null, nodes: number, tasksPerDa
 }
 
 export function shouldReplicate(seen: Economy | null): boolean | null {
-  if (seen === null || seen.utilization === null) return null;
+  if (seen === null || seen.utilization === null || seen.reputation === null) return null;
   return seen.utilization >= BUSY && seen.reputation >= RELIABLE;
 }
 
@@ -72,11 +72,18 @@ export function recommended(
   return { cpuLimit, memoryLimit, minIdleTime: now.minIdleTime, because };
 }
 
+/** What was given, for an error: a text is seen to be one. */
+export function shown(given: unknown): string {
+  return typeof given === "string" ? JSON.stringify(given) : typeof given === "bigint" ? `${given}n` : String(given);
+}
+
 /** An amount of rUv in millionths. */
 export function micro(ruv: number): number {
+  if (typeof ruv !== "number" || Number.isNaN(ruv)) throw new TypeError(`invalid: an amount is a number of rUv, not ${shown(ruv)}`);
   const all = Math.round(ruv * 1e6);
-  if (typeof ruv !== "number" || !(all >= 1 && all <= Number.MAX_SAFE_INTEGER)) {
-    throw new RangeError(`invalid: an amount is a millionth of a rUv and more, not ${String(ruv)}`);
-  }
+  if (!(ruv > 0)) throw new RangeError(`invalid: an amount is more than nothing, not ${ruv}`);
+  if (all > Number.MAX_SAFE_INTEGER) throw new RangeError(`invalid: there are no ${ruv} rUv in any pool`);
+  // What a calculation with doubles leaves beyond six digits is none of it.
+  if (Math.abs(ruv * 1e6 - all) > 1e-3) throw new RangeError(`invalid: an amount has six digits after the point at most, not ${ruv}`);
   return all;
 }

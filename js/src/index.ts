@@ -15,7 +15,7 @@
 import { ALL, type Allowed, Activity } from "./activity.js";
 import { type SecurityView, audit } from "./audit.js";
 import { Compute } from "./compute.js";
-import { type Economy, type Recommended, health, isSelfSustaining, micro, recommended, shouldReplicate } from "./figures.js";
+import { type Economy, type Recommended, health, isSelfSustaining, micro, recommended, shouldReplicate, shown } from "./figures.js";
 import { initKeys } from "./keys.js";
 import { WORKERS_MAX } from "./limits.js";
 import { Asking } from "./rpc.js";
@@ -100,6 +100,11 @@ const LIMIT_MAX = 0xffff_ffff;
 const CONNECT_MS = 30_000;
 const LOOK_MS = 200;
 const STOP_MS = 3_000;
+/** How long a payment is waited for. */
+const PAY_MS = 30_000;
+/** How long a start waits to be let in. */
+const LET_IN_MS = 10_000;
+const EVENTS = ["status", "event", "ended"];
 /** Until a node that has never met another is said to have a problem. */
 const JOINING_MS = 15_000;
 /** A worker that says nothing for so long is said to. */
@@ -258,6 +263,7 @@ export class EdgeNetNode implements AsyncDisposable {
   /** Starts the node. Only to be called when the person at the machine agreed. */
   async start(): Promise<void> {
     if (this.#worker !== null) throw new Error("refused: the node runs already");
+    if (typeof Worker !== "function") throw new Error("failed: a node runs in a browser's page: there are no workers here");
     this.#stopping = false;
     const settings = this.#settings;
     this.#say("joining the pool");
@@ -301,9 +307,24 @@ export class EdgeNetNode implements AsyncDisposable {
       this.#activity = new Activity(settings.idle, settings.battery, changed);
       await this.#allow(this.#activity.allowed);
     }
-    await this.#look();
+    await this.#letIn(asking);
     // It may have been stopped meanwhile.
     if (this.#worker === worker) this.#timer = setInterval(() => { this.#look().catch(() => this.#silent()); }, SNAPSHOT_MS);
+  }
+
+  /** Waits a while until this node is a member; of a ticket that is refused nothing can come. */
+  async #letIn(asking: Asking): Promise<void> {
+    const end = Date.now() + LET_IN_MS;
+    for (;;) {
+      await this.#look();
+      const out = outside(this.#snapshot?.status.notes ?? []);
+      if (out === undefined || this.#asking !== asking || Date.now() > end) return;
+      if (!out.startsWith(NOT_YET)) {
+        this.#end(out);
+        throw new Error(`refused: ${out}`);
+      }
+      await new Promise((done) => setTimeout(done, LOOK_MS));
+    }
   }
 
   /** Waits until another member is connected; fails with the status sentence if none is after so many milliseconds. */
@@ -486,17 +507,33 @@ export class EdgeNetNode implements AsyncDisposable {
 
   /** Gives rUv to another account; answers the block once it is certified. */
   async send(to: string, amount: number): Promise<Record<string, unknown>> {
-    return this.#ready().ask("pay", ["send", to, micro(amount)]);
+    if (typeof to !== "string" || !/^[0-9a-f]{64}$/.test(to)) {
+      throw new TypeError("invalid: an account is the 64 hexadecimal digits of a `nodeId()`");
+    }
+    return this.#pay("send", to, amount);
   }
 
   /** Puts rUv at stake: they answer for what this node does, and let it be drawn as an auditor. */
   async stake(amount: number): Promise<void> {
-    await this.#ready().ask("pay", ["stake", "", micro(amount)]);
+    await this.#pay("stake", "", amount);
   }
 
   /** Begins to take stake back: it can be spent once the pool's delay has passed. */
   async unstake(amount: number): Promise<void> {
-    await this.#ready().ask("pay", ["unstake", "", micro(amount)]);
+    await this.#pay("unstake", "", amount);
+  }
+
+  /** Waits for the certificate; where witnesses are missing it goes on without the caller. */
+  async #pay<T>(what: string, to: string, amount: number): Promise<T> {
+    const paying = this.#ready().ask<T>("pay", [what, to, micro(amount)]);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, failed) => {
+      timer = setTimeout(() => failed(new Error(
+        `timed out: no quorum of witnesses has certified it within ${PAY_MS / 1_000} s. It goes on when they can be reached, and ` +
+        "another payment is refused until then: `history()` shows it when it is certified",
+      )), PAY_MS);
+    });
+    return Promise.race([paying, late]).finally(() => clearTimeout(timer));
   }
 
   /** What the workers did. */
@@ -563,6 +600,7 @@ export class EdgeNetNode implements AsyncDisposable {
   }
 
   on<E extends keyof Events>(event: E, listener: (value: Events[E]) => void): () => void {
+    if (!EVENTS.includes(event)) throw new TypeError(`invalid: events are ${EVENTS.join(", ")}, not ${shown(event)}`);
     if (typeof listener !== "function") throw new TypeError("invalid: a listener is a function");
     const listeners = this.#listeners.get(event) ?? new Set();
     this.#listeners.set(event, listeners);
@@ -583,7 +621,7 @@ export class EdgeNetNode implements AsyncDisposable {
   }
 
   #ready(): Asking {
-    if (this.#asking === null || this.#started === null) throw new Error("failed: the node is not running");
+    if (this.#asking === null || this.#started === null) throw new Error("failed: the node is not running: call `start()`");
     return this.#asking;
   }
 
@@ -677,7 +715,7 @@ export class EdgeNetNode implements AsyncDisposable {
 
 function number(given: number, name: string, least: number, most: number): number {
   if (typeof given !== "number" || !(given >= least && given <= most)) {
-    throw new RangeError(`invalid: ${name} is ${least} to ${most}, not ${String(given)}`);
+    throw new RangeError(`invalid: ${name} is a number, ${least} to ${most}, not ${shown(given)}`);
   }
   return given;
 }
@@ -699,6 +737,9 @@ function url(given: string, name: string, base?: string): URL {
 function limited(given: number): number {
   return Math.min(LIMIT_MAX, Math.floor(number(given, "limit", 0, Number.POSITIVE_INFINITY)));
 }
+
+/** What a node says that was not refused. */
+const NOT_YET = "not a member yet";
 
 /** What is said of a node that is no member. */
 function outside(notes: string[]): string | undefined {

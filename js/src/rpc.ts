@@ -67,8 +67,10 @@ export function reason(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Answers questions by the functions of `service`. */
-export function answering(port: Port, service: Record<string, (...args: never[]) => unknown>): void {
+/** Answers questions by the functions of `service`; `worded` may say errors in other words. */
+export function answering(
+  port: Port, service: Record<string, (...args: never[]) => unknown>, worded = (text: string) => text,
+): void {
   port.addEventListener("message", (event: MessageEvent<Question>) => {
     const { call, op, args } = event.data;
     void (async () => {
@@ -78,7 +80,7 @@ export function answering(port: Port, service: Record<string, (...args: never[])
         if (does === undefined) throw new Error(`invalid: there is no call ${op}`);
         said = { answer: call, value: await does(...(args as never[])) };
       } catch (error) {
-        said = { answer: call, error: reason(error) };
+        said = { answer: call, error: worded(reason(error)) };
       }
       port.postMessage(said, []);
     })();

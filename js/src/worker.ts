@@ -178,6 +178,18 @@ async function collection(name: string | undefined): Promise<Collection> {
   throw new Error(`not found: ${name === undefined ? "name a collection as `index`" : `no collection ${name}`}; ${there}`);
 }
 
+/** What the peer says to people at a command line, as a page has it. */
+const HERE: [RegExp, string][] = [
+  [/Start again with `--join` and a new ticket/, "Start again with a new ticket"],
+  [/`edge-net status` says what it waits for/, "`status` says what it waits for"],
+  [/raise `max_credits`/, "raise `maxCost`"],
+  [/`edge-net collection ls` shows/, "`collections()` shows"],
+];
+
+function worded(text: string): string {
+  return HERE.reduce((said, [pattern, here]) => said.replace(pattern, here), text);
+}
+
 answering(page, {
   start,
 
@@ -194,7 +206,7 @@ answering(page, {
   listen: (hears: boolean) => { listening = hears; },
   next: () => ready().pool.next(),
   stats: (): PoolStats => ({ ...ready().pool.stats }),
-  status: async () => JSON.parse(await ready().node.status()),
+  status: async () => JSON.parse(await ready().node.status(), (_, value) => (typeof value === "string" ? worded(value) : value)),
   peers: async () => JSON.parse(await ready().node.peers()),
   tasks: async (limit: number) => JSON.parse(await ready().node.tasks(limit)),
   history: async (limit: number) => JSON.parse(await ready().node.history(limit)),
@@ -236,4 +248,4 @@ answering(page, {
     )) as [Uint8Array, string];
     return { hits: JSON.parse(await pool.call<string>("hits", [found])), shards: JSON.parse(shards) };
   },
-});
+}, worded);

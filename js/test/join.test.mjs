@@ -65,13 +65,27 @@ test("a tab joins the pool of the demo, is paid for what others submit, and uses
   assert.equal(match.category, "networks");
   // What the getters say is what the peer counts: what was promised is earned once it is settled.
   const stats = await one.page.evaluate(() => window.edgeNet.getStats());
-  assert.ok(stats.tasks_completed > 0 && stats.reputation > 0.2 && stats.ruv_earned >= 0, JSON.stringify(stats));
+  assert.ok(stats.tasks_completed > 0 && stats.ruv_earned >= 0, JSON.stringify(stats));
+  // Credits go to a native node, and what is wrong is refused before it reaches the worker.
+  const { node: other } = await get(url, "/api/v1/status");
+  const wrong = await one.page.evaluate(() => window.edgeNet.send({ length: 5e8 }, 1).catch((error) => error.message));
+  assert.match(wrong, /^invalid: an account/);
+  const pay = () => one.page.evaluate(async (to) => {
+    const { creditSpend } = await import("/web/economy.js");
+    return creditSpend(window.edgeNet, to, 0.25).then((block) => block.kind, (error) => error.message);
+  }, other);
+  await until("a payment, once what was set aside for own tasks is back", 30, async () => {
+    const said = await pay();
+    assert.match(said, /^send$|more are set aside for own tasks|not certified yet/);
+    return said === "send";
+  });
   const economy = await one.page.evaluate(() => window.edgeNet.economy());
   const native = await get(url, "/api/v1/ledger/economy");
-  assert.deepEqual([economy.active, economy.supply], [native.active, native.supply], JSON.stringify([economy, native]));
+  assert.ok(economy.active === native.active && Math.abs(economy.supply - native.supply) < 1, JSON.stringify([economy, native]));
   assert.ok(native.active === 5 && native.offered_cores > 4, JSON.stringify(native));
   const health = JSON.parse(await one.page.evaluate(() => window.edgeNet.getEconomicHealth()));
   assert.deepEqual(Object.keys(health), ["velocity", "utilization", "growth", "stability"]);
+  assert.ok(economy.observed_seconds <= native.observed_seconds, "it came later");
   const audit = JSON.parse(await one.page.evaluate(() => window.edgeNet.runSecurityAudit()));
   assert.equal(audit.security_score, 10, JSON.stringify(audit));
   assert.ok(audit.applicable >= 6 && audit.attempted.bans === 0, JSON.stringify(audit));
@@ -216,7 +230,7 @@ test("a worker that dies is replaced, a pause holds over a start, a busy machine
   await one.page.context().close();
   const two = await tab(chrome, url, context);
   await two.page.click("#consent");
-  await until("the reason", 20, async () => /not a member/.test(await two.status()), () => "");
+  await until("the reason", 20, async () => /It did not start: refused: not a member.*with a new ticket/.test(await two.status()), two.status);
   await context.close();
 });
 

@@ -38,7 +38,15 @@ test("Node loads the package and says what it lacks there", async () => {
   }
   const node = new EdgeNetConfig("site").cpuLimit(0.2).minIdleTime(0).build();
   assert.equal(node.nodeId(), "");
-  for (const method of ["send", "stake", "unstake"]) await assert.rejects(node[method]("ab", 1), /not running|invalid/, method);
+  const account = "ab".repeat(32);
+  await assert.rejects(node.send(account, 1), /not running: call `start/);
+  for (const to of [5, {}, { length: 1e9 }, [1], null, undefined, "ab", new Uint8Array(64)]) {
+    await assert.rejects(node.send(to, 1), /^TypeError: invalid: an account/, String(to));
+  }
+  for (const method of ["stake", "unstake"]) await assert.rejects(node[method](1), /not running/, method);
+  assert.throws(() => node.on("nope", () => {}), /^TypeError: invalid: events are/);
+  await assert.rejects(node.start(), /a node runs in a browser/);
+  assert.equal(JSON.parse(node.runSecurityAudit()).security_score, null, "nothing was looked at");
   assert.equal(node.getEconomicHealth(), '{"velocity":null,"utilization":null,"growth":null,"stability":null}');
   const readers = [node.getNetworkFitness(), node.isSelfSustaining(10, 100), node.shouldReplicate(), node.getRecommendedConfig()];
   assert.deepEqual(readers, [null, null, null, null], "nothing was seen");
@@ -60,6 +68,7 @@ test("what is read from the figures of the economy follows from their definition
   assert.equal(shouldReplicate({ ...seen, utilization: 0.6 }), false);
   assert.equal(shouldReplicate({ ...seen, reputation: 0.7 }), false);
   assert.equal(shouldReplicate({ ...seen, utilization: null }), null);
+  assert.equal(shouldReplicate({ ...seen, reputation: null }), null);
 
   const now = { cpuLimit: 0.2, memoryLimit: 256 << 20, minIdleTime: 5_000 };
   const pool = { heldBackMs: 0, bytes: 64 << 20 };
@@ -73,5 +82,7 @@ test("what is read from the figures of the economy follows from their definition
   assert.equal(full.memoryLimit, 512 << 20);
 
   assert.deepEqual([micro(1), micro(0.000001), micro(0.1 + 0.2)], [1_000_000, 1, 300_000]);
-  for (const wrong of [0, -1, Number.NaN, "1", 1e300]) assert.throws(() => micro(wrong), /^RangeError: invalid: an amount/);
+  const wrong = [[0, /more than nothing/], [-1, /more than/], [Number.NaN, /not NaN/], ["1", /not "1"/], [1n, /not 1n/], [1e300, /no 1e\+300 rUv/],
+    [Number.POSITIVE_INFINITY, /no Infinity rUv/], [0.00000149, /six digits/], [undefined, /not undefined/]];
+  for (const [given, text] of wrong) assert.throws(() => micro(given), (error) => text.test(error.message), String(given));
 });

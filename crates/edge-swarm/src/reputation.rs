@@ -50,6 +50,11 @@ impl Promises {
         Promises { kept: self.kept + other.kept, broken: self.broken + other.broken, since }
     }
 
+    /// Whether there was any.
+    pub fn any(&self) -> bool {
+        self.kept + self.broken > 0.0
+    }
+
     /// The probability that the next promise is kept: the mean of the posterior.
     pub fn mean(&self) -> f64 {
         let (a, b) = self.posterior();

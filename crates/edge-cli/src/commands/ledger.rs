@@ -179,6 +179,7 @@ fn not_handed_over(client: &Client, others: &[String]) -> Outcome<Failure> {
 fn show_economy(output: &Output, answer: &Value) {
     let figure = |name: &str| answer[name].as_f64();
     let percent = |name: &str| match figure(name) {
+        Some(share) if share != 0.0 && share.abs() < 1e-4 => format!("{:.2e}", share),
         Some(share) => format!("{:.3} %", share * 100.0),
         None => "too little was seen".to_owned(),
     };
@@ -207,11 +208,16 @@ fn show_economy(output: &Output, answer: &Value) {
         text(answer, "minted"),
         text(answer, "supply"),
     ));
+    let results = match figure("reputation") {
+        Some(share) => {
+            format!("more than {:.1} % of its results are accepted (95 %)", share * 100.0)
+        }
+        None => "nobody has judged a result of it yet".to_owned(),
+    };
     output.line(format!(
-        "this node earned {} rUv and spent {} rUv; more than {:.1} % of its results are accepted (95 %)",
+        "this node earned {} rUv and spent {} rUv; {results}",
         text(answer, "earned"),
         text(answer, "spent"),
-        figure("reputation").unwrap_or(0.0) * 100.0,
     ));
 }
 

@@ -116,7 +116,7 @@ pub struct BlockView {
 /// absent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EconomyView {
-    /// Credits settled per epoch, over the supply.
+    /// Credits settled per epoch, over the supply; after three epochs.
     pub velocity: Option<f64>,
     /// Certified CPU time over offered CPU time; after ten minutes of looking.
     pub utilization: Option<f64>,
@@ -154,8 +154,8 @@ pub struct EconomyView {
     pub earned: Credits,
     /// What it paid for work, with fees, since it was made.
     pub spent: Credits,
-    /// What the share of its results that were accepted exceeds with 95 % credibility.
-    pub reputation: f64,
+    /// What the share of its results that were accepted exceeds with 95 % credibility; of one and more.
+    pub reputation: Option<f64>,
 }
 
 /// The last checkpoint.

@@ -291,7 +291,7 @@ impl Peer {
                 self.propose();
             }
             Err(error) => {
-                let text = format!("the block cannot be made: {error}");
+                let text = format!("the block cannot be made: {error}{}", self.aside_text());
                 self.on_block_refused(&kind);
                 match call {
                     Some(call) => self.answer(call, Err(Refusal::Refused(text))),
@@ -463,7 +463,11 @@ impl Peer {
     pub(super) fn on_certificate(&mut self, from: Option<NodeId>, certificate: Certificate) {
         let signer = certificate.block.signer;
         let certificate = Arc::new(certificate);
-        match self.take_certificate(certificate.clone()) {
+        // What is handed on later was certified while this node did not hear of it.
+        self.economy.late = from.is_some();
+        let taken = self.take_certificate(certificate.clone());
+        self.economy.late = false;
+        match taken {
             Ok(()) => {}
             Err(error) if error.is_retryable() => {
                 if let Some(bank) = &mut self.bank {

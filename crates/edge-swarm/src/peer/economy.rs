@@ -8,7 +8,7 @@
 //!
 //! | figure | definition |
 //! |---|---|
-//! | velocity | credits settled per epoch, over the credits there are |
+//! | velocity | credits settled per epoch, over the credits there are; after three epochs |
 //! | utilization | certified CPU time over offered CPU time, of the last 24 hours |
 //! | growth | members heard of in this hour over those in the same hour seven days ago, less one |
 //! | stability | one less the coefficient of variation of the settlements' prices in the last 24 hours |
@@ -101,6 +101,11 @@ impl Hour {
     }
 }
 
+/// Velocity needs so many epochs: one may have begun the moment before.
+const EPOCHS_MIN: u64 = 3;
+/// Own results are stored so long after they were judged.
+const STORE_OWN_AFTER: Micros = Micros::from_secs(30);
+
 /// What this node itself got, gave and kept, since it was made.
 #[derive(Clone, Copy, Default, Debug, Serialize, Deserialize)]
 struct Own {
@@ -119,6 +124,10 @@ pub(crate) struct Economy {
     offers: u32,
     looked: Option<Timestamp>,
     stored: Timestamp,
+    /// Own results were judged and not stored.
+    judged: bool,
+    /// The certificate that is taken now was not heard of when it came to be.
+    pub(super) late: bool,
     /// As the ledger had them at the last look: what was ever granted or minted, and the epoch.
     before: Option<(u64, u64)>,
     /// What this node is promised, by epoch, as the last checkpoint says.
@@ -221,30 +230,31 @@ impl Peer {
         };
         this.add(&sums);
         this.active = this.active.max(active);
-        if now.since(self.economy.stored) >= STORE_EVERY {
+        let patience = if self.economy.judged { STORE_OWN_AFTER } else { STORE_EVERY };
+        if now.since(self.economy.stored) >= patience {
             self.store_economy();
         }
     }
 
     /// Makes durable what was seen.
     pub(super) fn store_economy(&mut self) {
-        self.economy.stored = self.now;
+        (self.economy.stored, self.economy.judged) = (self.now, false);
         let hours: Vec<Hour> = self.economy.hours.iter().copied().collect();
         let own = self.economy.own;
         self.persist(Table::Pool, KEY, &(own, hours));
     }
 
-    /// A block was certified: counts what it paid. What is older than the last epoch was certified while
-    /// this node was away, and is nothing that happens now; but what it got by it, it got.
+    /// A block was certified: counts what it paid. What was certified while this node was away, or before it
+    /// looked, is not counted, as what was offered then is not; but what it got by it, it got.
     pub(super) fn count_settled(&mut self, block: &Block) {
         let BlockKind::Settle { escrow, payments, fee } = &block.kind else { return };
         let Some(bank) = &self.bank else { return };
         let ledger = &bank.ledger;
         let settled = payments.iter().fold(0u64, |sum, p| sum.saturating_add(p.amount.micro()));
         let tasks = payments.iter().fold(0u64, |sum, p| sum.saturating_add(p.tasks));
-        let recent = block.epoch + 1 >= ledger.epoch();
+        let heard = self.economy.looked.is_some() && !self.economy.late;
         if let Some(price) = ledger.escrow(escrow).and_then(|escrow| escrow.prices.mean())
-            && recent
+            && heard
             && settled > 0
         {
             let hour = self.hour();
@@ -307,6 +317,7 @@ impl Peer {
     pub(super) fn count_result(&mut self, accepted: bool) {
         let now = self.now;
         self.economy.own.results.note(accepted, now);
+        self.economy.judged = true;
     }
 
     pub(super) fn economy_view(&self) -> Result<EconomyView, Refusal> {
@@ -321,8 +332,8 @@ impl Peer {
         let results = economy.own.results.at(self.now);
         let seen = day.observed >= OBSERVED_MIN.0 && day.offered > 0;
         let utilization = seen.then(|| day.certified as f64 / day.offered as f64);
-        let reputation = results.lower_bound();
-        let velocity = (day.epochs > 0 && supply > Credits::ZERO)
+        let reputation = results.any().then(|| results.lower_bound());
+        let velocity = (day.epochs >= EPOCHS_MIN && supply > Credits::ZERO)
             .then(|| day.settled as f64 / day.epochs as f64 / supply.micro() as f64);
         let mean = |sum: u64| (day.tasks >= SAMPLES_MIN).then(|| sum as f64 / day.tasks as f64);
         Ok(EconomyView {
@@ -330,7 +341,7 @@ impl Peer {
             utilization,
             growth: economy.growth(hour),
             stability: day.stability(),
-            fitness: utilization.map(|utilization| utilization * reputation),
+            fitness: utilization.zip(reputation).map(|(used, kept)| used * kept),
             supply,
             epoch: bank.ledger.epoch(),
             observed_seconds: day.observed / 1_000_000,

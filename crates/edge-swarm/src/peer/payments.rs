@@ -91,9 +91,22 @@ impl Peer {
         let have = self.own_balance();
         // Behind another block there may be more, or less, when its turn comes.
         if place == Place::Alone && amount > have {
-            return refuse(format!("{amount} rUv are needed and this node has {have}"));
+            let aside = self.aside_text();
+            return refuse(format!("{amount} rUv are needed and this node has {have}{aside}"));
         }
         Ok(())
+    }
+
+    /// What is said of credits that are set aside where others are missing.
+    pub(super) fn aside_text(&self) -> String {
+        let aside = self.bank.as_ref().map(|bank| bank.ledger.account(&self.me).escrowed);
+        match aside.filter(|aside| *aside > Credits::ZERO) {
+            Some(aside) => format!(
+                "; {aside} rUv more are set aside for own tasks, and what is not spent comes back some \
+                 seconds after the last of them"
+            ),
+            None => String::new(),
+        }
     }
 
     /// Whether another payment may begin.
