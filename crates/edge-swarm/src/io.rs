@@ -343,6 +343,8 @@ pub struct Settings {
     /// Whether witnesses look who commits to assigned work and what comes of it. Off only for measurements:
     /// the first to commit are taken, and whatever they say alike is certified.
     pub checks_audits: bool,
+    /// Whether a shard's root rests on more than one stranger, however proven. Off only for measurements.
+    pub roots_take_two: bool,
     /// How long contradictions of an owner wait; `None`, for measurements only, to look away from them.
     pub coherence: Option<edge_coherence::Deadlines>,
     /// Whether ledgers with many accounts are compared by sketches. Off only for measurements.
@@ -384,6 +386,7 @@ impl Default for Settings {
             call_every: edge_base::Micros::from_secs(edge_ledger::CALL_SECONDS),
             challenges: true,
             checks_audits: true,
+            roots_take_two: true,
             coherence: Some(edge_coherence::Deadlines::from_repair(REPAIR_WITHIN)),
             shard_rows: 12_000,
             replication: 3,

@@ -214,6 +214,7 @@ pub(crate) struct Net {
     pub(crate) call_every: Micros,
     pub(crate) challenges: bool,
     pub(crate) checks_audits: bool,
+    pub(crate) roots_take_two: bool,
     /// Whether what one member invited is one voice, for nodes that start from now on.
     pub(crate) weighs_branches: bool,
     /// Whether ledgers are compared by sketches, for nodes that start from now on.
@@ -266,6 +267,7 @@ impl Net {
             call_every: Settings::default().call_every,
             challenges: true,
             checks_audits: true,
+            roots_take_two: true,
             weighs_branches: true,
             sketches: true,
             coherence: Settings::default().coherence,
@@ -383,6 +385,7 @@ impl Net {
             call_every: self.call_every,
             challenges: self.challenges,
             checks_audits: self.checks_audits,
+            roots_take_two: self.roots_take_two,
             weighs_branches: self.weighs_branches,
             sketches: self.sketches,
             coherence: self.coherence,
