@@ -101,8 +101,7 @@ fn roots_of_shards_take_two() {
         let checks: Vec<&Check> = appends.filter_map(|task| task.check.as_ref()).collect();
         assert!(checks.len() >= 20, "{}", checks.len());
         let two = |c: &&Check| c.agreed.len() >= 2 && c.audit_ppm.is_none();
-        let all = checks.iter().copied().filter(|c| two(&c)).count() == checks.len();
-        assert_eq!(all, take_two, "{checks:?}");
+        assert_eq!(checks.iter().all(two), take_two, "{checks:?}");
     }
 }
 
