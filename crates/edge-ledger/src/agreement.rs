@@ -209,6 +209,8 @@ pub struct Agreement {
     /// The latest round each witness was seen in.
     latest: BTreeMap<NodeId, u32>,
     judged: BTreeMap<Digest, Option<bool>>,
+    /// Of those judged invalid: by what only this node looked at.
+    doubts: BTreeSet<Digest>,
     alarms: BTreeSet<(u32, Step)>,
     decided: bool,
     acts: VecDeque<Act>,
@@ -240,6 +242,7 @@ impl Agreement {
             doubles: BTreeMap::new(),
             latest: BTreeMap::new(),
             judged: BTreeMap::new(),
+            doubts: BTreeSet::new(),
             alarms: BTreeSet::new(),
             decided: false,
             acts: VecDeque::new(),
@@ -338,6 +341,16 @@ impl Agreement {
         if let Some(judged) = self.judged.get_mut(&value) {
             *judged = Some(valid);
             self.evaluate();
+        }
+    }
+
+    /// This node has looked at more of a value than others do, and is against it: it does not vote for it
+    /// unless a quorum did. Of that quorum more than f are honest and have nothing against it; were each
+    /// free to refuse for ever what others are locked on, nothing would ever be decided.
+    pub fn doubted(&mut self, value: Digest) {
+        if self.judged.contains_key(&value) {
+            self.doubts.insert(value);
+            self.judged(value, false);
         }
     }
 
@@ -470,6 +483,7 @@ impl Agreement {
         if self.judged.len() > JUDGED_MAX {
             let held = self.held();
             self.judged.retain(|value, _| Some(*value) == held);
+            self.doubts.retain(|value| Some(*value) == held);
         }
         if self.proposer(round) == self.me && !self.proposed.contains_key(&round) {
             match self.valid.clone() {
@@ -541,7 +555,7 @@ impl Agreement {
         }
         if let Some(value) = polka
             && self.valid.as_ref().is_none_or(|(round, ..)| *round < self.round)
-            && self.judge(value) == Some(true)
+            && (self.judge(value) == Some(true) || self.doubts.contains(&value))
         {
             self.take_polka(value);
             return true;
@@ -561,6 +575,8 @@ impl Agreement {
         let Some(proposal) = self.proposals.get(&self.round) else { return false };
         let Proposed { value, valid_round, .. } = proposal.head.body;
         let Some(valid) = self.judge(value) else { return false };
+        // A polka that is shown stands against a doubt.
+        let valid = valid || (valid_round.is_some() && self.doubts.contains(&value));
         let free = match self.locked {
             None => true,
             Some((_, locked)) if locked == value => true,

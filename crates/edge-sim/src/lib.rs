@@ -33,7 +33,10 @@ mod clock;
 mod copying;
 mod disk;
 mod flood;
+mod forking;
 mod frames;
+mod minted;
+mod minting;
 mod mutant;
 mod network;
 mod node;
@@ -62,7 +65,9 @@ pub use outcome::{
     Outcome, WronglyAccepted,
 };
 pub use rivals::Rival;
-pub use scenario::{Attack, DoubleSpend, Faults, Flood, Scenario, Setup, Workload, WrongResults};
+pub use scenario::{
+    Attack, DoubleSpend, Faults, Flood, Minting, Scenario, Setup, Workload, WrongResults,
+};
 pub use sybil::Sybil;
 pub use world::Options;
 

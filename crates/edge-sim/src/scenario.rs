@@ -126,6 +126,11 @@ pub enum Attack {
     Eclipse,
     /// Members send far more than others.
     Flood(Flood),
+    /// So many members fork logs, accuse others of it and vote unasked, and a witness helps them: each false
+    /// claim is found against everywhere, and nobody else's.
+    Coherence(usize),
+    /// Members and a witness want more minted than they work for.
+    Minting(Minting),
 }
 
 impl Attack {
@@ -142,6 +147,15 @@ impl Attack {
         match self {
             Attack::DoubleSpend(attack) => Some(attack),
             _ => None,
+        }
+    }
+
+    /// What each worker has at stake before it begins, in whole rUv.
+    pub(crate) fn stake(self) -> u64 {
+        match self {
+            Attack::WrongResults(line) => line.stake,
+            Attack::Minting(attack) => attack.stake,
+            _ => 0,
         }
     }
 
@@ -177,6 +191,18 @@ pub struct Flood {
     pub percent: u64,
     /// How many times what an honest node sends in the same time.
     pub times: u64,
+}
+
+/// Members that want more credits minted than they work for, and a witness that helps them. The line:
+/// every ledger is what the checkpoints and the work that was executed come to, computed elsewhere; what is
+/// certified was drawn, committed to before, and is true, but for a lie of both auditors that no witness
+/// happened to look at; attackers are drawn as often as others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Minting {
+    /// How many members.
+    pub attackers: usize,
+    /// What every node that asks for nothing has at stake, in whole rUv.
+    pub stake: u64,
 }
 
 /// What may come of wrong results, where it is known that some are accepted, and what it may cost.
@@ -413,6 +439,56 @@ const ECLIPSE: Scenario = Scenario {
     ..SYBIL
 };
 
+const MINTING: Scenario = Scenario {
+    name: "attack/minting",
+    about: "4 of 14 members invent, copy and lie about audits through 20 checkpoints; a witness helps",
+    peers: 15,
+    witnesses: 4,
+    setup: Setup::Ready,
+    weather: CALM,
+    workload: Workload {
+        requesters: 4,
+        embeddings: 160,
+        matches: 0,
+        compressions: 0,
+        collections: 0,
+        appends: 0,
+        records: 0,
+        searches: 0,
+        stop_percent: 0,
+        within: Micros::from_secs(400),
+    },
+    faults: NO_FAULTS,
+    settle_within: Micros::from_secs(180),
+    attack: Some(Attack::Minting(Minting { attackers: 4, stake: 2 })),
+    checkpoints: Some(Checkpointing { every: Micros::from_secs(20), changes: 0, fewest: 15 }),
+};
+
+const COHERENCE: Scenario = Scenario {
+    name: "attack/coherence",
+    about: "4 owners fork logs, 3 members accuse and vote unasked, a witness helps, one owner is restored",
+    peers: 32,
+    witnesses: 4,
+    setup: Setup::Ready,
+    weather: Weather { loss_ppm: 10_000, ..CALM },
+    workload: Workload {
+        requesters: 3,
+        embeddings: 30,
+        matches: 0,
+        compressions: 0,
+        collections: 3,
+        appends: 6,
+        records: 6,
+        searches: 8,
+        stop_percent: 0,
+        within: Micros::from_secs(40),
+    },
+    faults: NO_FAULTS,
+    settle_within: Micros::from_secs(180),
+    attack: Some(Attack::Coherence(7)),
+    checkpoints: None,
+};
+
 impl Scenario {
     /// Every scenario.
     pub fn all() -> Vec<Scenario> {
@@ -591,6 +667,8 @@ impl Scenario {
                 ..COPIED
             },
             FLOOD,
+            MINTING,
+            COHERENCE,
         ]
     }
 

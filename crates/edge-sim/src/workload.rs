@@ -200,6 +200,27 @@ fn submit(rng: &mut Rng, kind: TaskKind) -> Action {
     }
 }
 
+/// The payload of an embedding that is worth an audit: some 40 kB.
+pub(crate) fn long_payload(rng: &mut Rng) -> Vec<u8> {
+    let texts = (0..80).map(|_| [text(rng), text(rng), text(rng)].join(" ")).collect();
+    EmbeddingPayload { model: model().id(), texts }.encode()
+}
+
+/// Makes the embeddings among these long ones.
+pub(crate) fn lengthen(steps: &mut [Step], seed: u64) {
+    let mut rng = Rng::derive(seed, "long texts");
+    for step in steps {
+        if let Action::Submit { kind: TaskKind::Embedding, payload, units, .. } = &mut step.action {
+            let long = long_payload(&mut rng);
+            if let Ok(decoded) = EmbeddingPayload::decode(&long) {
+                let texts: Vec<&str> = decoded.texts.iter().map(String::as_str).collect();
+                *units = embedding_units(&texts);
+            }
+            *payload = long.into();
+        }
+    }
+}
+
 /// Everything that is asked, by time. Collections belong to `requesters` in turn.
 pub(crate) fn plan(
     scenario: &Scenario,
@@ -275,6 +296,16 @@ pub(crate) fn scratch_append(name: &str, seed: u64) -> Command {
     match (Action::Append { collection: 0, records }).command() {
         Command::Append { changes, units, .. } => {
             Command::Append { collection: name.into(), changes, units }
+        }
+        other => other,
+    }
+}
+
+/// A search of a collection by its name.
+pub(crate) fn search_of(name: &str, seed: u64) -> Command {
+    match last_search(0, seed).command() {
+        Command::Search { k, query, units, remaining, .. } => {
+            Command::Search { collection: name.into(), k, query, units, remaining }
         }
         other => other,
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use edge_base::{Credits, Digest, Micros, NodeId, Rng, SecretKey, Verifier};
+use edge_coherence::Deadlines;
 use edge_swarm::{
     Answer, CallId, Command, Event as PeerEvent, Input, LoadId, Output, Peer, Refusal, Settings,
     Ticket, Urgency, WorkId, accept::Assumption, frame::FrameKind, tuner::Policy,
@@ -20,7 +21,10 @@ use crate::{
     copying::{Copiers, Copying, Undone, pure_payload},
     disk::Disk,
     flood::{Floods, Quiet, Waiting},
+    forking::{self, Forkers},
     frames::Frames,
+    minted::Minted,
+    minting::Minters,
     mutant::{Mutant, Rogue},
     network::{Network, mix},
     node::{Held, LiesTold, Node},
@@ -38,6 +42,7 @@ mod besieging;
 mod calls;
 mod course;
 mod faults;
+mod forks;
 mod line;
 mod replaying;
 
@@ -49,6 +54,8 @@ use faults::Fault;
 const MEMO: usize = 1 << 22;
 /// Rows after which a collection opens its next shard: few, so that runs have several.
 const SHARD_ROWS: u64 = 48;
+/// Where being there is paid in minutes: ten minutes in the product.
+const CALL_EVERY: Micros = Micros::from_secs(15);
 /// Outputs one input may lead to: a guard against peers that never stop.
 const OUTPUTS_MAX: usize = 200_000;
 
@@ -141,6 +148,12 @@ pub(crate) enum Happening {
     },
     Sybil,
     Flood,
+    /// Those who want to mint act.
+    Mint,
+    /// Those who fork logs act.
+    Fork,
+    /// A disk is restored from an old copy.
+    Restore,
     /// The thread of a peer is free for the next that waits.
     Handle {
         node: u32,
@@ -168,6 +181,8 @@ pub(crate) struct World {
     pub(crate) twofaced: Option<TwoFaced>,
     pub(crate) frames: Option<Frames>,
     pub(crate) floods: Option<Floods>,
+    pub(crate) minters: Option<(Minters, Minted)>,
+    pub(crate) forkers: Option<Forkers>,
     numbers: HashMap<NodeId, u32>,
     verifier: Verifier,
     rng: Rng,
@@ -194,6 +209,8 @@ pub(crate) struct Roles {
     pub(crate) cheats: Vec<u32>,
     /// Witnesses that help them.
     pub(crate) helpers: Vec<u32>,
+    /// An honest owner whose disk is restored from an old copy.
+    pub(crate) restored: Option<u32>,
     /// Members that send far more than others.
     pub(crate) flooders: Vec<u32>,
 }
@@ -242,6 +259,21 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
         cheats.extend(honest.iter().rev().find(plain));
         honest.retain(|n| !cheats.contains(n));
     }
+    if let Some(Attack::Minting(attack)) = scenario.attack {
+        // Neither who asks nor who votes; enough others are left.
+        let plain = |n: &&u32| **n as usize >= scenario.witnesses.max(scenario.workload.requesters);
+        let most = attack.attackers.min(scenario.peers / 3);
+        cheats.extend(honest.iter().rev().filter(plain).take(most));
+        honest.retain(|n| !cheats.contains(n));
+    }
+    let mut restored = None;
+    if let Some(Attack::Coherence(attackers)) = scenario.attack {
+        let plain = |n: &&u32| **n as usize >= scenario.witnesses.max(scenario.workload.requesters);
+        let mut plain = honest.iter().rev().filter(plain).copied();
+        cheats.extend(plain.by_ref().take(attackers.min(scenario.peers / 2)));
+        restored = plain.next();
+        honest.retain(|n| !cheats.contains(n) && Some(*n) != restored);
+    }
     if let Some(Attack::Copy(percent, _)) = scenario.attack {
         let plain = honest.iter().filter(|n| **n as usize >= scenario.witnesses);
         let most =
@@ -271,7 +303,17 @@ fn roles(scenario: &Scenario, seed: u64) -> Roles {
             }
         }
     }
-    Roles { witnesses, requesters, liars, unreliable, crashing, cheats, helpers, flooders }
+    Roles {
+        witnesses,
+        requesters,
+        liars,
+        unreliable,
+        crashing,
+        cheats,
+        helpers,
+        restored,
+        flooders,
+    }
 }
 
 /// What the founder sends to whom before a run.
@@ -279,9 +321,10 @@ fn grants(scenario: &Scenario, roles: &Roles) -> Vec<(u32, Credits)> {
     let whole = |whole: u64| Credits::from_whole(whole).unwrap_or(Credits::ZERO);
     let attack = scenario.attack.and_then(|attack| attack.wrong_results());
     let requester = attack.map_or(pool::REQUESTER_GRANT, |attack| attack.grant);
-    let rich = roles.requesters.iter().chain(&roles.cheats).chain(&roles.helpers);
+    let attackers = roles.cheats.iter().chain(&roles.helpers);
+    let rich = roles.requesters.iter().chain(attackers).chain(&roles.restored);
     let requesters = rich.map(|node| (*node, whole(requester)));
-    let stake = attack.map_or(0, |attack| attack.stake);
+    let stake = scenario.attack.map_or(0, Attack::stake);
     let workers = (0..scenario.peers as u32).filter(|n| stake > 0 && !roles.requesters.contains(n));
     requesters
         .chain(workers.map(|node| (node, whole(stake))))
@@ -328,6 +371,7 @@ impl World {
         };
         let (mut cheats, mut recorder, mut copiers) = (None, None, None);
         let (mut sybils, mut siege, mut floods) = (None, None, None);
+        let (mut minters, mut forkers) = (None, None);
         match scenario.attack {
             Some(Attack::WrongResults(_)) => checks.count_lies(),
             Some(Attack::DoubleSpend(attack)) => {
@@ -374,6 +418,21 @@ impl World {
                 floods = Some(Floods::new(attack, flooders, requesters, scenario.peers, how));
                 checks.expect_bans(flooders.iter().copied());
             }
+            Some(Attack::Coherence(_)) => {
+                let Roles { cheats: attackers, restored, witnesses, .. } = &roles;
+                let helper = witnesses.last().copied().filter(|witness| *witness > 0);
+                let cast = (attackers.as_slice(), *restored, helper);
+                let version = pool::witness_set(&ids, witnesses).version;
+                forkers = Some(Forkers::new(cast, &ids, genesis.hash(), version, seed));
+                checks.expect_bans(helper);
+            }
+            Some(Attack::Minting(_)) => {
+                let Roles { cheats: attackers, witnesses, .. } = &roles;
+                let cast = (attackers.as_slice(), witnesses.last().copied(), witnesses.as_slice());
+                let how = (seed, options.no_defence);
+                let grant = genesis.grant.micro();
+                minters = Some((Minters::new(cast, &ids, genesis.hash(), how), Minted::new(grant)));
+            }
             None => {}
         }
         // These say nothing of themselves: everything is about others.
@@ -398,6 +457,16 @@ impl World {
                 weighs_outcomes: !options.no_defence,
                 weighs_branches: !options.no_defence,
                 notices_isolation: !options.no_defence,
+                coherence: match scenario.attack {
+                    Some(Attack::Coherence(_)) if options.no_defence => None,
+                    Some(Attack::Coherence(_)) => Some(Deadlines::from_repair(forking::REPAIR)),
+                    _ => Settings::default().coherence,
+                },
+                checks_audits: !options.no_defence,
+                call_every: match scenario.attack {
+                    Some(Attack::Minting(_)) => CALL_EVERY,
+                    _ => Settings::default().call_every,
+                },
                 checkpoint_every: scenario
                     .checkpoints
                     .map_or(Settings::default().checkpoint_every, |wanted| wanted.every),
@@ -448,6 +517,8 @@ impl World {
             twofaced,
             frames: options.frames.then(Frames::default),
             floods,
+            minters,
+            forkers,
             calls: Calls::new(seed, options.canaries),
             scenario,
             seed,
@@ -487,6 +558,11 @@ impl World {
                 self.note(1, to, frame.len() as u64);
                 if let Some(copiers) = &mut self.copiers {
                     copiers.overhear(&frame);
+                }
+                if let Some(forkers) = &mut self.forkers
+                    && !forkers.hears(from, to, &frame)
+                {
+                    return;
                 }
                 self.frame_input(from, to, true, frame.to_vec());
             }
@@ -537,6 +613,9 @@ impl World {
             }
             Happening::Sybil => self.on_sybil(),
             Happening::Flood => self.on_flood(),
+            Happening::Mint => self.on_mint(),
+            Happening::Fork => self.on_fork(),
+            Happening::Restore => self.on_restore(),
             Happening::Handle { node, life } => self.handle_next(node, life),
         }
     }
@@ -819,6 +898,20 @@ impl World {
             }
             None => frame,
         };
+        let frame = match &mut self.forkers {
+            Some(forkers) => match forkers.arriving(&self.nodes, from, to, frame) {
+                Some(frame) => frame,
+                None => return,
+            },
+            None => frame,
+        };
+        let frame = match &mut self.minters {
+            Some((minters, _)) => match minters.arriving(&self.nodes, from, to, frame) {
+                Some(frame) => frame,
+                None => return self.minters_speak(),
+            },
+            None => frame,
+        };
         if let Some(copiers) = &mut self.copiers {
             copiers.arriving(&self.nodes, from, to, &frame);
         }
@@ -917,6 +1010,16 @@ impl World {
         let Some(cheats) = &mut self.cheats else { return };
         let (sends, publications) = (cheats.sends(), cheats.publications());
         self.speak(sends, publications);
+    }
+
+    /// Sends what those who want to mint made up.
+    pub(crate) fn minters_speak(&mut self) {
+        let Some((minters, _)) = &mut self.minters else { return };
+        let (sends, lies) = (minters.sends(), minters.lies());
+        for (node, payload, told) in lies {
+            self.checks.on_lie(node, payload, told);
+        }
+        self.speak(sends, Vec::new());
     }
 
     fn speak(&mut self, sends: Vec<(u32, u32, Vec<u8>)>, publications: Vec<(u32, Vec<u8>)>) {

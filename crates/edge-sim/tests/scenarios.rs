@@ -242,6 +242,71 @@ fn who_is_surrounded_notices_and_believes_nobody() {
     assert!(succeeds, "nothing came of it in ten runs without the defence");
 }
 
+/// Every ledger is what an independent fold of the checkpoints comes to, and what is certified was drawn,
+/// executed and true, whatever attackers invent, copy and agree on. Where witnesses do not look, the
+/// attackers' made-up results are what is minted for.
+#[test]
+fn new_credits_are_for_what_the_drawn_executed() {
+    let (mut ground, mut foreseen) = (0.0, 0.0);
+    for seed in 1..=2 * scale() {
+        let outcome = check("attack/minting", seed);
+        let counted = counted(&outcome);
+        let figure = |name: &str| counted.get(name);
+        assert!(figure("epochs") >= 15.0 && figure("certified") >= 80.0, "{counted:?}");
+        // Of fifteen nodes at nearly every epoch.
+        assert!(figure("ledgers_compared") >= 14.0 * figure("epochs"), "{counted:?}");
+        let made = ["minted_micro", "promised_micro", "set_aside_micro"].map(figure);
+        assert!(made[0] > 0.0 && made.iter().sum::<f64>() <= figure("cap_micro"), "{counted:?}");
+        for tried in ["offers_made_up", "commits_without_work", "reveals_copied"] {
+            assert!(figure(tried) > 10.0, "{tried}: {counted:?}");
+        }
+        assert!(figure("statements_shown_again") > 100.0 && figure("presence_made_up") > 10.0);
+        assert!(figure("certified_invented") < figure("named_invented"), "{counted:?}");
+        assert_eq!(outcome.tasks_done, outcome.tasks as u64);
+        ground += figure("ground_places");
+        foreseen += figure("ground_places_if_foreseen");
+    }
+    assert!(ground < foreseen, "{ground} of {foreseen}: the draw can be foreseen");
+    let options = Options { no_signatures: true, no_defence: true, ..Options::default() };
+    let control = run("attack/minting", 1, options);
+    let found = |words: &str| control.violations.iter().any(|v| v.text.contains(words));
+    assert!(found("committed to by others than the drawn"), "{:#?}", control.violations);
+    assert!(found("of what nobody can have"), "{:#?}", control.violations);
+    assert!(counted(&control).get("lies_certified") > 5.0, "{:?}", control.attack);
+}
+
+/// Owners that fork their logs are found against everywhere, an owner whose disk was restored is not, and
+/// nothing comes of false contests and ballots. Where nobody looks at contradictions nobody is found
+/// against, and honest holders are named by the heads they were not given; where signatures are not looked
+/// at, honest owners are named.
+#[test]
+fn who_forks_a_log_is_found_against_and_nobody_else() {
+    let (mut repaired, mut wider, mut marked) = (0.0, 0.0, 0.0);
+    for seed in 1..=4 * scale() {
+        let outcome = check("attack/coherence", seed);
+        let counted = counted(&outcome);
+        let figure = |name: &str| counted.get(name);
+        assert_eq!((figure("forks"), figure("silent_upheld")), (4.0, 1.0), "{counted:?}");
+        assert_eq!(figure("two_repairs_upheld"), 1.0, "{counted:?}");
+        assert!(figure("false_contests") > 500.0 && figure("ballots_without_a_vote") > 1_000.0);
+        assert!(figure("two_faced_ballots") > 100.0 && figure("looks_quarantined") > 0.0);
+        assert!(outcome.records_acknowledged > 0);
+        repaired += figure("restored_repaired");
+        wider += figure("told_of_wider_verdicts");
+        marked += figure("answers_marked");
+    }
+    assert!(repaired > 0.0 && wider > 0.0 && marked > 0.0, "{repaired} {wider} {marked}");
+    let control = |options: Options, words: &str| {
+        let control = run("attack/coherence", 1, options);
+        let found = control.violations.iter().any(|v| v.text.contains(words));
+        assert!(found, "{words}: {:#?}", control.violations);
+        counted(&control).get("silent_upheld")
+    };
+    let no_defence = Options { no_defence: true, ..Options::default() };
+    assert_eq!(control(no_defence, "that did not lie there"), 0.0);
+    control(Options { no_signatures: true, ..Options::default() }, "that never lied");
+}
+
 #[test]
 fn nobody_is_named_when_only_the_network_is_at_fault() {
     let outcome = check("honest", 3);

@@ -340,6 +340,11 @@ pub struct Settings {
     pub call_every: edge_base::Micros,
     /// Whether being there has to be shown. Off only for measurements: everybody who is drawn counts.
     pub challenges: bool,
+    /// Whether witnesses look who commits to assigned work and what comes of it. Off only for measurements:
+    /// the first to commit are taken, and whatever they say alike is certified.
+    pub checks_audits: bool,
+    /// Whether a shard's root rests on more than one stranger, however proven. Off only for measurements.
+    pub roots_take_two: bool,
     /// How long contradictions of an owner wait; `None`, for measurements only, to look away from them.
     pub coherence: Option<edge_coherence::Deadlines>,
     /// Whether ledgers with many accounts are compared by sketches. Off only for measurements.
@@ -380,6 +385,8 @@ impl Default for Settings {
             prunes: true,
             call_every: edge_base::Micros::from_secs(edge_ledger::CALL_SECONDS),
             challenges: true,
+            checks_audits: true,
+            roots_take_two: true,
             coherence: Some(edge_coherence::Deadlines::from_repair(REPAIR_WITHIN)),
             shard_rows: 12_000,
             replication: 3,

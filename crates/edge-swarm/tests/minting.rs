@@ -7,11 +7,16 @@ mod net;
 
 use std::collections::BTreeSet;
 
-use edge_base::{Credits, Micros, NodeId};
-use edge_ledger::{CpuHours, Ledger, Resolutions};
-use edge_swarm::{Answer, Command};
+use edge_base::{Credits, Digest, Micros, NodeId, SecretKey, Signed, TaskId, TaskKind};
+use edge_ledger::{
+    Assignment, Commit, CpuHours, Ledger, Resolutions, Reveal, commit_hash, statement::task_id,
+};
+use edge_swarm::{
+    Answer, Command, Input,
+    message::{Message, encode_message},
+};
 
-use net::Net;
+use net::{Net, PIN};
 
 /// Members that have something at stake, beside a founder and three witnesses.
 const AUDITORS: std::ops::Range<usize> = 4..9;
@@ -22,7 +27,13 @@ fn whole(n: u64) -> Credits {
 }
 
 fn pool() -> Net {
-    let mut net = Net::witnessed(|net| net.checkpoint_every = EVERY);
+    pool_that(true)
+}
+
+fn pool_that(checks_audits: bool) -> Net {
+    let mut net = Net::witnessed(|net| {
+        (net.checkpoint_every, net.checks_audits) = (EVERY, checks_audits);
+    });
     for node in AUDITORS {
         net.join_with(false, whole(100));
         net.run(Micros::from_secs(2));
@@ -168,4 +179,76 @@ fn nothing_is_minted_for_work_between_peers() {
     assert!(resolved(&net).commits.is_empty());
     assert_eq!(ledger(&net, 0).hours(), CpuHours::default());
     assert_eq!(ledger(&net, 0).totals().granted, grant);
+}
+
+/// Somebody says something to all witnesses.
+fn tell(net: &mut Net, by: usize, message: &Message) {
+    let from = net.id(by);
+    for witness in (0..4).filter(|witness| *witness != by) {
+        net.input(witness, Input::Frame { from, bytes: encode_message(message) });
+    }
+    net.settle();
+}
+
+/// Requester and both auditors agree that there is a payload, and on what it gives: one that nobody
+/// can have, one of another size, one that no witness can execute. Nothing is certified, and the
+/// checkpoint does not wait. Where nobody looks all of it is.
+#[test]
+fn what_witnesses_cannot_have_or_execute_is_not_certified() {
+    let key = |index: usize| SecretKey::from_seed([index as u8 + 1; 32]);
+    for checks in [true, false] {
+        for (case, pins) in [("is not there", PIN), ("no such build", Digest::of(b"unknown"))] {
+            let mut net = pool_that(checks);
+            epoch(&mut net, 1);
+            epoch(&mut net, 1);
+            let asks = AUDITORS.start;
+            let (pool, requester) = (ledger(&net, 0).pool(), net.id(asks));
+            net.submit_by(asks, "something small").unwrap();
+            let escrow = ledger(&net, 0).open_escrows(&requester).next();
+            assert!(escrow.is_some());
+            let payload = Digest::of(case.as_bytes());
+            let kind = TaskKind::Embedding;
+            let task: TaskId = task_id(&requester, 77, kind, &payload);
+            let (price, payload_bytes) = (Credits::from_micro(1), 60_000);
+            let worker = net.id(2);
+            let assignment = Assignment {
+                task,
+                requester,
+                worker,
+                escrow,
+                price,
+                kind,
+                payload,
+                payload_bytes,
+                pins,
+                issued: 77,
+            };
+            let offer = Signed::seal(assignment, &key(asks), &pool);
+            tell(&mut net, asks, &Message::Audit(Box::new(offer)));
+            let named = until_checkpoint(&mut net).audits;
+            let named = named.iter().find(|audit| audit.body.task == task).cloned();
+            let base = ledger(&net, 0).base().unwrap().clone();
+            let drawn = base.draw(&named.expect(case).body);
+            let digest = Digest::of(b"what they say that it gives");
+            let of = |id: &NodeId| AUDITORS.clone().find(|n| key(*n).node_id() == *id).unwrap();
+            let pair: Vec<usize> = drawn[..2].iter().map(of).collect();
+            for by in &pair {
+                let worker = key(*by).node_id();
+                let hash = commit_hash(&task, &worker, &[9; 16], &digest);
+                let commit = Signed::seal(Commit { task, worker, hash }, &key(*by), &pool);
+                tell(&mut net, *by, &Message::AuditCommit(commit));
+            }
+            let commits = until_checkpoint(&mut net).commits;
+            assert!(commits.iter().any(|commits| commits.assignment.body.task == task), "{case}");
+            for by in &pair {
+                let worker = key(*by).node_id();
+                let reveal = Reveal { task, worker, nonce: [9; 16], digest };
+                let reveal = Message::AuditReveal(Signed::seal(reveal, &key(*by), &pool));
+                tell(&mut net, *by, &reveal);
+            }
+            let certified = until_checkpoint(&mut net).certified;
+            let found = certified.iter().any(|certified| certified.task == task);
+            assert_eq!(found, !checks, "{case}");
+        }
+    }
 }

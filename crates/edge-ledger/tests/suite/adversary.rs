@@ -6,6 +6,7 @@
 //! Each law has a mutant, a pool that breaks one rule, for which the same schedules must break it.
 
 mod audit;
+mod economy;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

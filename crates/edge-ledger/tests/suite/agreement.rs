@@ -65,6 +65,8 @@ struct Arena {
     values: u64,
     /// Restarts lose the durable record: the control.
     forgets: bool,
+    /// Who has something against a value that others have not, and whether it insists.
+    doubter: Option<(NodeId, Digest, bool)>,
 }
 
 impl Arena {
@@ -94,7 +96,8 @@ impl Arena {
             .collect();
         let order = nodes.keys().copied().collect();
         let wire = Vec::new();
-        let mut arena = Arena { set, nodes, order, wire, verifier, rng, values: 5, forgets: false };
+        let (values, forgets, doubter) = (5, false, None);
+        let mut arena = Arena { set, nodes, order, wire, verifier, rng, values, forgets, doubter };
         for id in arena.order.clone() {
             arena.drain(id);
         }
@@ -119,8 +122,14 @@ impl Arena {
                 }
                 Act::Propose(_) => node.agreement.propose(value(node.candidate)),
                 Act::Judge(asked) => {
-                    // Now, or with the next message.
-                    node.agreement.judged(asked, is_valid(&asked));
+                    match self.doubter {
+                        Some((who, of, insists)) if (who, of) == (id, asked) => match insists {
+                            true => node.agreement.judged(asked, false),
+                            false => node.agreement.doubted(asked),
+                        },
+                        // Now, or with the next message.
+                        _ => node.agreement.judged(asked, is_valid(&asked)),
+                    }
                 }
                 Act::Alarm(round, step) => drop(node.alarms.insert((round, step))),
                 Act::Decided(decision) => {
@@ -347,6 +356,43 @@ fn without_faults_the_first_round_decides() {
         let rounds = arena.nodes.values().map(|node| node.decision.as_ref().unwrap().round);
         assert_eq!(rounds.max(), Some(0));
         arena.check_safety();
+    }
+}
+
+/// A witness knows something against a value on which another one is locked, by the help of the faulty
+/// one. Were it to refuse for ever, nothing would ever be decided; it gives way to the quorum that it is shown.
+#[test]
+fn a_doubt_does_not_stop_what_a_quorum_voted_for() {
+    for insists in [false, true] {
+        let arena = |seed| Arena::new(4, 1, seed, Verifier::memoised(1 << 12));
+        let begins = |arena: &Arena| arena.nodes.values().next().unwrap().agreement.proposer(0);
+        let honest = |arena: &Arena, id: &NodeId| !arena.nodes[id].faulty;
+        let mut arena = (0..).map(arena).find(|arena| honest(arena, &begins(arena))).unwrap();
+        let proposer = begins(&arena);
+        let others: Vec<NodeId> = arena.order.iter().copied().filter(|o| *o != proposer).collect();
+        let (liar, others): (Vec<NodeId>, Vec<NodeId>) =
+            others.into_iter().partition(|id| arena.nodes[id].faulty);
+        let (locks, doubts) = (others[0], others[1]);
+        let disputed = value(arena.nodes[&proposer].candidate);
+        arena.doubter = Some((doubts, disputed, insists));
+        for (to, said) in [(locks, Some(disputed)), (doubts, None), (proposer, None)] {
+            let (version, phase) = (2, Phase::Prevote);
+            let body =
+                Ballot { version, epoch: EPOCH, round: 0, phase, value: said, valid_round: None };
+            let ballot = Signed::seal(body, &arena.nodes[&liar[0]].key, &pool());
+            arena.wire.insert(0, (to, Statement::Ballot(ballot)));
+        }
+        while !arena.wire.is_empty() {
+            arena.deliver(0);
+        }
+        let held = |arena: &Arena, id: &NodeId| arena.nodes[id].agreement.held();
+        assert_eq!(held(&arena, &locks), Some(disputed));
+        assert_eq!(held(&arena, &doubts), None);
+        assert_eq!(arena.good_times(60).is_some(), !insists);
+        let decided = if insists { BTreeSet::new() } else { BTreeSet::from([disputed]) };
+        assert_eq!(arena.decisions(), decided);
+        arena.check_safety();
+        arena.check_honesty();
     }
 }
 

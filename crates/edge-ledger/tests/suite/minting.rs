@@ -48,7 +48,7 @@ pub(crate) fn number(account: &NodeId) -> u64 {
 }
 
 /// What an auditor commits to and reveals.
-fn answer(
+pub(crate) fn answer(
     world: &World,
     task: &Assignment,
     by: NodeId,

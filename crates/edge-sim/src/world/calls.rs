@@ -44,6 +44,8 @@ pub(crate) enum Probe {
     Stake,
     /// Something that is done beside the work: it has to succeed.
     Errand,
+    /// A search of a shard that its owner forked where it was: the answer has to be marked.
+    Marked,
     /// How a node is, at the end.
     Status,
     /// Whether a node's ledger adds up, every signature verified again.
@@ -232,6 +234,11 @@ impl World {
 
     /// Plans an action.
     pub(crate) fn plan(&mut self, step: Step) {
+        if let (Some((_, minted)), Action::Submit { kind, payload, .. }) =
+            (&mut self.minters, &step.action)
+        {
+            minted.on_payload(*kind, payload);
+        }
         self.calls.waiting += 1;
         self.calls.started += 1;
         self.queue.at(step.at, Happening::Step(Box::new(step)));
@@ -430,6 +437,7 @@ impl World {
                 self.calls.handed_over = true;
             }
             (Probe::Errand, Ok(_)) => {}
+            (Probe::Marked, answer) => self.on_marked(node, answer),
             // A founder that was down asks again, and finds one under way.
             (Probe::Change, _) => {}
             (Probe::Stake, Ok(Answer::Done)) => self.calls.staked += 1,

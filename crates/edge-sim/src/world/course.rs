@@ -10,6 +10,7 @@ use crate::{
     cheat::ACT_EVERY,
     copying,
     flood::Quiet,
+    minting,
     outcome::{Attacked, Counted, Outcome},
     queue::Instant,
     scenario::{Attack, Setup},
@@ -40,6 +41,9 @@ impl World {
         let work = self.scenario.workload;
         let mut steps =
             workload::plan(&self.scenario, &self.roles.requesters.clone(), start, self.seed);
+        if self.minters.is_some() {
+            workload::lengthen(&mut steps, self.seed);
+        }
         if self.copiers.is_some() {
             copying::repeat_payloads(&mut steps, self.seed);
         }
@@ -51,6 +55,8 @@ impl World {
             }
             self.plan(step);
         }
+        self.plan_minting(start, work.within);
+        self.plan_forks(start);
         let faults_over = self.plan_faults(start, work.within);
         if self.siege.is_none() {
             self.plan_records(start, work.within);
@@ -82,6 +88,7 @@ impl World {
             self.progress(&began);
         }
         self.besiege(&began);
+        self.end_forks(&began);
         if let Some(floods) = &self.floods {
             let seconds = (over - start) as f64 / 1e6;
             quiet.frames_per_s = floods.usual as f64 / self.nodes.len() as f64 / seconds;
@@ -136,6 +143,10 @@ impl World {
 
     /// What an attack came to of which figures are counted, and what must not have happened.
     fn counted(&self, calls: &Quiet) -> Option<(Counted, Vec<String>)> {
+        let minted = self.mint_verdict();
+        let forked = self.forkers.as_ref();
+        let forked =
+            forked.map(|forkers| forkers.verdict(&self.calls.named_at_end, &self.roles.witnesses));
         let copied = self.copiers.as_ref().map(|copiers| copiers.verdict());
         let lies = self.sybils.as_ref().map_or(0, Sybils::lies_accepted);
         let besieged = self.siege.as_ref().map(|siege| siege.verdict(lies));
@@ -147,12 +158,49 @@ impl World {
             .or_else(|| self.sybil_verdict())
             .or(self.recorder.as_ref().map(|recorder| recorder.verdict()))
             .or(flooded)
+            .or(minted)
+            .or(forked)
     }
 
     /// A mutant that is caught need not run on, nor a control: what it broke may never come to rest.
     fn is_caught(&self) -> bool {
         let control = self.options.no_defence && (self.cheats.is_some() || self.floods.is_some());
         (self.options.mutant.is_some() || control) && !self.checks.violations().is_empty()
+    }
+
+    /// Attackers have escrows open by turns, and act from the beginning.
+    fn plan_minting(&mut self, start: Instant, within: Micros) {
+        if self.minters.is_none() {
+            return;
+        }
+        let tasks = (within.0 / 10_000_000) as usize;
+        for node in self.roles.cheats.clone() {
+            let seed = self.seed ^ u64::from(node);
+            for step in workload::tasks_of(node, tasks, start, within, seed) {
+                self.plan(step);
+            }
+        }
+        self.queue.at(start, Happening::Mint);
+    }
+
+    /// Those who want to mint act, and every ledger is looked at.
+    pub(super) fn on_mint(&mut self) {
+        let helper = self.roles.witnesses.last().copied();
+        let Some((minters, minted)) = &mut self.minters else { return };
+        minters.act(&self.nodes);
+        let found = minted.look(&self.nodes, minters, helper);
+        let now = self.queue.now();
+        found.into_iter().for_each(|text| self.checks.violation(now, "attack", text));
+        self.minters_speak();
+        self.queue.after(minting::ACT_EVERY, Happening::Mint);
+    }
+
+    fn mint_verdict(&self) -> Option<(Counted, Vec<String>)> {
+        let (minters, minted) = self.minters.as_ref()?;
+        let lost = self.calls.totals.iter().find(|(node, _, _)| *node == 0);
+        let lost = lost.map_or(0.0, |(_, totals, _)| totals.lost().micro() as f64 / 1e6);
+        let (figures, found) = minted.verdict(minters, lost);
+        Some((Counted { figures: figures.into_iter().collect() }, found))
     }
 
     fn sybil_verdict(&self) -> Option<(Counted, Vec<String>)> {
@@ -175,11 +223,11 @@ impl World {
         for node in 0..self.nodes.len() as u32 {
             self.boot(node);
         }
-        let wrong_results = self.scenario.attack.and_then(|attack| attack.wrong_results());
-        let Some(attack) = wrong_results.filter(|attack| attack.stake > 0) else {
+        let stake = self.scenario.attack.map_or(0, Attack::stake);
+        if stake == 0 {
             return 2_000_000;
-        };
-        let amount = Credits::from_whole(attack.stake).unwrap_or(Credits::ZERO);
+        }
+        let amount = Credits::from_whole(stake).unwrap_or(Credits::ZERO);
         let requesters = self.roles.requesters.clone();
         let workers: Vec<u32> =
             (0..self.nodes.len() as u32).filter(|node| !requesters.contains(node)).collect();

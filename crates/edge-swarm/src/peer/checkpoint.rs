@@ -393,21 +393,31 @@ impl Peer {
         let Some(plan) = self.checkpoints.plans.get(&value) else {
             return self.want_plan(value, proposer);
         };
-        let valid = match bank.ledger.check_plan(plan, &mut self.verifier) {
-            Ok(()) => match self.audits_hold(plan) {
-                Some(holds) => holds,
-                None => return,
-            },
+        let checked = bank.ledger.check_plan(plan, &mut self.verifier);
+        let (valid, doubted) = match checked {
+            Ok(()) => {
+                let plan = plan.clone();
+                match self.audits_hold(&plan) {
+                    Some(holds) => (holds, !holds),
+                    None => return,
+                }
+            }
             Err(error) if error.is_retryable() => return self.ask_frontier(proposer),
-            Err(_) => false,
+            Err(_) => (false, false),
         };
-        if valid {
-            let plan = plan.clone();
+        // One that is doubted may be decided by others, or have to be held by this node.
+        if (valid || doubted)
+            && let Some(plan) = self.checkpoints.plans.get(&value).cloned()
+        {
             self.persist(Table::Checkpoints, b"plan", &plan);
         }
         self.checkpoints.judging.remove(&value);
         if let Some(agreement) = &mut self.checkpoints.agreement {
-            agreement.judged(value, valid);
+            if doubted {
+                agreement.doubted(value);
+            } else {
+                agreement.judged(value, valid);
+            }
             self.drain_agreement();
         }
     }

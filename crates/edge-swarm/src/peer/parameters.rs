@@ -180,7 +180,7 @@ impl Peer {
     /// What this node would have the next checkpoint resolve.
     pub(super) fn resolutions(&self) -> Resolutions {
         let round = self.checkpoints.round();
-        let (audits, commits, certified) = self.audit_resolutions();
+        let (audits, commits, certified) = self.audit_resolutions(round);
         Resolutions {
             amendments: self.amendments(),
             offences: self.chargeable(round),

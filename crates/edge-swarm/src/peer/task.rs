@@ -785,7 +785,8 @@ impl Peer {
         }
         let assumption = self.settings.assumption;
         // What a shard's root is rests on more than one stranger: everything that is found in it does.
-        if task.fixed.is_some() || self.is_isolated() {
+        let root = task.fixed.is_some() && self.settings.roots_take_two;
+        if root || self.is_isolated() {
             return None;
         }
         let checked = self.members.checked_of(worker, task.kind);
@@ -983,7 +984,7 @@ impl Peer {
             .iter()
             .filter(|(_, p)| p.stage.is_active() || p.stage == Stage::Revealed)
             .map(|(node, _)| node);
-        task.fixed.is_none()
+        (task.fixed.is_none() || !self.settings.roots_take_two)
             && !task.audit.is_some_and(|draw| draw.audited)
             && placed.chain(next).any(|node| self.audit_share(node, task).is_some())
     }

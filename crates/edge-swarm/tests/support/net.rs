@@ -215,6 +215,8 @@ pub(crate) struct Net {
     /// on, and whether they have to.
     pub(crate) call_every: Micros,
     pub(crate) challenges: bool,
+    pub(crate) checks_audits: bool,
+    pub(crate) roots_take_two: bool,
     /// Whether what one member invited is one voice, for nodes that start from now on.
     pub(crate) weighs_branches: bool,
     /// Whether ledgers are compared by sketches, for nodes that start from now on.
@@ -267,6 +269,8 @@ impl Net {
             prunes: true,
             call_every: Settings::default().call_every,
             challenges: true,
+            checks_audits: true,
+            roots_take_two: true,
             weighs_branches: true,
             sketches: true,
             coherence: Settings::default().coherence,
@@ -383,6 +387,8 @@ impl Net {
             prunes: self.prunes,
             call_every: self.call_every,
             challenges: self.challenges,
+            checks_audits: self.checks_audits,
+            roots_take_two: self.roots_take_two,
             weighs_branches: self.weighs_branches,
             sketches: self.sketches,
             coherence: self.coherence,
@@ -637,18 +643,11 @@ impl Net {
         canaries: Canaries,
         units: u64,
     ) -> Result<Answer, Refusal> {
-        let request = TaskRequest {
-            kind: TaskKind::Embedding,
-            payload: Arc::from(text.as_bytes()),
-            pin: PIN,
-            units,
-            priority: Priority::Normal,
-            remaining: Micros::from_secs(30),
-            price_max: None,
-            among: None,
-            canaries,
-        };
-        self.ask(0, Command::Submit(request))
+        self.ask(0, Command::Submit(embedding(text, canaries, units)))
+    }
+
+    pub(crate) fn submit_by(&mut self, index: usize, text: &str) -> Result<Answer, Refusal> {
+        self.ask(index, Command::Submit(embedding(text, Canaries::default(), 1_000)))
     }
 
     pub(crate) fn append(&mut self, from: u8, to: u8) -> Result<Answer, Refusal> {
@@ -712,5 +711,19 @@ impl Net {
             Ok(Answer::Ledger(view)) => assert!(view.conserved, "{view:?}"),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+fn embedding(text: &str, canaries: Canaries, units: u64) -> TaskRequest {
+    TaskRequest {
+        kind: TaskKind::Embedding,
+        payload: Arc::from(text.as_bytes()),
+        pin: PIN,
+        units,
+        priority: Priority::Normal,
+        remaining: Micros::from_secs(30),
+        price_max: None,
+        among: None,
+        canaries,
     }
 }

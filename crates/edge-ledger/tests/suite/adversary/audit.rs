@@ -31,6 +31,14 @@ pub(crate) enum Broken {
     Refused,
     /// Two orders of the same certificates give two states.
     Order,
+    /// More is minted, promised or set aside than the cap.
+    BeyondCap,
+    /// Work was certified that others than the drawn did, or not alike.
+    MintedToUndrawn,
+    /// A penalty of who did nothing.
+    PenaltyUnfounded,
+    /// A ledger's sums are not what was granted, minted and burned.
+    Totals,
 }
 
 /// Sums as far as the blocks have come.
@@ -53,9 +61,19 @@ pub(crate) fn audit<'a>(
     genesis: &Genesis,
     certificates: impl Iterator<Item = &'a Arc<Certificate>>,
 ) -> BTreeSet<Broken> {
-    let grant = i128::from(genesis.grant.micro());
-    let mut sums = Sums::default();
-    sums.balance.insert(genesis.founder, grant);
+    audit_with(genesis, certificates, &BTreeMap::new(), &BTreeMap::new()).0
+}
+
+/// The same where checkpoints minted payments, and charged penalties; with what is burned.
+pub(crate) fn audit_with<'a>(
+    genesis: &Genesis,
+    certificates: impl Iterator<Item = &'a Arc<Certificate>>,
+    minted: &BTreeMap<(NodeId, Digest), i128>,
+    penalties: &BTreeMap<NodeId, i128>,
+) -> (BTreeSet<Broken>, i128) {
+    let grant = i128::from(genesis.grant.micro()) + minted.values().sum::<i128>();
+    let mut sums = Sums { payments: minted.clone(), ..Sums::default() };
+    sums.balance.insert(genesis.founder, genesis.grant.micro().into());
     let mut chains: BTreeMap<(NodeId, u64), (Digest, &Block)> = BTreeMap::new();
     for certificate in certificates {
         let (id, block) = (certificate.id(), certificate.body());
@@ -85,7 +103,18 @@ pub(crate) fn audit<'a>(
     if sum + sums.burned != grant || sums.staked.values().any(|staked| *staked < 0) {
         sums.broken.insert(Broken::Conservation);
     }
-    sums.broken
+    // Penalties are owed out of what is at stake and leaving, and take no more than that.
+    let mut left = sums.staked.clone();
+    for ((account, unstake), amount) in &sums.leaving {
+        if !sums.released.contains(&(*account, *unstake)) {
+            *left.entry(*account).or_default() += amount;
+        }
+    }
+    let forfeited = |(account, owed): (&NodeId, &i128)| {
+        left.get(account).copied().unwrap_or_default().min(*owed)
+    };
+    let forfeited: i128 = penalties.iter().map(forfeited).sum();
+    (sums.broken, sums.burned + forfeited)
 }
 
 impl Sums {
