@@ -109,7 +109,8 @@ impl Sums {
             BlockKind::Open
             | BlockKind::Refund { .. }
             | BlockKind::Stake { .. }
-            | BlockKind::Release { .. } => {}
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => {}
         }
     }
 
@@ -138,7 +139,8 @@ impl Sums {
             BlockKind::Open
             | BlockKind::Settle { .. }
             | BlockKind::Refund { .. }
-            | BlockKind::Release { .. } => {}
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => {}
         }
         if balance < 0 {
             self.broken.insert(Broken::NegativeBalance);
@@ -173,7 +175,8 @@ impl Sums {
             | BlockKind::Send { .. }
             | BlockKind::Escrow { .. }
             | BlockKind::Stake { .. }
-            | BlockKind::Unstake { .. } => return 0,
+            | BlockKind::Unstake { .. }
+            | BlockKind::Rotate { .. } => return 0,
         };
         if !self.ended.insert(*escrow) {
             self.broken.insert(Broken::EscrowEndedTwice);
