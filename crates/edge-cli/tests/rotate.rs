@@ -117,7 +117,6 @@ fn a_node_goes_on_under_a_new_key() {
     assert_eq!(refused.status.code(), Some(5), "{}", said(&refused));
     assert!(said(&refused).contains("founder's key"), "{}", said(&refused));
 
-    let before = funds(&worker);
     let rotated = ask(&worker, &["identity", "rotate", "--yes"]);
     assert_eq!(
         (&rotated["schema"], text(&rotated["node"])),
@@ -140,17 +139,24 @@ fn a_node_goes_on_under_a_new_key() {
     }
 
     // Credits, payments, work, and searches.
-    until("it has its credits", || (funds(&worker) - before).abs() < 1e-9);
+    // What its own tasks cost is less than half of one.
+    let has = |amount: f64| (funds(&worker) - amount).abs() < 0.5;
+    until("it has its credits", || has(10.0));
     let wrong = run(&founder, &["ledger", "send", &old, "5", "--yes"]);
     assert_eq!(wrong.status.code(), Some(5));
     assert!(said(&wrong).contains(&new), "{}", said(&wrong));
     ask(&founder, &["ledger", "send", &new, "5", "--yes"]);
-    until("it is paid", || (funds(&worker) - before - 5.0).abs() < 1e-9);
+    until("it is paid", || has(15.0));
     ask(&worker, &["ledger", "send", &text(&ask(&third, &["status"])["node"]), "2", "--yes"]);
+    until("it has paid", || has(13.0));
+    let worth = || {
+        let balance = ask(&worker, &["ledger", "balance"]);
+        funds(&worker) + balance["vouchers"].as_f64().unwrap()
+    };
+    let before = worth();
     let earned = || {
         ask(&founder, &["embed", "the parcel never arrived at the door"]);
-        let balance = ask(&worker, &["ledger", "balance"]);
-        funds(&worker) + balance["vouchers"].as_f64().unwrap_or(0.0) - before - 3.0 > 1e-9
+        worth() > before
     };
     until("it earns by work", earned);
     for (node, name) in
@@ -162,12 +168,14 @@ fn a_node_goes_on_under_a_new_key() {
         assert_eq!(ask(node, &["ledger", "verify"])["conserved"], true);
     }
 
-    // The old key is told that it is over, and is heard nowhere.
+    // The old key is heard nowhere: nobody votes for what it signs, or is connected to it.
+    let kept = funds(&worker);
     thief.start(&["--moved"]);
-    until("it is told", || ask(&thief, &["status"])["revoked"] == true);
-    let void = run(&thief, &["ledger", "stake", "1"]);
-    assert_eq!(void.status.code(), Some(5));
-    assert!(said(&void).contains("gave its place"), "{}", said(&void));
+    let void = run(&thief, &["ledger", "stake", "1", "--timeout", "5"]);
+    assert!(!void.status.success());
+    assert_eq!(ask(&thief, &["status"])["connected"], 0);
+    assert_eq!(peer(&founder, &old)["connected"], false);
+    assert!((funds(&worker) - kept).abs() < 1e-3);
     assert_eq!(peer(&third, &old)["connected"], false);
 }
 

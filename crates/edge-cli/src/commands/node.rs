@@ -32,6 +32,8 @@ use crate::{
 const SHUTDOWN: Duration = Duration::from_secs(10);
 /// How long a node whose key was replaced stays, so that its caller and other members hear of it.
 const LEAVE_ROTATED: Duration = Duration::from_millis(500);
+/// How long the start of a node under its new key is tried.
+const START_AGAIN: Duration = Duration::from_secs(15);
 /// How long a node in the background may take to answer.
 const DETACHED_START: Duration = Duration::from_secs(30);
 
@@ -101,8 +103,18 @@ async fn once(
     again: bool,
 ) -> Outcome<bool> {
     let (mut entered, computing) = (entered(&config, &mode), computing(&config));
-    let node =
-        Node::start_with(config, mode, options).await.map_err(|error| not_started(&error))?;
+    let began = Instant::now();
+    let node = loop {
+        match Node::start_with(config.clone(), mode.clone(), options).await {
+            Ok(node) => break node,
+            // Callers of the node before may hold its database a moment longer.
+            Err(error) if again && began.elapsed() < START_AGAIN => {
+                tracing::debug!(%error, "not yet");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(not_started(&error)),
+        }
+    };
     let server = match edge_api::serve(node.clone()).await {
         Ok(server) => server,
         Err(error) => {

@@ -307,13 +307,15 @@ impl Peer {
     fn admit_heir(&mut self, heir: NodeId, line: &[NodeId]) {
         let (Some(old), Some(root)) = (line.first(), line.last()) else { return };
         let group = self.members.get(root).map_or(*root, |member| member.group);
+        if self.members.is_member(&heir) {
+            return self.members.inherit(&heir, old, group, false);
+        }
         let addresses = self.members.get(old).map_or(Vec::new(), |m| m.addresses.clone());
         let record = MemberRecord { membership: None, node: heir, addresses };
-        let fresh = self.insert_member(record, true);
-        self.members.inherit(&heir, old, group, fresh);
-        if !fresh {
+        if !self.insert_member(record, true) {
             return;
         }
+        self.members.inherit(&heir, old, group, true);
         self.store_reputation(&heir);
         self.event(Event::MemberKnown { node: heir });
         // A ban is of a person, not of a key.
@@ -422,6 +424,8 @@ impl Peer {
         if !continues || !ends || self.members.is_member(&from) {
             return;
         }
+        // Where it is, is nobody's statement.
+        let root = MemberRecord { addresses: Vec::new(), ..root };
         if self.learn_member(root, None) {
             chain.into_iter().for_each(|record| self.on_succession(record));
         }
