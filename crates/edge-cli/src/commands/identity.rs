@@ -289,7 +289,7 @@ fn rotate(context: &Context, yes: bool) -> Outcome {
     context.show(&answer, |output, answer| {
         let (node, heir) = (node_name(&answer["node"]), node_name(&answer["heir"]));
         output.line(format!("{node} is {heir} from now on, and starts again under that key"));
-        output.line("make a backup of it: edge-net identity export FILE".to_owned());
+        output.line("make a backup of it: edge-net identity export FILE");
     });
     Ok(())
 }

@@ -339,7 +339,7 @@ async fn canaries_are_in_the_batch_and_not_in_its_answer() {
 fn the_next_key_is_taken_once_the_present_one_is_done() {
     use crate::{
         folder::{read_identity, read_next_identity},
-        store::{Opening, Owner},
+        store::{Commit as _, Opening, Owner},
     };
     use edge_swarm::{SuccessionRecord, Write};
 
