@@ -45,6 +45,7 @@ pub(crate) fn router() -> Router<App> {
         .route("/api/v1/identity/tickets", get(node::tickets))
         .route("/api/v1/identity/tickets/{id}", delete(node::withdraw))
         .route("/api/v1/identity/revoke", post(security::revoke))
+        .route("/api/v1/identity/rotate", post(security::rotate))
         .route("/api/v1/tasks", get(tasks::list))
         .route("/api/v1/tasks/{id}", get(tasks::explain).delete(tasks::cancel))
         .route("/api/v1/embed", post(tasks::embed))

@@ -107,7 +107,7 @@ Examples:
   edge-net status
   edge-net status --json | jq .notes")]
     Status,
-    /// Show, back up, restore, revoke and invite identities
+    /// Show, back up, restore, replace, revoke and invite identities
     #[command(subcommand, arg_required_else_help = true)]
     Identity(Identity),
     /// Make, fill, list and remove collections

@@ -99,6 +99,7 @@ def main():
     stake = block(6, block_hash(opened), varint(5) + varint(700), 700, [], 300)
     unstake = block(7, block_hash(stake), varint(6) + varint(200), 0, [], 300)
     release = block(8, block_hash(unstake), varint(7) + block_hash(unstake), 0, [], 500)
+    rotate = block(9, block_hash(release), varint(8) + public(2), 0, [], 500)
 
     vote = varint(1) + varint(0) + block_hash(send)
     votes = array([public(1) + signature(1, "ledger/vote", vote)])
@@ -147,6 +148,7 @@ def main():
         "stake": signed(1, "ledger/block", stake),
         "unstake": signed(1, "ledger/block", unstake),
         "release": signed(1, "ledger/block", release),
+        "rotate": signed(1, "ledger/block", rotate),
         "vote": signed(1, "ledger/vote", vote),
         "certificate": certificate,
         "handover": signed(1, "ledger/handover", handover),

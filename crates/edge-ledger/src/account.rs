@@ -10,13 +10,9 @@ use edge_base::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    audit::VESTING_MAX,
-    block::{PriceList, WITHDRAWALS_MAX},
-    bounded,
-    offence::OffenceKind,
-    parameter::FeeRate,
-};
+mod written;
+
+use crate::{block::PriceList, bounded, offence::OffenceKind, parameter::FeeRate};
 
 /// Open escrows, or payments not taken yet, that one account's state may list when it is decoded.
 pub const HOLDINGS_MAX: usize = 65_536;
@@ -56,7 +52,8 @@ pub struct OpenEscrow {
 
 /// Everything that certificates say of an account at some moment: enough to go on from there without
 /// any of them. Marks on slashed accounts are not in it: they are no certificates.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(from = "written::Written")]
 pub struct AccountState {
     /// Whose.
     pub account: NodeId,
@@ -73,20 +70,17 @@ pub struct AccountState {
     /// What offences cost it so far: of what is at stake and leaving, as much as that is burned.
     pub penalty: Credits,
     /// The offences that were charged, ascending.
-    #[serde(deserialize_with = "bounded::vec::<_, _, { OffenceKind::ALL.len() }>")]
     pub offences: Vec<OffenceKind>,
     /// Withdrawals that have not ended, ascending by the hash of their Unstake.
-    #[serde(deserialize_with = "bounded::vec::<_, _, WITHDRAWALS_MAX>")]
     pub leaving: Vec<(Digest, Credits)>,
     /// Ascending by id.
-    #[serde(deserialize_with = "bounded::vec::<_, _, HOLDINGS_MAX>")]
     pub escrows: Vec<OpenEscrow>,
     /// Certified payments to it that none of its blocks has taken yet, ascending by certificate.
-    #[serde(deserialize_with = "bounded::vec::<_, _, HOLDINGS_MAX>")]
     pub incoming: Vec<(Digest, Credits)>,
     /// Rewards that are minted in the epochs to come, unless it offends, ascending by epoch.
-    #[serde(deserialize_with = "bounded::vec::<_, _, VESTING_MAX>")]
     pub vesting: Vec<(u64, Credits)>,
+    /// Who signs its blocks, where a Rotate named another key than the account's own.
+    pub holder: Option<NodeId>,
 }
 
 /// An account's state without its lists: what a leaf of the account tree commits to.
@@ -119,8 +113,13 @@ pub struct AccountSummary {
 impl AccountState {
     /// The state without its lists. Sums that overflow are the fault of whoever made the state.
     pub fn summary(&self) -> Result<AccountSummary, CreditsError> {
-        let Self { offences, leaving, escrows, incoming, vesting, .. } = self;
+        let Self { offences, leaving, escrows, incoming, vesting, holder, .. } = self;
         let lists = (offences, leaving, escrows, incoming, vesting);
+        // As it always was where the account is its own key's.
+        let holdings = match holder {
+            None => Digest::of_value("ledger/holdings/1", &lists),
+            Some(holder) => Digest::of_value("ledger/holdings/2", &(lists, holder)),
+        };
         Ok(AccountSummary {
             seq: self.seq,
             head: self.head,
@@ -132,13 +131,14 @@ impl AccountState {
             penalty: self.penalty,
             leaving: Credits::sum(self.leaving.iter().map(|(_, amount)| *amount))?,
             vesting: Credits::sum(self.vesting.iter().map(|(_, amount)| *amount))?,
-            holdings: Digest::of_value("ledger/holdings/1", &lists),
+            holdings,
         })
     }
 
     /// Whether the lists ascend without repetition and hold prices as they have to be.
     pub(crate) fn is_canonical(&self) -> bool {
-        bounded::strictly_ascending(&self.offences)
+        self.holder != Some(self.account)
+            && bounded::strictly_ascending(&self.offences)
             && bounded::strictly_ascending(self.leaving.iter().map(|(unstake, _)| unstake))
             && bounded::strictly_ascending(self.escrows.iter().map(|escrow| escrow.id))
             && bounded::strictly_ascending(self.incoming.iter().map(|(payment, _)| payment))

@@ -85,7 +85,7 @@ impl PriceList {
     }
 }
 
-/// What a block does. (The number after `Release` is reserved for Ballot.)
+/// What a block does. (The number after `Rotate` is reserved for Ballot.)
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum BlockKind {
     /// Opens the account by taking credits that were sent to it; later, only takes more of them.
@@ -144,6 +144,13 @@ pub enum BlockKind {
         /// The hash of the Unstake block.
         unstake: Digest,
     },
+    /// Gives the account to another key: the next block and all after it are signed by that key, and by
+    /// the one before no more. Nothing moves: balance, stake, escrows and payments to the account stay
+    /// where they are, and so do marks and penalties.
+    Rotate {
+        /// The key that signs from now on; never the one that signed until now.
+        to: NodeId,
+    },
 }
 
 impl BlockKind {
@@ -179,7 +186,8 @@ impl BlockKind {
             | BlockKind::Settle { .. }
             | BlockKind::Refund { .. }
             | BlockKind::Unstake { .. }
-            | BlockKind::Release { .. } => Credits::ZERO,
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => Credits::ZERO,
         }
     }
 
@@ -197,7 +205,8 @@ impl BlockKind {
             | BlockKind::Escrow { .. }
             | BlockKind::Stake { .. }
             | BlockKind::Unstake { .. }
-            | BlockKind::Release { .. } => None,
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => None,
         }
     }
 
@@ -215,7 +224,8 @@ impl BlockKind {
             | BlockKind::Refund { .. }
             | BlockKind::Stake { .. }
             | BlockKind::Unstake { .. }
-            | BlockKind::Release { .. } => None,
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => None,
         }
     }
 }
@@ -226,7 +236,7 @@ impl BlockKind {
 /// returns − `debit`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Block {
-    /// Whose chain; also who signs.
+    /// Whose chain; also who signs, until a [`BlockKind::Rotate`] gave the chain to another key.
     pub account: NodeId,
     /// 1 for the first block, then without gaps.
     pub seq: u64,

@@ -292,7 +292,7 @@ impl Ledger {
                 vesting: found.promised(),
                 seq: found.seq(),
                 head: found.head(self.pool),
-                frozen: found.frozen.is_some(),
+                frozen: found.is_frozen(),
                 slashed,
             },
             None => AccountView {
@@ -385,10 +385,10 @@ impl Ledger {
         claims: &ClaimBook,
         verifier: &mut Verifier,
     ) -> Result<(), LedgerError> {
-        self.check_owner(block, verifier)?;
+        self.check_signer(block, verifier)?;
         let body = &block.body;
         self.check_marks(&body.account, &body.kind)?;
-        self.transition(body)?;
+        self.transition(block)?;
         self.check_carried_place(block)?;
         let recorded = self.floor_of(&body.account).0;
         if body.seq <= recorded {
@@ -446,7 +446,7 @@ impl Ledger {
         verifier: &mut Verifier,
     ) -> Result<Applied, LedgerError> {
         let account = proof.account();
-        if self.account(&account).frozen {
+        if self.equivocation(&account).is_some() {
             return Ok(Applied::Known);
         }
         proof.check(verifier, &self.pool)?;
@@ -502,7 +502,7 @@ impl Ledger {
         account: &NodeId,
         kind: &BlockKind,
     ) -> Result<(), LedgerError> {
-        if self.accounts.get(account).is_some_and(|found| found.frozen.is_some()) {
+        if self.accounts.get(account).is_some_and(|found| found.is_frozen()) {
             return Err(LedgerError::Frozen(*account));
         }
         if kind.withdraws() && self.is_marked(account) {
@@ -536,13 +536,28 @@ impl Ledger {
         self.floor.get(account).copied().unwrap_or_default()
     }
 
-    fn check_owner(&self, block: &SignedBlock, verifier: &mut Verifier) -> Result<(), LedgerError> {
-        let (account, signer) = (block.body.account, block.signer);
-        if account != signer {
-            return Err(LedgerError::NotOwner { account, signer });
-        }
+    fn check_signer(
+        &self,
+        block: &SignedBlock,
+        verifier: &mut Verifier,
+    ) -> Result<(), LedgerError> {
         block.open(verifier, &self.pool)?;
         Ok(())
+    }
+
+    /// The key that signs the next block of an account: its own, until a Rotate named another.
+    pub fn holder(&self, account: &NodeId) -> NodeId {
+        self.accounts.get(account).and_then(|found| found.holder).unwrap_or(*account)
+    }
+
+    /// Of a block whose place is the next one: before, nobody can tell whose it is.
+    fn check_holder(&self, block: &SignedBlock) -> Result<(), LedgerError> {
+        let (account, signer) = (block.body.account, block.signer);
+        if signer == self.holder(&account) {
+            Ok(())
+        } else {
+            Err(LedgerError::NotOwner { account, signer })
+        }
     }
 
     /// Everything about a certificate that does not depend on other certificates.
@@ -560,7 +575,7 @@ impl Ledger {
             return Err(LedgerError::SeqZero);
         }
         self.place(certificate, id)?;
-        self.check_owner(&certificate.block, verifier)?;
+        self.check_signer(&certificate.block, verifier)?;
         let set = self.sets.get(&version).ok_or(LedgerError::MissingHandover { version })?;
         certificate.check_votes_on(*id, set, &self.pool, verifier)?;
         Ok(())
@@ -568,7 +583,7 @@ impl Ledger {
 
     /// Takes a verified certificate into the fold.
     fn link(&mut self, certificate: Arc<Certificate>, id: Digest) -> Result<(), LedgerError> {
-        let effect = match self.transition(certificate.body()) {
+        let effect = match self.transition(&certificate.block) {
             Err(LedgerError::SeqTaken { account, seq }) => {
                 self.note_conflict(account, seq, certificate);
                 return Err(LedgerError::ConflictingCertificate { account, seq });
@@ -582,7 +597,8 @@ impl Ledger {
     fn note_conflict(&mut self, account: NodeId, seq: u64, refused: Arc<Certificate>) {
         let Some(found) = self.accounts.get_mut(&account) else { return };
         let Some(kept) = found.at(seq).cloned() else { return };
-        if found.frozen.is_none() {
+        let own = [&kept, &refused].iter().all(|c| c.block.signer == account);
+        if found.frozen.is_none() && own {
             let proof = EquivocationProof::new(kept.block.clone(), refused.block.clone());
             found.frozen = Some(Arc::new(proof));
             self.marks.insert(Offence { account, kind: OffenceKind::Equivocation });

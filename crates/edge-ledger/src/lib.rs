@@ -55,6 +55,8 @@
 //!   at most once.
 //! - Fewer than n/3 faulty witnesses: at most one certificate per (account, seq).
 //! - The union of certificate sets is commutative, associative and idempotent; so is that of marks.
+//! - The blocks of an account are one key's at a time: a Rotate gives the account to another key, moves
+//!   nothing, and the key before signs none of its blocks any more.
 //! - A witness that restarts from its durable records never votes for a second block at one place.
 //! - Every vector that travels has a bound, checked when it is decoded and when it is applied.
 //!

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `lock` | locked while a node runs; its process id |
 //! | `identity` | 40-byte π identity and 32-byte seed, readable by its owner only |
+//! | `identity.next` | the same of the key under which the node goes on, while it is being replaced |
 //! | `pool.redb` | everything the peer keeps, see [`crate::store`] |
 //! | `pool.mirror`, `members.mirror` | copies of two of its tables, for when it is damaged |
 //! | `marker` | random bytes of the last start, also in the store: a restored store shows |
@@ -29,6 +30,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::platform;
+
+/// The identity that is to take the place of the present one.
+const NEXT: &str = "identity.next";
 
 /// How long a lock is waited for that a process may hold that is ending, and how often it is tried.
 const LOCK_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -183,6 +187,30 @@ impl Folder {
         }
     }
 
+    /// The key under which the node is to go on, made on the first call, in `identity.next`.
+    ///
+    /// # Errors
+    /// [`FolderError::Identity`] for a damaged file, [`FolderError::Io`], [`FolderError::Entropy`].
+    pub fn next_identity(&self, pool: &Digest) -> Result<SecretKey, FolderError> {
+        if let Some((_, key)) = read_next_identity(&self.path)? {
+            return Ok(key);
+        }
+        let key = SecretKey::from_seed(*entropy()?);
+        write_identity_to(&self.path.join(NEXT), &key, NetworkTag::of_genesis(pool))?;
+        Ok(key)
+    }
+
+    /// Puts the next identity into the place of the present one, which is gone then. A crash leaves one or the
+    /// other whole.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn take_next_identity(&self) -> Result<(), FolderError> {
+        let path = self.path.join("identity");
+        std::fs::rename(self.path.join(NEXT), &path).map_err(io_at(&path))?;
+        platform::sync_folder(&self.path).map_err(io_at(&path))
+    }
+
     /// Notes where the HTTP interface is.
     ///
     /// # Errors
@@ -302,7 +330,18 @@ pub fn read_api_note(folder: &Path) -> Option<ApiNote> {
 /// # Errors
 /// [`FolderError::Identity`] for a damaged file and [`FolderError::Io`].
 pub fn read_identity(folder: &Path) -> Result<Option<(PiIdentity, SecretKey)>, FolderError> {
-    let path = folder.join("identity");
+    read_identity_from(folder.join("identity"))
+}
+
+/// The identity that is to take its place, if one was made.
+///
+/// # Errors
+/// As [`read_identity`].
+pub fn read_next_identity(folder: &Path) -> Result<Option<(PiIdentity, SecretKey)>, FolderError> {
+    read_identity_from(folder.join(NEXT))
+}
+
+fn read_identity_from(path: PathBuf) -> Result<Option<(PiIdentity, SecretKey)>, FolderError> {
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -358,10 +397,14 @@ pub fn import_identity(
 }
 
 fn write_identity(folder: &Path, key: &SecretKey, network: NetworkTag) -> Result<(), FolderError> {
-    let path = folder.join("identity");
-    let identity = PiIdentity::new(key.node_id(), network)
-        .map_err(|error| FolderError::Identity { path: path.clone(), reason: error.to_string() })?;
-    replace(&path, &identity.with_secret(key)).map_err(io_at(&path))
+    write_identity_to(&folder.join("identity"), key, network)
+}
+
+fn write_identity_to(path: &Path, key: &SecretKey, network: NetworkTag) -> Result<(), FolderError> {
+    let identity = PiIdentity::new(key.node_id(), network).map_err(|error| {
+        FolderError::Identity { path: path.to_owned(), reason: error.to_string() }
+    })?;
+    replace(path, &identity.with_secret(key)).map_err(io_at(path))
 }
 
 /// Replaces a file by a private one, so that a crash leaves the old or the new one whole.

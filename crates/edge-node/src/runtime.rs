@@ -68,6 +68,7 @@ struct Inner {
     gauges: Arc<Gauges>,
     stop: watch::Sender<bool>,
     ended: watch::Receiver<Option<Ended>>,
+    rotated: watch::Receiver<Option<NodeId>>,
 }
 
 /// How a node ended.
@@ -209,6 +210,33 @@ impl NodeHandle {
         let guarded = keys.guarded();
         *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         self.call(Command::Guard(guarded)).await.map(|_| ())
+    }
+
+    /// Gives this node's place to a new key, which is made and kept in the data folder first. The answer comes when
+    /// nothing is left to do for the present one: stop the node then and start it again, and it goes on under the new.
+    ///
+    /// # Errors
+    /// The peer's refusal; [`Refusal::Failed`] when the new key cannot be kept.
+    pub async fn rotate(&self) -> Result<NodeId, Refusal> {
+        let (folder, pool) = (Arc::clone(&self.0.folder), self.0.pool);
+        let made = tokio::task::spawn_blocking(move || folder.next_identity(&pool)).await;
+        let failed = |why: String| Refusal::Failed(format!("the new key was not kept: {why}"));
+        let heir = made.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+        match self.call(Command::Rotate { heir: Box::new(heir) }).await? {
+            Answer::Rotated { heir } => Ok(heir),
+            other => Err(Refusal::Failed(format!("an answer to something else: {other:?}"))),
+        }
+    }
+
+    /// Waits until nothing is left to do for this node's key, because another took its place.
+    pub async fn wait_rotated(&self) -> NodeId {
+        let mut rotated = self.0.rotated.clone();
+        let heir = rotated.wait_for(Option::is_some).await.ok().and_then(|heir| *heir);
+        match heir {
+            Some(heir) => heir,
+            // The node has ended without it.
+            None => std::future::pending().await,
+        }
     }
 
     /// Examines a copy that this node holds: see [`edge_tasks::Executor::check_shard`]. It takes as

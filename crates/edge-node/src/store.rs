@@ -126,6 +126,8 @@ fn whose(owner: Option<NodeId>) -> String {
 pub struct Opening {
     /// Whose folder it is; `None` when it has no identity.
     pub owner: Option<Owner>,
+    /// The key under which the node is to go on, if one was made.
+    pub next: Option<NodeId>,
     /// It was moved, and the original will never run again: a copy is not refused.
     pub moved: bool,
 }
@@ -257,7 +259,7 @@ impl Store {
         };
         let in_mirror = |rows: &Vec<Write>| rows.iter().any(|write| write.table == Table::Pool);
         let has_pool = mirrored.as_ref().is_none_or(in_mirror);
-        store.check_owner(opening.owner, has_pool)?;
+        store.check_owner(opening.owner, opening.next, has_pool)?;
         // Nothing but a pool has votes, and an identity is bound before its node runs.
         let had_pool = has_pool || opening.owner.is_some_and(|owner| owner.bound);
         let damaged = findings.iter().any(|f| matches!(f, Finding::Damaged { .. }));

@@ -229,6 +229,7 @@ fn messages() -> Vec<Message> {
     let (task, shard) = (task(), ShardId(Digest([4; 32])));
     let content = Digest([5; 32]);
     vec![
+        Message::Heir { root: Box::new(member()), chain: vec![succession()] },
         Message::Hello {
             pool: pool(),
             membership: Some(membership()),
@@ -309,6 +310,12 @@ fn messages() -> Vec<Message> {
     ]
 }
 
+/// Of the member of [`with_peer`] to another key.
+fn succession() -> edge_swarm::SuccessionRecord {
+    let (old, heir) = (SecretKey::from_seed([2; 32]), SecretKey::from_seed([3; 32]));
+    edge_swarm::SuccessionRecord::new(&old, &heir, vec![node()], &pool())
+}
+
 fn gossip() -> Vec<Gossip> {
     vec![
         Gossip::Advert(advert()),
@@ -322,6 +329,7 @@ fn gossip() -> Vec<Gossip> {
         Gossip::Equivocation(Box::new(equivocation())),
         Gossip::Checkpoint(Box::new(decided())),
         Gossip::Revocation(signed(edge_swarm::Revocation { node: node() })),
+        Gossip::Succession(Box::new(succession())),
         Gossip::Change(Box::new(order())),
         Gossip::Parameter(Box::new(parameter_vote())),
         Gossip::Contest(Box::new(edge_swarm::contest::Contest {

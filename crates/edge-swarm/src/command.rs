@@ -173,6 +173,11 @@ pub enum Command {
     },
     /// Believe a key no more, and tell everybody.
     Revoke(Box<Signed<Revocation>>),
+    /// Give this node's place to a new key of its owner.
+    Rotate {
+        /// The new key.
+        heir: Box<edge_base::SecretKey>,
+    },
     /// The tickets of this node: those that are out, and what became of the others.
     Tickets,
     /// Make a ticket void that nobody used.
@@ -276,6 +281,11 @@ pub enum Command {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Answer {
+    /// To `Rotate`: nothing is left to do for the key before.
+    Rotated {
+        /// The key under which this node goes on.
+        heir: NodeId,
+    },
     /// To `Status`.
     Status(Box<StatusView>),
     /// To `Submit`: the checked result.

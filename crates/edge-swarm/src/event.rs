@@ -202,6 +202,23 @@ pub enum Event {
         /// How much.
         amount: Credits,
     },
+    /// A key gave its place to another.
+    Succeeded {
+        /// The key that is believed no more.
+        old: NodeId,
+        /// Who takes its place, unless a revocation or another succession voids that.
+        heir: NodeId,
+    },
+    /// What made an heir a member is void.
+    Dismissed {
+        /// The heir.
+        node: NodeId,
+    },
+    /// This node's own key gave its place up: nothing is left to do for it.
+    Rotated {
+        /// Under which key this node goes on.
+        heir: NodeId,
+    },
     /// A checkpoint was taken.
     Checkpoint {
         /// The epoch that began with it.

@@ -12,7 +12,7 @@ use crate::message::{FRAME_DIRECT, FRAME_GOSSIP};
 /// What messages are for. Each sender has a budget for each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Class {
-    /// Hello, Welcome, Refused.
+    /// Hello, Welcome, Refused, Heir.
     Greeting,
     /// Want, Chunk, NotHere.
     Content,
@@ -75,7 +75,7 @@ const LISTED: u64 = 7_680;
 
 /// Direct messages by number. Nothing costs less than 40 us: decryption, queues and decoding are
 /// there for the smallest frame too.
-const DIRECT: [Rule; 52] = [
+const DIRECT: [Rule; 53] = [
     rule("Hello", Class::Greeting, 400, LISTED),
     rule("Welcome", Class::Greeting, 150, SIGNED / 2),
     rule("Refused", Class::Greeting, 40, BULK),
@@ -131,13 +131,14 @@ const DIRECT: [Rule; 52] = [
     rule("Next", Class::Ledger, 40, BULK),
     rule("RollCall", Class::Ledger, 150, BULK),
     rule("Seen", Class::Ledger, 150, LISTED),
+    rule("Heir", Class::Greeting, 150, SIGNED),
 ];
 
 /// The place of Sketch in [`DIRECT`].
 const SKETCH: u8 = 39;
 
 /// Gossip by number.
-const GOSSIP: [Rule; 15] = [
+const GOSSIP: [Rule; 16] = [
     rule("Advert", Class::Gossip, 80, BULK),
     // Each is learnt once, and a list of all comes at a greeting.
     rule("Member", Class::Gossip, 15, BULK),
@@ -155,6 +156,7 @@ const GOSSIP: [Rule; 15] = [
     rule("Contest", Class::Gossip, 100, SIGNED),
     rule("Parameter", Class::Gossip, 150, BULK),
     rule("Revocation", Class::Gossip, 100, BULK),
+    rule("Succession", Class::Gossip, 200, LISTED),
 ];
 
 /// What is not in these tables: as dear as a frame full of signatures.

@@ -57,6 +57,7 @@ mod peer;
 pub mod reputation;
 mod revocation;
 mod roll_call;
+mod succession;
 mod ticket;
 pub mod tuner;
 
@@ -71,4 +72,5 @@ pub use peer::{
 };
 pub use revocation::{Revocation, RevocationError, RevocationNote};
 pub use roll_call::{Here, RollCall};
+pub use succession::{Accepted, CHAIN_MAX, OWN_MAX, Succession, SuccessionRecord};
 pub use ticket::{Ticket, TicketError};

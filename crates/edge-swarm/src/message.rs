@@ -20,7 +20,13 @@ use edge_ledger::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{command::Priority, contest::Contest, revocation::Revocation, roll_call::RollCall};
+use crate::{
+    command::Priority,
+    contest::Contest,
+    revocation::Revocation,
+    roll_call::RollCall,
+    succession::{CHAIN_MAX, SuccessionRecord},
+};
 
 /// Frame kind of a direct [`Message`].
 pub const FRAME_DIRECT: u8 = 1;
@@ -492,6 +498,13 @@ pub enum Message {
     RollCall(Box<RollCall>),
     /// A witness tells another one how many of its challenges were answered, by whom.
     Seen(Box<Signed<Seen>>),
+    /// Before a Hello of a node that took the place of another: by which steps.
+    Heir {
+        /// The node that was invited.
+        root: Box<MemberRecord>,
+        /// From its succession to that of the sender, at most [`CHAIN_MAX`].
+        chain: Vec<SuccessionRecord>,
+    },
 }
 
 /// What a node says to a sketch.
@@ -625,6 +638,8 @@ pub enum Gossip {
     Parameter(Box<Signed<ParameterVote>>),
     /// A key is believed no more, by its own word.
     Revocation(Signed<Revocation>),
+    /// A key gives its place to another.
+    Succession(Box<SuccessionRecord>),
 }
 
 /// Encodes a direct message.
@@ -655,6 +670,7 @@ pub fn decode_gossip(bytes: &[u8]) -> Result<Gossip, DecodeError> {
         Gossip::Member(record) => addresses_in_bounds(&record.addresses),
         Gossip::Collection(spec) => spec_in_bounds(&spec.body),
         Gossip::Head(head) => head.body.replicas.len() <= 64,
+        Gossip::Succession(record) => record.is_well_formed(),
         Gossip::Contest(contest) => spec_in_bounds(&contest.spec.body) && contest.in_bounds(),
         // A block's lists are bounded where it is decoded.
         Gossip::Certificate(_)
@@ -698,6 +714,11 @@ fn message_in_bounds(message: &Message) -> bool {
             members.len() <= MEMBERS_PER_MESSAGE
                 && members.iter().all(|m| addresses_in_bounds(&m.addresses))
                 && advert_in_bounds(&advert.body)
+        }
+        Message::Heir { root, chain } => {
+            addresses_in_bounds(&root.addresses)
+                && (1..=CHAIN_MAX).contains(&chain.len())
+                && chain.iter().all(SuccessionRecord::is_well_formed)
         }
         Message::Refused { reason } => reason.len() <= 512,
         Message::Collections { specs, heads } => {

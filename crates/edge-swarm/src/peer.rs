@@ -46,12 +46,14 @@ mod possession;
 mod recover;
 mod replica;
 mod revocation;
+mod rotation;
 mod search;
 mod session;
 mod spread;
 mod stake;
 mod standing;
 mod start;
+mod succession;
 mod sync;
 mod task;
 mod tombstones;
@@ -120,6 +122,8 @@ pub struct Peer {
     pub(crate) economy: economy::Economy,
     pub(crate) may_vote: bool,
     pub(crate) draining: Option<CallId>,
+    pub(crate) rotation: Option<rotation::Rotation>,
+    inherited: rotation::Inheritance,
     /// Its owner wants no tasks of others now.
     pub(crate) paused: bool,
     pub(crate) counters: Counters,
@@ -448,6 +452,7 @@ impl Peer {
             Message::Sketch(sketch) => self.on_sketch(from, *sketch),
             Message::Next(account) => self.on_next(from, account),
             Message::SketchAnswer { key, answer } => self.on_sketch_answer(from, key, answer),
+            Message::Heir { root, chain } => self.on_heir(from, *root, chain),
             Message::SessionOpen(opening) => self.on_session_open(from, *opening),
             Message::SessionAccept(answer) => self.on_session_accept(from, &answer),
             Message::Private(record) => self.on_private(from, &record),

@@ -20,7 +20,7 @@ use edge_ledger::{
     statement::{Assignment, Commit, Reveal, Voucher, commit_hash, task_id},
 };
 use edge_swarm::{
-    Answer, Command, Event, Here, Input, Revocation, RollCall, Validation,
+    Answer, Command, Event, Here, Input, Revocation, RollCall, SuccessionRecord, Validation,
     command::Priority,
     contest::{Contest, HeadPair},
     frame::{Class, FrameKind},
@@ -38,7 +38,7 @@ fn key(n: u8) -> SecretKey {
 }
 
 /// Kinds of direct messages.
-const DIRECT: usize = 50;
+const DIRECT: usize = 53;
 
 /// The member that floods has key 2 and place 1.
 struct Flooder {
@@ -294,6 +294,7 @@ impl Flooder {
                 beacon: digest,
                 answered: vec![],
             }))),
+            Message::Heir { root: Box::new(self.member(n)), chain: vec![self.succession(n)] },
         ]
     }
 
@@ -301,6 +302,13 @@ impl Flooder {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&n.to_le_bytes());
         Initiator::begin(&self.key, &self.pool, to, seed).opening().clone()
+    }
+
+    /// Of a key that nobody knows, to its own.
+    fn succession(&self, n: u64) -> SuccessionRecord {
+        let mut seed = [77; 32];
+        seed[..8].copy_from_slice(&n.to_le_bytes());
+        SuccessionRecord::new(&SecretKey::from_seed(seed), &self.key, vec![], &self.pool)
     }
 
     /// Gossip with a number, the n-th of it.
@@ -352,13 +360,14 @@ impl Flooder {
                 Gossip::Parameter(Box::new(self.seal(vote)))
             }
             // Of somebody else's key, of which it has no say.
-            _ => Gossip::Revocation(self.seal(Revocation { node: key(200).node_id() })),
+            14 => Gossip::Revocation(self.seal(Revocation { node: key(200).node_id() })),
+            _ => Gossip::Succession(Box::new(self.succession(n))),
         }
     }
 
     /// One of each.
     fn gossip(&self, n: u64) -> Vec<Gossip> {
-        (0..15).map(|which| self.gossip_of(which, n)).collect()
+        (0..16).map(|which| self.gossip_of(which, n)).collect()
     }
 }
 

@@ -70,6 +70,20 @@ pub(crate) async fn revoke(State(app): State<App>, Body(body): Body<Revoke>) -> 
     tagged("edge-net.revoked/1", Revoked { node })
 }
 
+#[derive(Serialize)]
+struct Rotated {
+    node: NodeId,
+    heir: NodeId,
+}
+
+/// `POST /api/v1/identity/rotate`: a new key takes the place of this node's. The program starts the node again
+/// under it.
+pub(crate) async fn rotate(State(app): State<App>) -> Outcome {
+    let node = app.node.node();
+    let heir = app.node.rotate().await?;
+    tagged("edge-net.rotated/1", Rotated { node, heir })
+}
+
 /// What can be reached from outside.
 #[derive(Serialize)]
 struct Exposed {

@@ -70,6 +70,26 @@ Examples:
         #[arg(long)]
         yes: bool,
     },
+    /// Replace this node's key by a new one: it stays the member that it is
+    #[command(after_help = "\
+Asks the running node. It makes a new key, ends its own tasks and payments, gives its account to
+the new key, tells everybody, and starts again under it by itself: some seconds. Credits, stake,
+invitations, reputation and faults go with it. Collections of this node stay as they are and
+cannot be written to any more; tickets that are out are void.
+
+The old key is dead afterwards. Make a backup and a revocation of the new one (`edge-net identity
+export`, `edge-net identity revocation`) and destroy those of the old: who has the old key, or
+its revocation, can end the new one with it, and gets none of its credits. A witness leaves the
+set first (`edge-net ledger handover`); the founder's key is part of the pool and is not
+replaced.
+
+Example:
+  edge-net identity rotate --yes")]
+    Rotate {
+        /// Do it
+        #[arg(long)]
+        yes: bool,
+    },
     /// Print a one-time ticket with which another node joins this pool
     #[command(after_help = "\
 A ticket that was not used ends after a week, or with `edge-net identity withdraw`.

@@ -1,4 +1,4 @@
-//! `identity`: show, export, import, revocation, revoke, invite, tickets, withdraw.
+//! `identity`: show, export, import, revocation, revoke, rotate, invite, tickets, withdraw.
 
 use std::{io::IsTerminal as _, path::Path};
 
@@ -31,6 +31,7 @@ pub(super) fn run(context: &Context, command: Identity) -> Outcome {
         }
         Identity::Revocation { file } => revocation(context, &file),
         Identity::Revoke { file, yes } => revoke(context, file.as_deref(), yes),
+        Identity::Rotate { yes } => rotate(context, yes),
         Identity::Invite { owner, credits } => {
             let credits = amount(&credits, "for example --credits 12.5")?;
             let body = json!({ "owner": owner, "credits": credits.as_ruv() });
@@ -275,6 +276,20 @@ fn revoke(context: &Context, file: Option<&Path>, yes: bool) -> Outcome {
     context.show(&answer, |output, _| {
         output
             .line(format!("{} is revoked; every member that hears of it refuses it", node.short()));
+    });
+    Ok(())
+}
+
+fn rotate(context: &Context, yes: bool) -> Outcome {
+    if !yes {
+        let why = "nothing takes it back: the present key is dead afterwards";
+        return Err(Failure::new(Exit::Usage, "the key was not replaced", why, "add --yes"));
+    }
+    let answer = context.client()?.post("/api/v1/identity/rotate", &json!({}))?;
+    context.show(&answer, |output, answer| {
+        let (node, heir) = (node_name(&answer["node"]), node_name(&answer["heir"]));
+        output.line(format!("{node} is {heir} from now on, and starts again under that key"));
+        output.line("make a backup of it: edge-net identity export FILE");
     });
     Ok(())
 }

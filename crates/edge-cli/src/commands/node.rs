@@ -30,6 +30,10 @@ use crate::{
 
 /// How long a node may take to finish what it promised.
 const SHUTDOWN: Duration = Duration::from_secs(10);
+/// How long a node whose key was replaced stays, so that its caller and other members hear of it.
+const LEAVE_ROTATED: Duration = Duration::from_millis(500);
+/// How long the start of a node under its new key is tried.
+const START_AGAIN: Duration = Duration::from_secs(15);
 /// How long a node in the background may take to answer.
 const DETACHED_START: Duration = Duration::from_secs(30);
 
@@ -80,9 +84,37 @@ async fn run(
     options: NodeOptions,
     lifeline: Option<Lifeline>,
 ) -> Outcome {
+    let mut stop = std::pin::pin!(lifeline::stop_requested(lifeline));
+    let (mut mode, mut options, mut again) = (mode, options, false);
+    // Once more under each new key.
+    while once(context, config.clone(), mode, options, stop.as_mut(), again).await? {
+        (mode, options.moved, again) = (StartMode::Resume, false, true);
+    }
+    Ok(())
+}
+
+/// Runs a node until it is stopped, or until a new key takes the place of its own: whether that was why.
+async fn once(
+    context: &Context,
+    config: Config,
+    mode: StartMode,
+    options: NodeOptions,
+    stop: impl Future<Output = &'static str>,
+    again: bool,
+) -> Outcome<bool> {
     let (mut entered, computing) = (entered(&config, &mode), computing(&config));
-    let node =
-        Node::start_with(config, mode, options).await.map_err(|error| not_started(&error))?;
+    let began = Instant::now();
+    let node = loop {
+        match Node::start_with(config.clone(), mode.clone(), options).await {
+            Ok(node) => break node,
+            // Callers of the node before may hold its database a moment longer.
+            Err(error) if again && began.elapsed() < START_AGAIN => {
+                tracing::debug!(%error, "not yet");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(not_started(&error)),
+        }
+    };
     let server = match edge_api::serve(node.clone()).await {
         Ok(server) => server,
         Err(error) => {
@@ -114,16 +146,28 @@ async fn run(
     });
     // Nobody may be listening any more when this is printed: the node runs on.
     let context = Context { output: context.output.staying(), global: context.global.clone() };
-    context.show(&started, show_started);
+    if again {
+        tracing::info!(node = %node.node().short(), api = server.url(), "runs under its new key");
+    } else {
+        context.show(&started, show_started);
+    }
+    let mut rotated = false;
     let ended: Ended = tokio::select! {
-        why = lifeline::stop_requested(lifeline) => {
+        why = stop => {
             tracing::info!(why, "stopping");
             node.shutdown(SHUTDOWN).await
         }
         () = server.stop_requested() => node.shutdown(SHUTDOWN).await,
+        heir = node.wait_rotated() => {
+            tracing::info!(heir = %heir.short(), "this node's key was replaced: starting again");
+            rotated = true;
+            // The caller that asked for it is answered, and members are told.
+            tokio::time::sleep(LEAVE_ROTATED).await;
+            node.shutdown(SHUTDOWN).await
+        }
         ended = node.wait_ended() => ended,
     };
-    ended.map_err(|reason| {
+    ended.map(|()| rotated).map_err(|reason| {
         Failure::failed("the node stopped by itself", reason, "start it again once that is mended")
     })
 }
@@ -228,6 +272,13 @@ fn not_started(error: &NodeError) -> Failure {
             "pools do not merge",
             error,
             "start a second node: edge-net --data-dir OTHER_FOLDER start --join TICKET",
+        ),
+        NodeError::HeirGone { .. } => Failure::new(
+            Exit::Refused,
+            "the node did not start",
+            error,
+            "restore that file, or, from a backup of the new identity, into an empty --data-dir, and join \
+             with a ticket; the present key is given up and is heard nowhere",
         ),
         NodeError::PoolGone { .. } => Failure::new(
             Exit::Refused,

@@ -369,7 +369,8 @@ fn add_up(mut start: Start, pool: &Digest, chains: &Chains, sums: &mut Sums) -> 
             | BlockKind::Refund { .. }
             | BlockKind::Stake { .. }
             | BlockKind::Unstake { .. }
-            | BlockKind::Release { .. } => {}
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => {}
         }
     }
     for (account, chain) in chains {
@@ -439,7 +440,7 @@ fn effect(
         None => Err("ends an escrow that is not open".to_owned()),
     };
     match &block.kind {
-        BlockKind::Open => Ok((0, 0)),
+        BlockKind::Open | BlockKind::Rotate { .. } => Ok((0, 0)),
         BlockKind::Send { amount, .. } => Ok((u128::from(amount.micro()), 0)),
         BlockKind::Escrow { budget, .. } => Ok((u128::from(budget.micro()), 0)),
         BlockKind::Refund { escrow } => Ok((0, ended(escrow)?.budget)),

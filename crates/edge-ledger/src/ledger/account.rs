@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use edge_base::{Credits, Digest};
+use edge_base::{Credits, Digest, NodeId};
 
 use crate::{
     equivocation::EquivocationProof, offence::OffenceKind, table::Table, vote::Certificate,
@@ -52,15 +52,24 @@ pub(super) struct Rest {
     /// By the epoch in which they are minted.
     pub(super) vesting: BTreeMap<u64, Credits>,
     pub(super) frozen: Option<Arc<EquivocationProof>>,
+    /// Who signs its blocks, where it is not the account's own key any more.
+    pub(super) holder: Option<NodeId>,
 }
 
 impl Rest {
     fn is_nothing(&self) -> bool {
         let Rest { chain, escrowed, staked, penalty, offences, .. } = self;
-        let Rest { leaving, leaving_sum, vesting, frozen, .. } = self;
+        let Rest { leaving, leaving_sum, vesting, frozen, holder, .. } = self;
         let sums = [*escrowed, *staked, *penalty, *leaving_sum];
         let empty = chain.is_empty() && leaving.is_empty() && offences.is_empty();
-        empty && vesting.is_empty() && frozen.is_none() && sums == [Credits::ZERO; 4]
+        let unheld = frozen.is_none() && holder.is_none();
+        empty && vesting.is_empty() && unheld && sums == [Credits::ZERO; 4]
+    }
+
+    /// Whether nobody votes for its blocks. A key that signed two blocks at one place signs none any more
+    /// once the account is another key's: what it signed is a mark then, and stops nobody.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen.is_some() && self.holder.is_none()
     }
 
     /// At stake or leaving, as blocks say.
@@ -99,6 +108,7 @@ static NOTHING: Rest = Rest {
     leaving_sum: Credits::ZERO,
     vesting: BTreeMap::new(),
     frozen: None,
+    holder: None,
 };
 
 impl Deref for Account {

@@ -34,6 +34,7 @@ impl Ledger {
             escrows: escrows.collect(),
             incoming: found.incoming.iter().map(|(id, amount)| (*id, *amount)).collect(),
             vesting: found.vesting.iter().map(|(epoch, amount)| (*epoch, *amount)).collect(),
+            holder: found.holder,
         })
     }
 
@@ -121,6 +122,9 @@ impl Ledger {
             }
             if !state.vesting.is_empty() {
                 account.vesting = state.vesting.into_iter().collect();
+            }
+            if state.holder.is_some() {
+                account.holder = state.holder;
             }
             self.accounts.insert(owner, account);
         }

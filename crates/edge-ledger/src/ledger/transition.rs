@@ -6,7 +6,7 @@ use edge_base::{Credits, Digest, EscrowId, NodeId};
 
 use super::{Account, Escrow, EscrowState, Ledger};
 use crate::{
-    block::{Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, WITHDRAWALS_MAX},
+    block::{Block, BlockKind, CREDITS_MAX, PAYMENTS_MAX, SignedBlock, WITHDRAWALS_MAX},
     bounded,
     error::LedgerError,
     parameter::FeeRate,
@@ -57,9 +57,11 @@ fn bound(what: &'static str, count: usize, limit: usize) -> Result<(), LedgerErr
 
 impl Ledger {
     /// Checks a block against the state and computes its effect.
-    pub(super) fn transition(&self, block: &Block) -> Result<Effect, LedgerError> {
+    pub(super) fn transition(&self, signed: &SignedBlock) -> Result<Effect, LedgerError> {
+        let block = &signed.body;
         let found = self.accounts.get(&block.account);
         self.check_place(block, found)?;
+        self.check_holder(signed)?;
         if block.debit != block.kind.debit() {
             return Err(LedgerError::Debit);
         }
@@ -190,6 +192,13 @@ impl Ledger {
                 bound("withdrawals", open + 1, WITHDRAWALS_MAX)?;
                 Ok(Change::Nothing)
             }
+            BlockKind::Rotate { to } if *to == self.holder(&block.account) => {
+                Err(LedgerError::Empty("a rotation to the key that signs already"))
+            }
+            BlockKind::Rotate { to } if to.check().is_err() => {
+                Err(LedgerError::Empty("a rotation to what is no key"))
+            }
+            BlockKind::Rotate { .. } => Ok(Change::Nothing),
             BlockKind::Release { unstake } => {
                 let amount = self.leaving(&block.account, unstake)?;
                 Ok(Change::Releases { unstake: *unstake, amount })
@@ -295,6 +304,9 @@ impl Ledger {
                 account.staked = account.staked.minus(*amount).expect(held);
                 account.leaving.insert(id, *amount);
                 account.leaving_sum = account.leaving_sum.plus(*amount).expect(fits);
+            }
+            BlockKind::Rotate { to } => {
+                account.holder = (*to != block.account).then_some(*to);
             }
             BlockKind::Open | BlockKind::Refund { .. } | BlockKind::Release { .. } => {}
         }

@@ -21,6 +21,7 @@ enum Op {
     Stake(u64, u64),
     Unstake(u64, u64),
     Release(u64, u64),
+    Rotate(u64, u64),
     Junk(u64, u64),
 }
 
@@ -44,6 +45,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (owner(), amount()).prop_map(|(a, n)| Op::Stake(a, n)),
         2 => (owner(), amount()).prop_map(|(a, n)| Op::Unstake(a, n)),
         2 => (owner(), any::<u64>()).prop_map(|(a, which)| Op::Release(a, which)),
+        1 => (owner(), 0..OWNERS + 3).prop_map(|(a, to)| Op::Rotate(a, to)),
         2 => (owner(), any::<u64>()).prop_map(|(a, seed)| Op::Junk(a, seed)),
     ]
 }
@@ -91,6 +93,7 @@ fn step(world: &mut World, escrows: &mut Vec<EscrowId>, op: Op) {
         Op::Release(owner, which) => {
             (owner, BlockKind::Release { unstake: some_withdrawal(world, owner, which) })
         }
+        Op::Rotate(owner, to) => (owner, BlockKind::Rotate { to: id(to) }),
         Op::Junk(owner, seed) => {
             junk(world, owner, seed);
             assert_eq!(before, world.ledger.frontier_digest(), "junk changed the state");
@@ -122,16 +125,19 @@ fn junk(world: &mut World, owner: u64, seed: u64) {
     let mut block = honest.clone();
     lie(world, &mut block, &mut rng);
     assert_ne!(block, honest);
-    let block = world.seal(block, owner);
+    let holder = world.holder(owner);
+    let block = world.seal(block, holder);
     let certificate = world.collude(&block);
     let refused = world.apply(&certificate);
     assert!(refused.is_err(), "accepted {:?}", block.body);
 
     // And the honest block by somebody else, or with votes nobody cast.
-    let forged = Signed { signer: id(owner + 1), ..world.seal(honest.clone(), owner + 1) };
+    // Also by who signed until the account was given to another key.
+    let other = if holder == owner { KEYS + 1 } else { owner };
+    let forged = Signed { signer: id(other), ..world.seal(honest.clone(), other) };
     let forged = world.collude(&forged);
     assert!(world.apply(&forged).is_err());
-    let mut unvoted = (*world.collude(&world.seal(honest, owner))).clone();
+    let mut unvoted = (*world.collude(&world.seal(honest, holder))).clone();
     unvoted.votes[0].1.0[rng.below(64) as usize] ^= 1 << rng.below(8);
     assert!(world.apply(&Arc::new(unvoted)).is_err());
 }
@@ -158,7 +164,8 @@ fn lie(world: &World, block: &mut Block, rng: &mut Rng) {
             | BlockKind::Settle { .. }
             | BlockKind::Refund { .. }
             | BlockKind::Unstake { .. }
-            | BlockKind::Release { .. } => unreachable!(),
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => unreachable!(),
         },
         7 => {
             // Credit any certificate of the ledger that is not ours to credit now.
@@ -231,10 +238,10 @@ fn a_long_seeded_history_conserves_and_reaches_every_kind() {
     for to in 1..OWNERS {
         world.act(0, send(to, 50_000_000)).unwrap();
     }
-    let mut counts = [0u32; 8];
+    let mut counts = [0u32; 9];
     for _ in 0..400 * scale() {
         let owner = rng.below(OWNERS);
-        let op = match rng.below(9) {
+        let op = match rng.below(10) {
             0 => Op::Open(owner),
             1 => Op::Send(owner, rng.below(OWNERS), rng.below(1_000_000)),
             2 => Op::Escrow(owner, rng.below(1_000_000)),
@@ -247,6 +254,7 @@ fn a_long_seeded_history_conserves_and_reaches_every_kind() {
             5 => Op::Stake(owner, rng.below(1_000_000)),
             6 => Op::Unstake(owner, rng.below(500_000)),
             7 => Op::Release(owner, rng.next_u64()),
+            8 => Op::Rotate(owner, rng.below(OWNERS + 3)),
             _ => Op::Junk(owner, rng.next_u64()),
         };
         step(&mut world, &mut escrows, op);
@@ -262,6 +270,7 @@ fn a_long_seeded_history_conserves_and_reaches_every_kind() {
             BlockKind::Stake { .. } => 5,
             BlockKind::Unstake { .. } => 6,
             BlockKind::Release { .. } => 7,
+            BlockKind::Rotate { .. } => 8,
         }] += 1;
     }
     assert!(counts.iter().all(|count| *count > 0), "a kind never happened: {counts:?}");

@@ -122,6 +122,8 @@ fn blocks_of_every_kind() {
     let released = BlockKind::Release { unstake: block_hash(&unstaked) };
     let released = block(8, block_hash(&unstaked), released, &[], 500);
     check_signed("release", &released);
+    let rotate = BlockKind::Rotate { to: id(2) };
+    check_signed("rotate", &block(9, block_hash(&released), rotate, &[], 500));
 }
 
 #[test]

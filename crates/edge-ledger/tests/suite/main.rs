@@ -22,6 +22,7 @@ mod parameter;
 mod penalty;
 mod prune;
 mod quorum;
+mod rotate;
 mod sketch;
 mod stake;
 mod uptime;

@@ -54,6 +54,7 @@ impl Model {
         let some = |n: edge_base::Credits| (n.micro() > 0).then_some(i128::from(n.micro()));
         let (takes, returns) = match kind {
             BlockKind::Open => (0, (page.incoming > 0).then_some(0)?),
+            BlockKind::Rotate { .. } => (0, 0),
             BlockKind::Send { to, amount, .. } => (some(*amount).filter(|_| *to != id(owner))?, 0),
             BlockKind::Escrow { budget, .. } => (some(*budget)?, 0),
             BlockKind::Settle { escrow, payments, fee } => {
@@ -84,7 +85,7 @@ impl Model {
         page.incoming = 0;
         let mut paid = Vec::new();
         match kind {
-            BlockKind::Open => {}
+            BlockKind::Open | BlockKind::Rotate { .. } => {}
             BlockKind::Send { to, amount, .. } => paid.push((*to, *amount)),
             BlockKind::Escrow { .. } => {
                 page.escrows.insert(EscrowId(hash), moved.0);

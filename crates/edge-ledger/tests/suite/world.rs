@@ -14,6 +14,9 @@ use edge_ledger::{
 
 pub(crate) const GRANT: Credits = Credits::from_micro(1_000_000_000_000);
 
+/// Accounts are given to keys below this.
+pub(crate) const KEYS: u64 = 64;
+
 /// Key number `i` of these tests.
 pub(crate) fn key(i: u64) -> SecretKey {
     let mut seed = [0xa5; 32];
@@ -96,6 +99,12 @@ impl World {
         Signed::seal(block, &key(owner), &self.pool())
     }
 
+    /// The number of the key that signs for an account.
+    pub(crate) fn holder(&self, owner: u64) -> u64 {
+        let holder = self.ledger.holder(&id(owner));
+        std::iter::once(owner).chain(0..KEYS).find(|n| id(*n) == holder).expect("a key of ours")
+    }
+
     /// Gathers honest votes for a block, as many as a quorum.
     pub(crate) fn certify(&mut self, block: &SignedBlock) -> Result<Arc<Certificate>, Refusal> {
         let (set, pool) = (self.set().clone(), self.pool());
@@ -144,7 +153,7 @@ impl World {
         kind: BlockKind,
     ) -> Result<Arc<Certificate>, LedgerError> {
         let block = self.ledger.next_block(id(owner), kind)?;
-        let block = self.seal(block, owner);
+        let block = self.seal(block, self.holder(owner));
         let certificate = match self.certify(&block) {
             Ok(certificate) => certificate,
             Err(Refusal::Block(error)) => return Err(error),
@@ -270,6 +279,8 @@ pub(crate) fn fold<'a>(
                 let withdrawal = (block.account, *unstake);
                 assert!(released.insert(withdrawal), "a withdrawal that ended twice");
             }
+            // Whoever signs: nothing moves.
+            BlockKind::Rotate { .. } => {}
         }
     }
     assert!(released.iter().all(|withdrawal| withdrawn.contains_key(withdrawal)));

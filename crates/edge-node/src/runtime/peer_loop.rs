@@ -38,6 +38,7 @@ pub(super) struct Sink {
     pub(super) events: Arc<EventLog>,
     pub(super) store: Arc<Store>,
     pub(super) completions: mpsc::UnboundedSender<Input>,
+    pub(super) rotated: watch::Sender<Option<NodeId>>,
 }
 
 impl Sink {
@@ -55,6 +56,9 @@ impl Sink {
             Effect::Answer { call, answer } => self.calls.answer(call, answer),
             Effect::Event(event) => {
                 log(&event);
+                if let Event::Rotated { heir } = &event {
+                    self.rotated.send_replace(Some(*heir));
+                }
                 self.events.push(event);
             }
             Effect::Load { load, table, key } => {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use edge_base::{Credits, Digest, NetworkTag, Rng, SecretKey, Verifier};
+use edge_base::{Credits, Digest, NetworkTag, NodeId, Rng, SecretKey, Verifier};
 use edge_embed::Registry;
 use edge_ledger::{Genesis, GenesisError, Network};
 use edge_swarm::{Command, Input, Peer, Settings, StartError, Stored, Ticket, Write};
@@ -29,7 +29,7 @@ use crate::{
     config::Config,
     events::EventLog,
     execute::TaskExecutor,
-    folder::{Folder, FolderError, entropy, read_identity},
+    folder::{Folder, FolderError, entropy, read_identity, read_next_identity},
     keys::{self, Keys},
     models, platform,
     snapshots::{SnapshotFolder, SnapshotTaker},
@@ -132,6 +132,14 @@ pub enum NodeError {
         /// The ticket's.
         ticket: Digest,
     },
+    /// The key of this node is being replaced, and the new one is gone.
+    #[error("this node's key is being replaced by {}, and {path} does not hold that key", heir.to_hex())]
+    HeirGone {
+        /// Where it should be.
+        path: PathBuf,
+        /// The new key.
+        heir: NodeId,
+    },
     /// A pool would be founded by an identity that has one: its data is gone, or only the identity
     /// was restored.
     #[error(
@@ -171,8 +179,10 @@ impl Node {
             bound: identity.network() != NetworkTag::UNBOUND,
         });
         // Before an identity is made: it must not get the database of another one.
-        let opening = Opening { owner, moved: options.moved };
+        let next = read_next_identity(folder.path())?.map(|(_, key)| key.node_id());
+        let opening = Opening { owner, next, moved: options.moved };
         let (store, findings) = Store::open(&folder, config.memory.0 / 2, opening)?;
+        take_next_key(&store, &folder, next)?;
         let key = folder.identity()?;
         store.belongs_to(key.node_id())?;
         for finding in &findings {
@@ -185,6 +195,30 @@ impl Node {
         let parts = Parts::ready(config, folder, key, store, stored).await?;
         Ok(parts.run(options, &findings))
     }
+}
+
+/// Goes on under the next key, if nothing is left to do for the present one. Killed between any two steps, it
+/// does the rest at the next start.
+pub(super) fn take_next_key(
+    store: &Store,
+    folder: &Folder,
+    next: Option<NodeId>,
+) -> Result<(), NodeError> {
+    let present = read_identity(folder.path())?.map(|(_, key)| key.node_id());
+    let stored = store.load_all()?;
+    let Some(heir) = Peer::rotates_to(&stored).filter(|heir| present != Some(*heir)) else {
+        return Ok(());
+    };
+    if next != Some(heir) {
+        // Nobody hears the present key when this is done, and nobody would have the other one.
+        return Err(NodeError::HeirGone { path: folder.path().join("identity.next"), heir });
+    }
+    if Peer::rotated(&stored) == Some(heir) {
+        store.belongs_to(heir)?;
+        folder.take_next_identity()?;
+        tracing::info!(node = %heir.short(), "this node goes on under its new key");
+    }
+    Ok(())
 }
 
 /// Everything that is ready when the threads start.
@@ -274,6 +308,7 @@ impl Parts {
         let (ended_sender, ended) = watch::channel(None);
         let (calls, events) = (Arc::new(Calls::default()), Arc::new(EventLog::default()));
         let gauges = Arc::new(Gauges::default());
+        let (rotated_sender, rotated) = watch::channel(None);
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let share = Arc::new(CpuShare::new(config.cpu, cores, Instant::now()));
@@ -297,6 +332,7 @@ impl Parts {
             events: Arc::clone(&events),
             store: Arc::clone(&store),
             completions: completed.clone(),
+            rotated: rotated_sender,
         };
         let pipeline =
             Pipeline::start(Arc::clone(&store), STORAGE_QUEUE, move |effect| sink.release(effect));
@@ -327,6 +363,7 @@ impl Parts {
             gauges: Arc::clone(&gauges),
             stop,
             ended: ended.clone(),
+            rotated,
             canaries: Mutex::new(canaries),
             config: config.clone(),
         };

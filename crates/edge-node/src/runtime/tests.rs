@@ -11,7 +11,7 @@ use crate::{
     jobs::{self, ImportOptions, Jobs, Record, SearchOptions},
     store::disk::{disk, disk_of},
 };
-use start::{Parts, enter_pool};
+use start::{Parts, enter_pool, take_next_key};
 
 fn config(folder: &std::path::Path) -> Config {
     let flag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
@@ -331,4 +331,61 @@ async fn canaries_are_in_the_batch_and_not_in_its_answer() {
     let without = jobs.embed(&second, Default::default()).await.unwrap();
     assert_eq!((shares(&without), without.vectors), (0, after.vectors));
     node.shutdown(PATIENCE).await.unwrap();
+}
+
+/// A process that is killed between any two steps of taking the next key takes it at the next start; until the peer
+/// is done with the present one it is kept, and a key that is gone is never waited for.
+#[test]
+fn the_next_key_is_taken_once_the_present_one_is_done() {
+    use crate::{
+        folder::{read_identity, read_next_identity},
+        store::{Commit as _, Opening, Owner},
+    };
+    use edge_swarm::{SuccessionRecord, Write};
+
+    let temp = tempfile::tempdir().unwrap();
+    let pool = Digest::of(b"pool");
+    let present = || read_identity(temp.path()).unwrap().map(|(_, key)| key.node_id());
+    let next = || read_next_identity(temp.path()).unwrap().map(|(_, key)| key.node_id());
+    let open = |folder: &Folder| {
+        let owner = present().map(|node| Owner { node, bound: true });
+        Store::open(folder, 1 << 20, Opening { owner, next: next(), moved: false })
+    };
+    let put = |store: &Store, key: &[u8], value: Vec<u8>| {
+        let write = Write { table: Table::Pool, key: key.to_vec(), value: Some(value) };
+        store.commit(&[&write]).unwrap();
+    };
+    let (old, heir) = {
+        let folder = Folder::open(temp.path()).unwrap();
+        let (old, heir) = (folder.identity().unwrap(), folder.next_identity(&pool).unwrap());
+        assert_eq!(folder.next_identity(&pool).unwrap().node_id(), heir.node_id(), "made once");
+        let (store, _) = open(&folder).unwrap();
+        store.belongs_to(old.node_id()).unwrap();
+        put(&store, b"genesis", vec![1]);
+        // Made, and the peer has not begun: nothing happens.
+        take_next_key(&store, &folder, next()).unwrap();
+        let record = SuccessionRecord::new(&old, &heir, vec![], &pool);
+        put(&store, b"rotation", edge_base::codec::encode(&record));
+        // Begun, not done: the present key goes on.
+        take_next_key(&store, &folder, next()).unwrap();
+        assert_eq!(present(), Some(old.node_id()));
+        let gone = take_next_key(&store, &folder, None).unwrap_err();
+        assert!(matches!(gone, NodeError::HeirGone { heir: named, .. } if named == heir.node_id()));
+        put(&store, b"rotated", edge_base::codec::encode(&heir.node_id()));
+        // Killed after the first of the two steps.
+        store.belongs_to(heir.node_id()).unwrap();
+        (old.node_id(), heir.node_id())
+    };
+    assert_eq!((present(), next()), (Some(old), Some(heir)));
+    for _ in 0..2 {
+        let folder = Folder::open(temp.path()).unwrap();
+        let (store, _) = open(&folder).unwrap();
+        take_next_key(&store, &folder, next()).unwrap();
+        assert_eq!((present(), next()), (Some(heir), None));
+    }
+    // The control: with neither key in its place the folder is another's.
+    std::fs::remove_file(temp.path().join("identity")).unwrap();
+    let folder = Folder::open(temp.path()).unwrap();
+    folder.identity().unwrap();
+    assert!(open(&folder).is_err());
 }

@@ -80,12 +80,15 @@ impl Store {
     pub(super) fn check_owner(
         &self,
         owner: Option<Owner>,
+        next: Option<NodeId>,
         has_pool: bool,
     ) -> Result<(), StoreError> {
         let path = || self.path.clone();
         match (owner.map(|owner| owner.node), self.owner()?) {
             _ if !has_pool => Ok(()),
             (None, owner) => Err(StoreError::NoIdentity { path: path(), owner }),
+            // The last step of a change of keys was not done: the file of the new one is not in its place.
+            (Some(_), Some(owner)) if next == Some(owner) => Ok(()),
             (Some(identity), Some(owner)) if identity != owner => {
                 Err(StoreError::OtherIdentity { path: path(), owner, identity })
             }

@@ -17,7 +17,7 @@ const ME: NodeId = NodeId([7; 32]);
 fn try_open(path: &Path, moved: bool) -> Result<(Folder, Store, Vec<Finding>), StoreError> {
     let folder = Folder::open(path).unwrap();
     let bound = path.join("pool.mirror").exists();
-    let opening = Opening { owner: Some(Owner { node: ME, bound }), moved };
+    let opening = Opening { owner: Some(Owner { node: ME, bound }), next: None, moved };
     let (store, findings) = Store::open(&folder, 16 << 20, opening)?;
     Ok((folder, store, findings))
 }
@@ -29,7 +29,8 @@ fn open(path: &Path) -> (Folder, Store, Vec<Finding>) {
 /// With another identity than that of the folder, or with none.
 fn open_as(path: &Path, owner: Option<Owner>) -> Result<Store, StoreError> {
     let folder = Folder::open(path).unwrap();
-    Store::open(&folder, 1 << 20, Opening { owner, moved: false }).map(|(store, _)| store)
+    Store::open(&folder, 1 << 20, Opening { owner, next: None, moved: false })
+        .map(|(store, _)| store)
 }
 
 fn copy_folder(from: &Path, to: &Path) {

@@ -48,7 +48,8 @@ pub(crate) struct Bank {
     pub(crate) handover: Option<Signed<Handover>>,
     pub(crate) claims: ClaimBook,
     pub(super) votes: VoteLog,
-    queue: VecDeque<(BlockKind, Option<CallId>)>,
+    /// Own blocks that are not signed yet, each with its account.
+    queue: VecDeque<(NodeId, BlockKind, Option<CallId>)>,
     pub(super) pending: Option<Pending>,
     waiting: VecDeque<Arc<Certificate>>,
     handing_over: Option<(CallId, Vec<NodeId>)>,
@@ -180,7 +181,7 @@ impl Bank {
             let block: SignedBlock =
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "own_block" })?;
             // One that a checkpoint has is certified, though its certificate is not kept.
-            let open = block.body.seq > bank.ledger.account(&block.signer).seq;
+            let open = block.body.seq > bank.ledger.account(&block.body.account).seq;
             if open && !bank.ledger.is_certified(&block) {
                 bank.set_pending(block, None, None);
             }
@@ -212,7 +213,7 @@ impl Bank {
 
     /// Drops the block that a caller wanted, if it is not signed yet.
     pub(super) fn drop_queued(&mut self, call: CallId) {
-        self.queue.retain(|(_, waiting)| *waiting != Some(call));
+        self.queue.retain(|(_, _, waiting)| *waiting != Some(call));
     }
 
     /// What the own block on its way does.
@@ -222,7 +223,7 @@ impl Bank {
 
     /// What every own block on its way does.
     pub(crate) fn on_its_way(&self) -> impl Iterator<Item = &BlockKind> {
-        self.pending_kind().into_iter().chain(self.queue.iter().map(|(kind, _)| kind))
+        self.pending_kind().into_iter().chain(self.queue.iter().map(|(_, kind, _)| kind))
     }
 
     /// Seq and block of this witness's last vote on an account under a set version.
@@ -257,6 +258,16 @@ impl Peer {
 
     /// Puts a block of this node's account in line.
     pub(super) fn queue_block(&mut self, kind: BlockKind, call: Option<CallId>) {
+        self.queue_block_of(self.me, kind, call);
+    }
+
+    /// The same of an account that this node signs for.
+    pub(super) fn queue_block_of(
+        &mut self,
+        account: NodeId,
+        kind: BlockKind,
+        call: Option<CallId>,
+    ) {
         if let (Some(call), true) = (call, self.is_recovering()) {
             let text = self.recovering_text();
             return self.answer(call, Err(Refusal::Refused(text)));
@@ -269,12 +280,12 @@ impl Peer {
             }
             return;
         }
-        bank.queue.push_back((kind, call));
+        bank.queue.push_back((account, kind, call));
         self.step_bank();
     }
 
     pub(super) fn step_bank(&mut self) {
-        let (me, pool, now) = (self.me, self.pool, self.now);
+        let (pool, now) = (self.pool, self.now);
         if self.is_recovering() {
             return;
         }
@@ -282,8 +293,8 @@ impl Peer {
         if bank.pending.is_some() || bank.handing_over.is_some() {
             return;
         }
-        let Some((kind, call)) = bank.queue.pop_front() else { return };
-        match bank.ledger.next_block(me, kind.clone()) {
+        let Some((account, kind, call)) = bank.queue.pop_front() else { return };
+        match bank.ledger.next_block(account, kind.clone()) {
             Ok(body) => {
                 let block = Signed::seal(body, &self.key, &pool);
                 bank.set_pending(block.clone(), call, Some(now));
@@ -339,17 +350,17 @@ impl Peer {
         // The same vote once more, or another block at its place, which freezes the account.
         let again = || {
             let version = bank.ledger.witness_set().version;
-            let last = bank.votes.last_vote(version, &block.signer);
+            let last = bank.votes.last_vote(version, &block.body.account);
             last.is_some_and(|(seq, _)| seq == block.body.seq)
         };
         let counts = limited && !again();
-        if counts && !bank.pace.admits(&block.signer, now) {
+        if counts && !bank.pace.admits(&block.body.account, now) {
             return Err(Pace::refusal().into());
         }
         let voted =
             bank.votes.vote(&bank.ledger, &bank.claims, block, &self.key, &mut self.verifier)?;
         if counts {
-            bank.pace.count(block.signer, now);
+            bank.pace.count(block.body.account, now);
         }
         self.persist_bytes(Table::Votes, &voted.record.key, voted.record.value);
         Ok(Some(voted.vote))
@@ -372,7 +383,7 @@ impl Peer {
             Err(VoteRefusal::Block(error)) => {
                 let missing = match &error {
                     LedgerError::MissingPredecessor { account, seq } => Some((*account, *seq)),
-                    LedgerError::MissingCredit { .. } => Some((from, block.body.seq)),
+                    LedgerError::MissingCredit { .. } => Some((block.body.account, block.body.seq)),
                     _ => None,
                 };
                 (missing, error.to_string())
@@ -538,7 +549,8 @@ impl Peer {
         if let Some(escrow) = body.kind.ends() {
             self.on_escrow_ended(escrow);
         }
-        if body.account != self.me {
+        // A Rotate of this key is its own last one.
+        if !self.is_own_account(&body.account) && certificate.block.signer != self.me {
             return;
         }
         let hash = certificate.id();
@@ -555,7 +567,10 @@ impl Peer {
             }
         }
         self.event(Event::BlockCertified { hash, kind: kind_name(&body.kind).into() });
-        self.on_own_block_certified(hash, &body.kind.clone(), ours);
+        if body.account == self.me {
+            self.on_own_block_certified(hash, &body.kind.clone(), ours);
+        }
+        self.step_rotation();
     }
 
     pub(super) fn on_propose_timer(&mut self) {
@@ -567,6 +582,8 @@ impl Peer {
         self.step_withdrawals();
         self.step_checkpoints();
         self.step_answers();
+        self.step_rotation();
+        self.sweep_inheritance();
         self.after(PROPOSE_EVERY, Timer::Propose);
     }
 
@@ -688,7 +705,24 @@ impl Peer {
             return Err(Refusal::Refused("this node has not joined its pool yet".into()));
         };
         let account = account.unwrap_or(self.me);
-        let view = bank.ledger.account(&account);
+        let mut view = bank.ledger.account(&account);
+        let mut withdrawals = self.withdrawal_views(&account);
+        if account == self.me {
+            // What the keys before had is this one's.
+            for other in self.inherited_accounts() {
+                let before = bank.ledger.account(&other);
+                let add = |sum: &mut Credits, more: Credits| *sum = sum.plus(more).unwrap_or(*sum);
+                add(&mut view.incoming, before.balance);
+                add(&mut view.incoming, before.incoming);
+                add(&mut view.escrowed, before.escrowed);
+                add(&mut view.staked, before.staked);
+                add(&mut view.leaving, before.leaving);
+                add(&mut view.penalty, before.penalty);
+                add(&mut view.vesting, before.vesting);
+                view.slashed |= before.slashed;
+                withdrawals.extend(self.withdrawal_views(&other));
+            }
+        }
         let vouchers = if account == self.me { self.promises.sum() } else { Credits::ZERO };
         Ok(BalanceView {
             account,
@@ -697,11 +731,11 @@ impl Peer {
             escrowed: view.escrowed,
             staked: view.staked,
             leaving: view.leaving,
-            withdrawals: self.withdrawal_views(&account),
+            withdrawals,
             vouchers,
             seq: view.seq,
             frozen: view.frozen,
-            slashed: self.is_slashed(&account),
+            slashed: view.slashed || self.is_slashed(&account),
             penalty: view.penalty,
             vesting: view.vesting,
             pending: self.pending_view().filter(|_| account == self.me).map(Box::new),
@@ -765,7 +799,7 @@ impl Peer {
     /// Why nothing that a member signs as a witness would count here, as far as is known.
     pub(super) fn cannot_vote(&self, node: &NodeId) -> Option<&'static str> {
         let advert = self.members.get(node).and_then(|member| member.advert.as_ref());
-        if self.members.revoked.contains(node) {
+        if self.members.is_dead(node) {
             Some("its key is revoked")
         } else if self.standing.is_banned(node, self.now) {
             Some("it is banned here: `edge-net peer unban` ends that")
@@ -807,6 +841,7 @@ pub(crate) fn kind_name(kind: &BlockKind) -> &'static str {
         BlockKind::Stake { .. } => "stake",
         BlockKind::Unstake { .. } => "unstake",
         BlockKind::Release { .. } => "release",
+        BlockKind::Rotate { .. } => "rotate",
     }
 }
 
@@ -844,6 +879,9 @@ pub(super) fn block_view_of(body: &Block, hash: Digest) -> BlockView {
         }
         BlockKind::Release { unstake } => {
             (format!("ends the withdrawal {}", unstake.short()), None)
+        }
+        BlockKind::Rotate { to: key } => {
+            (format!("gives the account to the key {}", key.short()), None)
         }
     };
     BlockView {

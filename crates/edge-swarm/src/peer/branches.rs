@@ -92,14 +92,15 @@ impl Peer {
         if self.members.is_of_revoked(node) {
             return *node;
         }
-        self.members.get(node).map_or(*node, |member| member.group)
+        let root = self.members.root(node);
+        self.members.get(&root).map_or(*node, |member| member.group)
     }
 
     pub(super) fn inviter_of(&self, node: &NodeId) -> Option<NodeId> {
         if *node == self.me {
             return self.members.own_inviter();
         }
-        self.members.branches.inviter(node)
+        self.members.branches.inviter(&self.members.root(node))
     }
 
     pub(super) fn is_founders(&self, node: &NodeId) -> bool {
@@ -124,17 +125,21 @@ impl Peer {
         if self.is_founders(inviter) || !self.settings.weighs_branches {
             return usize::MAX;
         }
-        let blamed = self.members.branches.blamed.get(inviter).copied().unwrap_or(0);
+        let kin = self.members.kin(inviter);
+        let blamed =
+            kin.iter().filter_map(|node| self.members.branches.blamed.get(node)).sum::<u64>();
         let owed = blamed.saturating_mul(LIABILITY);
         let near = self.inviter_of(inviter).is_some_and(|by| self.is_founders(&by));
         let free = if near && blamed == 0 { FREE_INVITES } else { 0 };
-        let staked = self.stake_of(inviter).micro() / INVITE_STAKE.micro();
+        let holder = self.members.successions.newest(inviter);
+        let staked = self.stake_of(&holder).micro() / INVITE_STAKE.micro();
         free.saturating_add(usize::try_from(staked.saturating_sub(owed)).unwrap_or(usize::MAX))
     }
 
     /// How many more a member may invite.
     pub(super) fn invites_left(&self, inviter: &NodeId) -> usize {
-        let invited = self.members.branches.invited.get(inviter).copied().unwrap_or(0);
+        let kin = self.members.kin(inviter);
+        let invited = kin.iter().filter_map(|node| self.members.branches.invited.get(node)).sum();
         self.invites_of(inviter).saturating_sub(invited)
     }
 
@@ -235,9 +240,10 @@ impl Peer {
 
     /// Says again who invited a liar, before it is accused: not everybody need have heard of it.
     pub(super) fn tell_inviter_of(&mut self, liar: &NodeId) {
-        let Some(inviter) = self.members.branches.inviter(liar) else { return };
+        let root = self.members.root(liar);
+        let Some(inviter) = self.members.branches.inviter(&root) else { return };
         if !self.is_founders(&inviter)
-            && let Some(record) = self.member_record(liar)
+            && let Some(record) = self.member_record(&root)
         {
             self.publish(&Gossip::Member(record));
         }
@@ -246,18 +252,26 @@ impl Peer {
     /// Who invited a liar answers for it: it has to prove itself again, invites fewer, and
     /// loses its stake once what it answers for is worth as much.
     pub(super) fn blame_inviter(&mut self, liar: &NodeId) {
-        let Some(inviter) = self.members.branches.inviter(liar) else { return };
-        if inviter == self.me || self.is_founders(&inviter) || !self.settings.weighs_branches {
+        let root = self.members.root(liar);
+        let Some(inviter) = self.members.branches.inviter(&root) else { return };
+        // Who took the place of an inviter answers for whom that one invited.
+        let answers = self.members.successions.newest(&inviter);
+        if answers == self.me || self.is_founders(&inviter) || !self.settings.weighs_branches {
             return;
         }
         let blamed = self.members.branches.blamed.entry(inviter).or_default();
         *blamed += 1;
+        let kin = self.members.kin(&inviter);
+        let blamed =
+            kin.iter().filter_map(|node| self.members.branches.blamed.get(node)).sum::<u64>();
         let owed = INVITE_STAKE.micro().saturating_mul(blamed.saturating_mul(LIABILITY));
-        self.members.unprove(&inviter);
-        self.store_reputation(&inviter);
-        let staked = self.stake_of(&inviter).micro();
+        self.members.unprove(&answers);
+        self.store_reputation(&answers);
+        let staked = self.stake_of(&answers).micro();
         if staked > 0 && owed >= staked {
-            self.offended(inviter, OffenceKind::Invitation, true);
+            for account in self.accounts_of(&answers) {
+                self.offended(account, OffenceKind::Invitation, true);
+            }
         }
     }
 

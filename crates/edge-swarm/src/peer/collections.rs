@@ -562,7 +562,7 @@ impl Peer {
             Ok(id) => id,
             Err(refusal) => return self.answer(call, Err(refusal)),
         };
-        if self.draining.is_some() {
+        if self.is_leaving() {
             let text = "this node is shutting down".into();
             return self.answer(call, Err(Refusal::Refused(text)));
         }
@@ -1123,7 +1123,10 @@ impl Peer {
             None => {
                 let head = self.shards.head(shard);
                 let replicas = head.map_or(&[][..], |h| &h.body.replicas[..]);
-                replicas.iter().filter(|n| fine(n)).copied().collect()
+                // Who took a holder's place has its copy; each once.
+                let now = |n: &NodeId| self.members.successions.newest(n);
+                let there: BTreeSet<NodeId> = replicas.iter().map(now).filter(&fine).collect();
+                there.into_iter().collect()
             }
         }
     }
@@ -1171,6 +1174,10 @@ impl Peer {
         for (_, value) in rows.iter().filter(|(k, _)| k.starts_with(b"o")) {
             let stored: StoredShard = decode_stored(value).ok_or_else(damaged)?;
             let shard = shard_id(&stored.collection, stored.index);
+            if self.shards.owner_of(&stored.collection) != Some(self.me) {
+                // Of the key whose place this one took: only that one could write to it.
+                continue;
+            }
             let Some(entry) = self.shards.insert_shard(stored.collection, stored.index) else {
                 continue;
             };

@@ -63,8 +63,9 @@ impl Equivocations {
 impl Peer {
     pub(super) fn restore_equivocations(&mut self) {
         let Some(bank) = &self.bank else { return };
-        let accounts = bank.ledger.accounts().filter(|(_, view)| view.frozen);
-        self.equivocations.frozen = accounts.map(|(account, _)| account).collect();
+        let accounts = bank.ledger.accounts().map(|(account, _)| account);
+        let proven = accounts.filter(|account| bank.ledger.equivocation(account).is_some());
+        self.equivocations.frozen = proven.collect();
     }
 
     /// Tells a node that was away why accounts are frozen. Where there are more than fit, each

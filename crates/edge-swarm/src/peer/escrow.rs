@@ -373,7 +373,8 @@ impl Peer {
             | BlockKind::Send { .. }
             | BlockKind::Stake { .. }
             | BlockKind::Unstake { .. }
-            | BlockKind::Release { .. } => {}
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => {}
         }
     }
 

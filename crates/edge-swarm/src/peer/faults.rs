@@ -404,6 +404,7 @@ impl Peer {
         self.store_reputation(&node);
         self.event(Event::FaultVerified { node, task, was_replica, was_requester });
         self.drop_liar(node);
+        self.name_heirs();
     }
 
     /// A named node keeps no copy and gets no work; what it still owes is not waited for.

@@ -67,7 +67,8 @@ impl Peer {
         let author = author_of(&gossip);
         // Of who is banned only what proves its wrongs is heard.
         let proves =
-            matches!(gossip, Gossip::Equivocation(_) | Gossip::Overdraft(_) | Gossip::Contest(_));
+            matches!(gossip, Gossip::Equivocation(_) | Gossip::Overdraft(_) | Gossip::Contest(_))
+                || matches!(gossip, Gossip::Succession(_) | Gossip::Revocation(_));
         // Of a revoked key what others rest on is heard, too: whom it invited, what was certified.
         let stands =
             matches!(gossip, Gossip::Member(_) | Gossip::Certificate(_) | Gossip::Ending(_));
@@ -154,6 +155,7 @@ impl Peer {
             Gossip::Contest(contest) => self.on_contest(from, *contest),
             Gossip::Parameter(vote) => self.on_parameter_vote(*vote),
             Gossip::Revocation(signed) => self.on_revocation(signed),
+            Gossip::Succession(record) => self.on_succession(*record),
         }
     }
 }
@@ -178,6 +180,7 @@ fn author_of(gossip: &Gossip) -> Option<NodeId> {
         Gossip::Contest(contest) => contest.owner(),
         Gossip::Parameter(signed) => signed.signer,
         Gossip::Revocation(signed) => signed.signer,
+        Gossip::Succession(record) => record.accepted.signer,
     })
 }
 
@@ -198,7 +201,7 @@ fn signatures(gossip: &Gossip) -> u64 {
             Evidence::Payload | Evidence::History { .. } | Evidence::Item { .. } => 3,
             Evidence::Answer { .. } => 4,
         },
-        Gossip::Equivocation(_) => 2,
+        Gossip::Equivocation(_) | Gossip::Succession(_) => 2,
         Gossip::Overdraft(proof) => proof.vouchers().len() as u64,
         Gossip::Checkpoint(decided) => decided.sealed.votes.len() as u64,
         Gossip::Contest(contest) => 1 + 2 * (contest.pairs.len() + contest.repairs.len()) as u64,

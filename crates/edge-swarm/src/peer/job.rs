@@ -165,7 +165,7 @@ impl Peer {
 
     /// Whether this node takes tasks of others now.
     pub(super) fn takes_work(&self) -> bool {
-        self.settings.works && !self.paused && self.draining.is_none()
+        self.settings.works && !self.paused && !self.is_leaving()
     }
 
     /// Takes tasks of others from now on, or declines them and finishes what it took; members are told.
@@ -183,7 +183,7 @@ impl Peer {
         pin: &Digest,
         price: Credits,
     ) -> Option<DeclineReason> {
-        if self.draining.is_some() {
+        if self.is_leaving() {
             return Some(DeclineReason::Leaving);
         }
         if !self.takes_work() {

@@ -16,6 +16,7 @@ use super::{
     branches::{Branches, FREE_INVITES},
     decode_stored,
     revocation::Revoked,
+    succession::Successions,
 };
 use crate::{
     command::{Answer, PeerView, Refusal, TicketView},
@@ -110,11 +111,14 @@ struct Record {
 /// Members by id, in admission order for others' benefit.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
-    all: BTreeMap<NodeId, Member>,
+    pub(super) all: BTreeMap<NodeId, Member>,
     order: Vec<NodeId>,
     pub(super) branches: Branches,
     /// Keys that are believed no more.
     pub(super) revoked: Revoked,
+    /// Keys that gave their place to another.
+    pub(super) successions: Successions,
+    pub(super) me: Option<NodeId>,
     /// The sum of [`Acquaintance`] without this node.
     sum: u64,
     /// Whether neighbours are chosen anew in a moment.
@@ -129,9 +133,11 @@ pub(crate) struct Members {
     /// Who came with a ticket that admits nobody, lately.
     refused_joins: RingSet<Digest, REFUSED_JOINS_MAX>,
     advert_counter: u64,
-    founder: Option<NodeId>,
+    pub(super) founder: Option<NodeId>,
     group: Option<NodeId>,
-    membership: Option<Signed<Membership>>,
+    pub(super) membership: Option<Signed<Membership>>,
+    /// Of the key that was invited, where this one took its place.
+    inherited: Option<Signed<Membership>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -182,6 +188,7 @@ impl Members {
         add("refused joins", self.refused_joins.len(), REFUSED_JOINS_MAX);
         self.branches.hold(add);
         self.revoked.hold(add);
+        self.successions.hold(add);
     }
 
     pub(crate) fn is_member(&self, node: &NodeId) -> bool {
@@ -263,7 +270,42 @@ impl Members {
 
     /// Who invited this node.
     pub(super) fn own_inviter(&self) -> Option<NodeId> {
-        self.membership.as_ref().map(|signed| signed.signer)
+        self.own_statement().map(|signed| signed.signer)
+    }
+
+    /// The statement about this node, or about the key whose place it took.
+    fn own_statement(&self) -> Option<&Signed<Membership>> {
+        self.membership.as_ref().or(self.inherited.as_ref())
+    }
+
+    /// An heir has the group and the record of the key before.
+    pub(super) fn inherit(&mut self, heir: &NodeId, old: &NodeId, group: NodeId, fresh: bool) {
+        let records = self.all.get(old).map(|member| member.records.clone());
+        if let Some(member) = self.all.get_mut(heir) {
+            member.group = group;
+            if fresh {
+                member.records = records.unwrap_or_default();
+            }
+        }
+    }
+
+    /// Tickets that nobody used are void.
+    pub(super) fn drop_open_invites(&mut self) -> Vec<Digest> {
+        let open = self.invites.iter().filter(|(_, invite)| invite.used_by.is_none());
+        let open: Vec<Digest> = open.map(|(ticket, _)| *ticket).collect();
+        for ticket in &open {
+            self.invites.remove(ticket);
+        }
+        open
+    }
+
+    /// Forgets a member whose standing ended.
+    pub(super) fn remove(&mut self, node: &NodeId) {
+        if self.all.remove(node).is_some() {
+            self.order.retain(|known| known != node);
+            self.sum ^= acquaintance_hash(node);
+            self.ungreeted.remove(node);
+        }
     }
 
     /// What a member proved counts no more.
@@ -289,8 +331,9 @@ impl Members {
 
     /// Whether a key is revoked, or belongs to an owner by the word of a revoked one.
     pub(super) fn is_of_revoked(&self, node: &NodeId) -> bool {
-        let by = self.branches.inviter(node);
-        self.revoked.contains(node) || by.is_some_and(|by| self.revoked.contains(&by))
+        let root = self.root(node);
+        let by = self.branches.inviter(&root);
+        self.revoked.contains(node) || by.is_some_and(|by| !self.is_confirmed(&by, &root))
     }
 
     /// Nodes of one owner trust each other.
@@ -308,16 +351,29 @@ impl Peer {
     pub(super) fn restore_members(&mut self, stored: &Stored) -> Result<(), StartError> {
         let founder = self.bank.as_ref().map(|b| b.ledger.genesis().founder);
         self.members.founder = founder;
+        self.members.me = Some(self.me);
+        let mut before = None;
         if let Some(bytes) = stored.get(Table::Pool, b"membership") {
             let signed: Signed<Membership> =
                 decode_stored(bytes).ok_or(StartError::Damaged { table: "pool" })?;
             self.members.group = Some(signed.body.group);
-            self.members.membership = Some(signed);
+            if signed.body.node == self.me {
+                self.members.membership = Some(signed);
+            } else {
+                // This node's key took the place of that one.
+                before = Some(signed.clone());
+                self.members.inherited = Some(signed);
+            }
         } else if founder == Some(self.me) {
             self.members.group = Some(self.me);
         }
         if let Some(founder) = founder {
             self.insert_founder(founder, Vec::new());
+        }
+        if let Some(signed) = before {
+            let node = signed.body.node;
+            let record = MemberRecord { membership: Some(signed), node, addresses: Vec::new() };
+            self.insert_member(record, false);
         }
         let mut records: Vec<(u64, MemberRecord)> = Vec::new();
         for (_, value) in stored.table(Table::Members) {
@@ -360,7 +416,7 @@ impl Peer {
     }
 
     /// Adds a member whose statement holds. Returns whether it is new.
-    fn insert_member(&mut self, record: MemberRecord, store: bool) -> bool {
+    pub(super) fn insert_member(&mut self, record: MemberRecord, store: bool) -> bool {
         let MemberRecord { membership, node, addresses } = record;
         if node == self.me || self.members.all.len() >= MEMBERS_MAX {
             return false;
@@ -426,6 +482,7 @@ impl Peer {
             return false;
         }
         if self.members.is_member(&record.node) {
+            self.learn_own_membership(&record);
             if from == Some(record.node) {
                 self.insert_member(record, true);
             }
@@ -449,9 +506,29 @@ impl Peer {
         if fresh {
             self.event(Event::MemberKnown { node });
             self.revoke_early(&node);
+            self.succeed_early(&node);
+            self.settle_heir(&node);
             self.choose_neighbours();
         }
         true
+    }
+
+    /// An heir may be invited itself: then it does not rest on the keys before it.
+    fn learn_own_membership(&mut self, record: &MemberRecord) {
+        let node = record.node;
+        let without = self.members.get(&node).is_some_and(|member| member.membership.is_none());
+        let Some(signed) = record.membership.as_ref().filter(|_| without) else { return };
+        let founder = self.members.founder == Some(node);
+        if founder || !self.may_invite(&signed.signer) || !self.membership_holds(signed, &node) {
+            return;
+        }
+        self.members.branches.insert(node, signed.signer);
+        if let Some(member) = self.members.all.get_mut(&node) {
+            member.group = signed.body.group;
+            member.membership = Some(signed.clone());
+        }
+        self.store_member(&node);
+        self.settle_heir(&node);
     }
 
     fn membership_holds(&mut self, signed: &Signed<Membership>, node: &NodeId) -> bool {
@@ -475,7 +552,7 @@ impl Peer {
 
     /// Has neighbours chosen: at once where everybody is one, in a moment where choosing takes long
     /// and many may come at a time.
-    fn choose_neighbours(&mut self) {
+    pub(super) fn choose_neighbours(&mut self) {
         if self.members.all.len() <= FULL_MESH_MAX {
             self.keep_neighbours();
         } else if !std::mem::replace(&mut self.members.choosing, true) {
@@ -522,7 +599,7 @@ impl Peer {
     }
 
     pub(super) fn on_connected(&mut self, node: NodeId) {
-        if self.members.revoked.contains(&node) {
+        if self.members.is_dead(&node) {
             return self.tell_its_end(node);
         }
         if self.link_is_up(&node) {
@@ -584,11 +661,14 @@ impl Peer {
         let count = self.members.all.len() as u64 + 1;
         let revoked = self.members.revoked.nodes();
         let hash = |node| Digest::of_value("revoked", node).prefix_u64();
-        let revoked = revoked.fold(0, |sum, node| sum ^ hash(node));
+        let revoked = revoked.fold(self.members.successions.sum(), |sum, node| sum ^ hash(node));
         Acquaintance { count, sum: self.members.sum ^ acquaintance_hash(&self.me) ^ revoked }
     }
 
     fn greet(&mut self, node: NodeId) {
+        if let Some(heir) = self.own_succession() {
+            self.send(node, &heir);
+        }
         let join = match (&self.bank, &self.ticket) {
             (None, Some(ticket)) if ticket.inviter == node => Some(ticket.secret),
             _ => None,
@@ -628,6 +708,7 @@ impl Peer {
         let known = self.learn_member(record, Some(from)) || self.members.is_member(&from);
         if !known {
             let Some(secret) = join else {
+                self.tell_void(&from);
                 let reason = String::from("not a member: join with a ticket");
                 self.send(from, &Message::Refused { reason });
                 return;
@@ -669,6 +750,7 @@ impl Peer {
             }
         }
         self.tell_revoked(from);
+        self.tell_successions(from);
         self.tell_collections(from);
         self.tell_faults(from);
         self.tell_equivocations(from);
@@ -739,6 +821,7 @@ impl Peer {
         let record = MemberRecord { membership: Some(signed.clone()), node, addresses };
         self.insert_member(record.clone(), true);
         self.event(Event::MemberKnown { node });
+        self.settle_heir(&node);
         self.publish(&Gossip::Member(record));
         if credits > Credits::ZERO {
             let memo = Digest::of_value("grant", &(hash, node));
@@ -868,7 +951,9 @@ impl Peer {
 
     /// Whether this node is a member itself.
     pub(super) fn is_admitted(&self) -> bool {
-        self.members.membership.is_some() || self.members.founder == Some(self.me)
+        self.members.membership.is_some()
+            || self.members.founder == Some(self.me)
+            || self.stands_as_heir()
     }
 
     /// Greets again whoever did not answer, and the inviter while not admitted.
@@ -1076,13 +1161,13 @@ impl Peer {
             checked: member.map_or(0, Member::checked),
             reliability: member.map_or(0.0, |m| m.reliability(self.now)),
             faults: member.map_or(0, |m| m.faults),
-            inviter: self.members.branches.inviter(node),
+            inviter: self.inviter_of(node),
             stake: self.stake_of(node),
             load: member.and_then(|m| m.advert.as_ref()).map_or(0, |a| a.load),
             agent: member
                 .and_then(|m| m.advert.as_ref())
                 .map_or(String::new(), |a| a.agent.clone()),
-            revoked: self.members.revoked.contains(node),
+            revoked: self.members.is_dead(node),
             banned: self.standing.banned_for(node, self.now),
             limited: self.standing.limited(node),
         };
@@ -1098,7 +1183,7 @@ impl Peer {
             .iter()
             .filter(|(node, m)| {
                 m.faults == 0
-                    && !self.members.revoked.contains(node)
+                    && !self.members.is_dead(node)
                     && !matches!(m.link, Link::Down(_))
                     && m.advert
                         .as_ref()

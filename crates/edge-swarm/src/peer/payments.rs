@@ -31,7 +31,8 @@ fn is_payment(kind: &BlockKind) -> bool {
         | BlockKind::Escrow { .. }
         | BlockKind::Settle { .. }
         | BlockKind::Refund { .. }
-        | BlockKind::Release { .. } => false,
+        | BlockKind::Release { .. }
+        | BlockKind::Rotate { .. } => false,
     }
 }
 
@@ -76,7 +77,15 @@ impl Peer {
                 to.short()
             )));
         }
-        if self.members.revoked.contains(to) {
+        let heir = self.members.successions.newest(to);
+        if heir != *to {
+            return refuse(format!(
+                "the key of {} was replaced: send it to {}",
+                to.short(),
+                heir.to_hex()
+            ));
+        }
+        if self.members.is_dead(to) {
             return refuse(format!(
                 "the key of {} is revoked: nobody votes for its blocks, so it could never spend them",
                 to.short()

@@ -96,7 +96,7 @@ impl Peer {
         }
         let Some(bank) = &self.bank else { return };
         let own = bank.ledger.account(&self.me).seq;
-        let ahead = |c: &Arc<Certificate>| c.block.signer == self.me && c.body().seq > own;
+        let ahead = |c: &Arc<Certificate>| c.body().account == self.me && c.body().seq > own;
         if shelf.certificates.iter().any(ahead) {
             self.recovering = Some(waiting);
             return;

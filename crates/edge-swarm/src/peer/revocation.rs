@@ -43,6 +43,10 @@ impl Revoked {
         self.all.contains_key(node)
     }
 
+    pub(crate) fn of(&self, node: &NodeId) -> Option<&Signed<Revocation>> {
+        self.all.get(node)
+    }
+
     /// By node.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeId> {
         self.all.keys()
@@ -57,9 +61,10 @@ impl Revoked {
 }
 
 impl Peer {
-    /// Whether nothing is heard of a node and nothing said to it: banned, or its key is revoked.
+    /// Whether nothing is heard of a node and nothing said to it: banned, or its key is revoked or gave its
+    /// place to another.
     pub(super) fn is_shut_out(&self, node: &NodeId) -> bool {
-        self.members.revoked.contains(node) || self.standing.is_banned(node, self.now)
+        self.members.is_dead(node) || self.standing.is_banned(node, self.now)
     }
 
     pub(super) fn restore_revoked(&mut self, stored: &Stored) {
@@ -113,6 +118,7 @@ impl Peer {
         self.persist(Table::Pool, &[REVOKED, node.0.as_slice()].concat(), &signed);
         self.members.revoked.all.insert(node, signed);
         self.event(Event::Revoked { node });
+        self.settle_successions();
         if node == self.me {
             self.settings.works = false;
             return;
@@ -122,22 +128,23 @@ impl Peer {
         self.tell_its_end(node);
     }
 
-    /// Tells a node that its own key is revoked, then closes the connection and refuses others for a while.
+    /// Tells a node that its own key is revoked or gave its place up, then closes the connection and refuses others for a while.
     /// Somebody else may have handed the revocation in: without this its owner would see a node that
     /// finds nobody, and never why. Nothing that it says is heard meanwhile.
     pub(super) fn tell_its_end(&mut self, node: NodeId) {
-        let Some(signed) = self.members.revoked.all.get(&node).cloned() else { return };
+        let revoked = self.members.revoked.all.get(&node).cloned().map(Gossip::Revocation);
+        let Some(end) = revoked.or_else(|| self.succession_of(&node)) else { return };
         if node == self.me || !self.members.revoked.told.insert(node) {
             return;
         }
-        let frame = crate::message::encode_gossip(&Gossip::Revocation(signed));
+        let frame = crate::message::encode_gossip(&end);
         self.output(Output::Send { to: node, frame });
         self.after(TOLD_WITHIN, Timer::Revoked(node));
     }
 
     /// A revoked node was told, or was refused for long enough to be told again.
     pub(super) fn on_revoked_timer(&mut self, node: NodeId) {
-        if !self.members.revoked.contains(&node) {
+        if !self.members.is_dead(&node) {
             return;
         }
         if self.members.revoked.shut.insert(node) {

@@ -133,7 +133,7 @@ impl Peer {
                 let text = format!("{SEARCHES_MAX} searches run already; try again later");
                 Some(Refusal::Refused(text))
             }
-            Ok(_) if self.draining.is_some() => {
+            Ok(_) if self.is_leaving() => {
                 Some(Refusal::Refused("this node is shutting down".into()))
             }
             Ok(_) => None,

@@ -252,6 +252,7 @@ impl Peer {
             Message::Hello { .. }
             | Message::Welcome { .. }
             | Message::Refused { .. }
+            | Message::Heir { .. }
             | Message::Collections { .. }
             | Message::Paid(_)
             | Message::Replicate { .. }
@@ -521,7 +522,13 @@ impl Peer {
 
 /// Who is no member yet has no session.
 fn is_greeting(message: &Message) -> bool {
-    matches!(message, Message::Hello { .. } | Message::Welcome { .. } | Message::Refused { .. })
+    matches!(
+        message,
+        Message::Hello { .. }
+            | Message::Heir { .. }
+            | Message::Welcome { .. }
+            | Message::Refused { .. }
+    )
 }
 
 fn is_of_sessions(message: &Message) -> bool {

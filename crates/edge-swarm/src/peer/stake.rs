@@ -76,10 +76,13 @@ impl Staking {
 }
 
 impl Peer {
-    /// What a node has at stake: neither leaving nor slashed.
+    /// What a node has at stake, its own and that of the keys before it: neither leaving nor slashed.
     pub(crate) fn stake_of(&self, node: &NodeId) -> Credits {
-        let view = self.bank.as_ref().map(|bank| bank.ledger.account(node));
-        view.filter(|view| !view.slashed).map_or(Credits::ZERO, |view| view.staked)
+        let Some(bank) = &self.bank else { return Credits::ZERO };
+        let accounts = self.accounts_of(node).into_iter();
+        let views = accounts.map(|account| bank.ledger.account(&account));
+        let staked = views.filter(|view| !view.slashed).map(|view| view.staked);
+        Credits::sum(staked).unwrap_or(Credits::ZERO)
     }
 
     /// What a wrong result would cost a node.
@@ -102,7 +105,7 @@ impl Peer {
     /// Withdrawals of an account, with what this node knows of their end if they are its own.
     pub(super) fn withdrawal_views(&self, account: &NodeId) -> Vec<WithdrawalView> {
         let Some(bank) = &self.bank else { return Vec::new() };
-        let own = *account == self.me;
+        let own = self.is_own_account(account);
         let view = |(unstake, amount)| {
             let question = self.staking.asking.get(&Withdrawal::End(unstake)).filter(|_| own);
             let ends_at = question.and_then(|question| question.ends_at);
@@ -147,7 +150,8 @@ impl Peer {
             | BlockKind::Escrow { .. }
             | BlockKind::Settle { .. }
             | BlockKind::Refund { .. }
-            | BlockKind::Stake { .. } => {}
+            | BlockKind::Stake { .. }
+            | BlockKind::Rotate { .. } => {}
         }
     }
 
@@ -173,18 +177,26 @@ impl Peer {
         Some((*taken + self.unstake_delay()).since(self.now))
     }
 
-    /// What this witness says of a step of an account's withdrawal; nothing if it does not vote.
+    /// What this witness says of a step of a key's withdrawal; nothing if it does not vote.
     fn may_withdraw(&self, account: &NodeId, step: Withdrawal) -> Option<MayWithdraw> {
         let bank = self.bank.as_ref()?;
         if !self.votes() || !bank.ledger.witness_set().contains(&self.me) {
             return None;
         }
-        let view = bank.ledger.account(account);
-        let held_back = match step {
-            Withdrawal::Begin => false,
-            Withdrawal::End(unstake) => bank.ledger.holds_back(account, &unstake),
+        // Of the key's own account, or of one that it took over.
+        let accounts = self.accounts_of(account);
+        let is_slashed = |account: &NodeId| bank.ledger.account(account).slashed;
+        let never = match step {
+            Withdrawal::Begin => accounts.iter().all(is_slashed),
+            Withdrawal::End(unstake) => {
+                let leaves = |account: &NodeId| {
+                    bank.ledger.withdrawals(account).any(|(id, _)| id == unstake)
+                };
+                let found = accounts.iter().find(|account| leaves(account)).unwrap_or(account);
+                is_slashed(found) || bank.ledger.holds_back(found, &unstake)
+            }
         };
-        if view.slashed || held_back {
+        if never {
             return Some(MayWithdraw::Never);
         }
         let left = match step {
@@ -217,7 +229,10 @@ impl Peer {
         let impossible = match bank.is_busy() {
             // A Stake may be on its way.
             true => None,
-            false => bank.ledger.next_block(self.me, BlockKind::Unstake { amount }).err(),
+            false => {
+                let account = self.staked_account(amount);
+                bank.ledger.next_block(account, BlockKind::Unstake { amount }).err()
+            }
         };
         let waiting = self.staking.asking.get(&Withdrawal::Begin).map_or(0, |q| q.calls.len());
         let refusal = match impossible {
@@ -238,6 +253,28 @@ impl Peer {
         self.ask_withdraw(Withdrawal::Begin);
     }
 
+    /// Which of the accounts of this key has so much at stake; its own if none has.
+    fn staked_account(&self, amount: Credits) -> NodeId {
+        let accounts = self.accounts_of(&self.me).into_iter();
+        let staked = |account: &NodeId| {
+            self.bank.as_ref().is_some_and(|bank| {
+                let view = bank.ledger.account(account);
+                !view.slashed && view.staked >= amount
+            })
+        };
+        accounts.into_iter().find(staked).unwrap_or(self.me)
+    }
+
+    /// Withdrawals of this key that have not ended, each with its account.
+    fn own_withdrawals(&self) -> BTreeMap<Digest, NodeId> {
+        let Some(bank) = &self.bank else { return BTreeMap::new() };
+        let of_one = |account: NodeId| {
+            let all = bank.ledger.withdrawals(&account);
+            all.map(move |(id, _)| (id, account)).collect::<Vec<_>>()
+        };
+        self.accounts_of(&self.me).into_iter().flat_map(of_one).collect()
+    }
+
     /// Nobody waits for this Unstake any more: it does not happen, unless it is signed already.
     pub(super) fn abandon_unstake(&mut self, call: CallId) {
         if let Some(question) = self.staking.asking.get_mut(&Withdrawal::Begin) {
@@ -248,9 +285,8 @@ impl Peer {
     /// Asks what is due: about every own withdrawal that has not ended, and for those who wait to
     /// begin one.
     pub(super) fn step_withdrawals(&mut self) {
-        let (me, now) = (self.me, self.now);
-        let Some(bank) = &self.bank else { return };
-        let open: BTreeSet<Digest> = bank.ledger.withdrawals(&me).map(|(id, _)| id).collect();
+        let now = self.now;
+        let open: BTreeSet<Digest> = self.own_withdrawals().into_keys().collect();
         self.staking.asking.retain(|step, question| match step {
             Withdrawal::Begin => !question.calls.is_empty(),
             Withdrawal::End(unstake) => open.contains(unstake),
@@ -327,16 +363,17 @@ impl Peer {
             Withdrawal::Begin => {
                 let Some(question) = self.staking.asking.remove(&step) else { return };
                 for (call, amount) in question.calls {
-                    self.queue_block(BlockKind::Unstake { amount }, Some(call));
+                    let account = self.staked_account(amount);
+                    self.queue_block_of(account, BlockKind::Unstake { amount }, Some(call));
                 }
             }
             Withdrawal::End(unstake) => {
                 let Some(bank) = &self.bank else { return };
                 let release = BlockKind::Release { unstake };
                 let known = bank.on_its_way().any(|kind| *kind == release);
-                let leaves = bank.ledger.withdrawals(&self.me).any(|(id, _)| id == unstake);
-                if leaves && !known {
-                    self.queue_block(release, None);
+                let account = self.own_withdrawals().get(&unstake).copied();
+                if let Some(account) = account.filter(|_| !known) {
+                    self.queue_block_of(account, release, None);
                 }
             }
         }

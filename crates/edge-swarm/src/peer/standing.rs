@@ -560,6 +560,15 @@ impl Peer {
     }
 
     /// Bans a node, for a time or for as long as its past says.
+    /// Who takes the place of a banned node is banned as long.
+    pub(super) fn ban_as(&mut self, heir: NodeId, old: &NodeId) {
+        let Some(ban) = self.standing.bans.get(old) else { return };
+        let (left, last) = (ban.until.since(self.now), ban.last);
+        if left > Micros(0) && !self.standing.is_banned(&heir, self.now) {
+            self.ban(heir, last, Some(left));
+        }
+    }
+
     fn ban(&mut self, node: NodeId, last: Wrong, lasts: Option<Micros>) {
         let now = self.now;
         let before = self.standing.bans.get(&node);
@@ -596,7 +605,7 @@ impl Peer {
     }
 
     fn let_in_again(&mut self, node: NodeId) {
-        if self.members.revoked.contains(&node) {
+        if self.members.is_dead(&node) {
             return;
         }
         self.event(Event::Unbanned { node });

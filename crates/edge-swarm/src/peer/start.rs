@@ -26,6 +26,7 @@ use super::{
     parameters::Wishes,
     recover::{Shelf, aside_key},
     replica::copies_in,
+    rotation::Inheritance,
     search::Searches,
     session::Sessions,
     stake::Staking,
@@ -171,6 +172,8 @@ impl Peer {
             economy: Economy::restore(&stored, now),
             may_vote: true,
             draining: None,
+            rotation: None,
+            inherited: Inheritance::default(),
             paused: false,
             counters: Counters::default(),
         };
@@ -199,9 +202,12 @@ impl Peer {
         peer.wishes = Wishes::restore(&stored);
         peer.restore_members(&stored)?;
         peer.restore_revoked(&stored);
+        peer.restore_successions(&stored);
         peer.restore_faults(&stored);
         peer.restore_equivocations();
         peer.restore_blame();
+        peer.name_heirs();
+        peer.restore_rotation(&stored);
         peer.restore_staking();
         peer.restore_jobs(&stored);
         peer.restore_spending(&stored);

@@ -319,7 +319,7 @@ impl Peer {
             let text = format!("at most {CANARIES_MAX} items of a task are known, and not all");
             return self.answer(call, Err(Refusal::Invalid(text)));
         }
-        if self.draining.is_some() {
+        if self.is_leaving() {
             let text = "this node is shutting down".into();
             return self.answer(call, Err(Refusal::Refused(text)));
         }

@@ -14,6 +14,11 @@ const DRAIN_MAX: Micros = Micros::from_secs(10);
 const REVOKED: &str = "this node's key was revoked: nobody hears it any more, and what it signs is void. \
                        Join again with a new key: an empty `--data-dir` and a ticket of a member";
 
+/// The same of one that gave its place up.
+const GAVE_UP: &str = "this node's key gave its place to another: nobody hears it any more. If you replaced it, stop                        this node and start it again, and it goes on under the new key; if you did not, it was                        stolen: hand in its revocation at another node (`edge-net identity revoke`), which                        voids that";
+/// And of one whose place was voided.
+const VOID: &str = "the key that this node's took the place of was revoked, or named another heir, too: this node is                     no member any more. Its credits stay its own: export its identity, import it into an empty                     `--data-dir`, and join with a ticket of a member";
+
 /// Whether a command comes to something that others have to believe this node.
 fn signs(command: &Command) -> bool {
     match command {
@@ -28,6 +33,7 @@ fn signs(command: &Command) -> bool {
         | Command::AfterPending(_)
         | Command::Stake { .. }
         | Command::Unstake { .. }
+        | Command::Rotate { .. }
         | Command::Settle => true,
         // Own copies are read, and the node is taken down, all the same.
         Command::Status
@@ -61,8 +67,8 @@ fn signs(command: &Command) -> bool {
 
 impl Peer {
     pub(super) fn on_command(&mut self, call: CallId, command: Command) {
-        if signs(&command) && self.is_revoked() {
-            return self.answer(call, Err(Refusal::Revoked(REVOKED.into())));
+        if let Some(text) = self.is_over().filter(|_| signs(&command)) {
+            return self.answer(call, Err(Refusal::Revoked(text.into())));
         }
         match command {
             Command::Status => {
@@ -118,6 +124,7 @@ impl Peer {
             Command::Ban { node, lasts } => self.ban_by_hand(call, node, lasts),
             Command::Unban { node } => self.unban_by_hand(call, node),
             Command::Revoke(signed) => self.revoke_by_hand(call, *signed),
+            Command::Rotate { heir } => self.rotate(call, &heir),
             Command::Invite { owner, credits } => self.invite(call, owner, credits),
             Command::Tickets => {
                 let views = self.ticket_views();
@@ -185,7 +192,7 @@ impl Peer {
             let members = set.iter().flat_map(|set| set.members.iter().copied());
             members.filter(|witness| *witness != self.me)
         };
-        let lost = |w: &NodeId| self.faults.names(w) || self.members.revoked.contains(w);
+        let lost = |w: &NodeId| self.faults.names(w) || self.members.is_dead(w);
         let witnesses_lost = others().filter(lost).collect();
         let banned_here = |w: &NodeId| self.standing.is_banned(w, self.now);
         let witnesses_banned = others().filter(banned_here).collect();
@@ -226,14 +233,20 @@ impl Peer {
             witnesses_lost,
             witnesses_banned,
             revoked: self.members.revoked.nodes().count(),
-            self_revoked: self.is_revoked(),
+            self_revoked: self.is_over().is_some(),
             founder: self.members.founder() == Some(self.me),
         }
     }
 
-    /// Whether this node's own key is believed no more.
-    fn is_revoked(&self) -> bool {
-        self.members.revoked.contains(&self.me)
+    /// Why this node's own key is believed no more, if it is not.
+    fn is_over(&self) -> Option<&'static str> {
+        let void = self.members.root(&self.me) != self.me && !self.is_admitted();
+        match () {
+            () if self.members.revoked.contains(&self.me) => Some(REVOKED),
+            () if self.gave_up() => Some(GAVE_UP),
+            () if void => Some(VOID),
+            () => None,
+        }
     }
 
     fn status(&self) -> Result<StatusView, Refusal> {
@@ -278,7 +291,7 @@ impl Peer {
             witnesses_reachable,
             witnesses_voting,
             quorum,
-            revoked: self.is_revoked(),
+            revoked: self.is_over().is_some(),
             unresponsive: self.answers.unresponsive(),
             working: self.jobs.load() as usize,
             own_tasks: self.tasks.undecided + self.searches.len(),
@@ -345,8 +358,9 @@ impl Peer {
                  Is the network there, and does `edge-net peer ls` show whom you know?"
             ));
         }
-        if self.is_revoked() {
-            notes.push(REVOKED.into());
+        notes.extend(self.is_over().map(String::from));
+        if let Some(text) = self.rotation_text() {
+            notes.push(text);
         }
         if self.is_recovering() {
             notes.push(self.recovering_text());

@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) banned: BTreeSet<NodeId>,
     /// What it said of gossip.
     pub(crate) judged: Vec<Validation>,
+    /// Writes until its process is killed: the last one is not done.
+    pub(crate) writes_left: Option<usize>,
 }
 
 impl Node {
@@ -368,6 +370,7 @@ impl Net {
             cost: 0,
             banned: BTreeSet::new(),
             judged: vec![],
+            writes_left: None,
         };
         self.nodes.push(node);
         let index = self.nodes.len() - 1;
@@ -478,6 +481,15 @@ impl Net {
         }
         match output {
             Output::Persist(write) => {
+                let node = &mut self.nodes[index];
+                match &mut node.writes_left {
+                    Some(0) => {
+                        (node.peer, node.writes_left) = (None, None);
+                        return;
+                    }
+                    Some(left) => *left -= 1,
+                    None => {}
+                }
                 let table = self.nodes[index].disk.entry(write.table).or_default();
                 match write.value {
                     Some(value) => table.insert(write.key, value),

@@ -138,7 +138,8 @@ impl Sums {
             BlockKind::Open
             | BlockKind::Refund { .. }
             | BlockKind::Stake { .. }
-            | BlockKind::Release { .. } => {}
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => {}
         }
     }
 
@@ -167,7 +168,8 @@ impl Sums {
             BlockKind::Open
             | BlockKind::Settle { .. }
             | BlockKind::Refund { .. }
-            | BlockKind::Release { .. } => {}
+            | BlockKind::Release { .. }
+            | BlockKind::Rotate { .. } => {}
         }
         if balance < 0 {
             self.broken.insert(Broken::NegativeBalance);
@@ -202,7 +204,8 @@ impl Sums {
             | BlockKind::Send { .. }
             | BlockKind::Escrow { .. }
             | BlockKind::Stake { .. }
-            | BlockKind::Unstake { .. } => return 0,
+            | BlockKind::Unstake { .. }
+            | BlockKind::Rotate { .. } => return 0,
         };
         if !self.ended.insert(*escrow) {
             self.broken.insert(Broken::EscrowEndedTwice);
