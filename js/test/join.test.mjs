@@ -181,7 +181,7 @@ test("tabs find a gateway again that was killed, and each other through it", { t
   await pool.start("a");
   const sees = async () => (await one.page.evaluate(() => window.edgeNet.peers())).find((peer) => peer.node === id)?.connected;
   await until("the tabs see each other again", 60, sees);
-  await until("both members", 20, async () => / 2 of 3 members connected/.test(await one.status()));
+  await until("both members", 20, async () => / 2 of 3 members connected/.test(await one.status()), one.status);
   const vector = await submit(one.page, "embedding", { text: "after all that" });
   assert.equal(vector.length, 256);
 });

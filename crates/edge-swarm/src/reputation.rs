@@ -72,7 +72,7 @@ impl Promises {
     /// over all its values.
     ///
     /// Optimistic Bayesian sampling (B. C. May et al., "Optimistic Bayesian sampling in contextual-bandit
-    /// problems", JMLR 13, 2012) as long as there are [`FEW`] outcomes: without it a first promise that was
+    /// problems", JMLR 13, 2012) as long as there are two outcomes at most: without it a first promise that was
     /// broken by chance would be the last that anybody asks for, wherever there are enough others; for longer,
     /// those that keep half of their promises would be asked too often (docs/benchmarks.md).
     pub fn attempts_drawn(&self, draw: u64) -> u32 {

@@ -157,8 +157,11 @@ impl Peer {
         let Some(proof) = proof.cloned() else { return };
         self.equivocations.frozen.insert(account);
         self.persist(Table::Pool, &[FROZEN, account.0.as_slice()].concat(), proof.as_ref());
+        let frozen = self.bank.as_ref().is_some_and(|bank| bank.ledger.account(&account).frozen);
+        // An account that is another key's goes on: the one that signed these signs none of its blocks.
+        let came = if frozen { "is frozen" } else { "loses its stake" };
         self.note(format!(
-            "the account {} is frozen: its owner signed two blocks at number {}",
+            "the account {} {came}: two blocks at number {} were signed with its key",
             account.short(),
             proof.seq()
         ));
