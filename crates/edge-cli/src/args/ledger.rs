@@ -83,8 +83,8 @@ Examples:
     Checkpoint,
     /// Show how the pool's economy went in the last 24 hours, as far as this node saw it
     #[command(after_help = "\
-What has too few samples is left out: utilization takes ten minutes of looking, stability 30 settlements, growth
-seven days, velocity three epochs. What was settled or offered while the node did not run is not counted.
+What has too few samples is left out: utilization takes ten minutes, stability 30 settlements,
+growth seven days, velocity three epochs. What happened while the node did not run is not counted.
 
 Examples:
   edge-net ledger economy
