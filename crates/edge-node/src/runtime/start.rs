@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, RwLock, Weak},
+    sync::{Arc, Mutex, RwLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -367,6 +367,8 @@ impl Parts {
             canaries: Mutex::new(canaries),
             config: config.clone(),
         };
+        let commands =
+            Commands { calls: Arc::clone(&calls), inputs: inputs.clone(), ended: ended.clone() };
         let peer_loop = PeerLoop {
             peer,
             inputs: input_receiver,
@@ -387,13 +389,11 @@ impl Parts {
             .spawn(move || runtime.block_on(peer_loop.run(ended_sender)))
             .expect("invariant: a thread can be started while the node starts");
         tokio::spawn(carry_network(network, inputs, transport.clone()));
-        let activity = Activity::new(&config);
+        tokio::spawn(watch_activity(Activity::new(&config), share, cores, commands));
         if !config.bootstrap.is_empty() {
             tokio::spawn(bootstrap(config.bootstrap, transport, ended));
         }
-        let handle = NodeHandle(Arc::new(inner));
-        tokio::spawn(watch_activity(activity, share, cores, Arc::downgrade(&handle.0)));
-        handle
+        NodeHandle(Arc::new(inner))
     }
 }
 
@@ -534,21 +534,33 @@ async fn bootstrap(
     }
 }
 
+/// Gives the peer commands without keeping the node open: its store closes with the last handle.
+struct Commands {
+    calls: Arc<Calls>,
+    inputs: mpsc::Sender<Input>,
+    ended: watch::Receiver<Option<super::Ended>>,
+}
+
+impl Commands {
+    /// Whether the peer did it.
+    async fn give(&self, command: Command) -> bool {
+        let Ok(ticket) = self.calls.open(&self.inputs) else { return false };
+        let input = Input::Command { call: ticket.id(), command };
+        self.inputs.send(input).await.is_ok() && matches!(ticket.wait().await, Some(Ok(_)))
+    }
+}
+
 /// Sets the CPU share that fits what the machine is used for, and has the peer tell members what it comes to.
 async fn watch_activity(
     mut activity: Activity,
     share: Arc<CpuShare>,
     cores: usize,
-    node: Weak<Inner>,
+    commands: Commands,
 ) {
     let mut every = tokio::time::interval(ACTIVITY_EVERY);
     let mut told = None;
-    loop {
+    while commands.ended.borrow().is_none() {
         every.tick().await;
-        let Some(node) = node.upgrade().map(NodeHandle).filter(|node| node.ended().is_none())
-        else {
-            return;
-        };
         let now = Instant::now();
         let chosen = activity.look(now);
         if chosen != share.get() {
@@ -559,7 +571,7 @@ async fn watch_activity(
             let all = u64::from(chosen.per_mille()) * cores as u64;
             let cpu_milli = u32::try_from(all).unwrap_or(u32::MAX);
             // A peer that has no time now is told the next time.
-            if node.call(Command::Offer { cpu_milli }).await.is_ok() {
+            if commands.give(Command::Offer { cpu_milli }).await {
                 told = Some(chosen);
             }
         }
