@@ -102,6 +102,10 @@ const LOOK_MS = 200;
 const STOP_MS = 3_000;
 /** How long a payment is waited for. */
 const PAY_MS = 30_000;
+/** A worker that dies more often than so many times in so long stays dead; a start follows after this, longer each time. */
+const DEATHS_MAX = 3;
+const DEATHS_MS = 600_000;
+const AGAIN_MS = 1_000;
 /** How long a start waits to be let in. */
 const LET_IN_MS = 10_000;
 const EVENTS = ["status", "event", "ended"];
@@ -252,6 +256,9 @@ export class EdgeNetNode implements AsyncDisposable {
   #listeners = new Map<keyof Events, Set<(value: never) => void>>();
   #said = "not started";
   #begun = 0;
+  /** When its worker died, latest last; and the start that follows. */
+  #deaths: number[] = [];
+  #again: ReturnType<typeof setTimeout> | null = null;
   #met = false;
   #looking = false;
 
@@ -265,6 +272,8 @@ export class EdgeNetNode implements AsyncDisposable {
     if (this.#worker !== null) throw new Error("refused: the node runs already");
     if (typeof Worker !== "function") throw new Error("failed: a node runs in a browser's page: there are no workers here");
     this.#stopping = false;
+    if (this.#again !== null) clearTimeout(this.#again);
+    this.#again = null;
     const settings = this.#settings;
     this.#say("joining the pool");
     let worker: Worker;
@@ -284,7 +293,7 @@ export class EdgeNetNode implements AsyncDisposable {
       else if (news === "ended") this.#end(value as string | null);
     };
     worker.addEventListener("error", (event) => {
-      if (this.#worker === worker) this.#end(`its worker did not start or died: ${event.message || "blocked by the page's policy?"}`);
+      if (this.#worker === worker) this.#died(event.message || "blocked by the page's policy?");
     });
     try {
       const options: StartOptions = {
@@ -359,6 +368,12 @@ export class EdgeNetNode implements AsyncDisposable {
   /** Takes nothing new, finishes what was promised if that takes no longer than `patience` milliseconds, and ends. */
   async stop(patience = STOP_MS): Promise<void> {
     const [asking, worker] = [this.#asking, this.#worker];
+    if (this.#again !== null) {
+      clearTimeout(this.#again);
+      this.#again = null;
+      this.#say("Stopped.");
+      this.#emit("ended", null);
+    }
     if (asking === null) return;
     this.#stopping = true;
     this.#say("Stopping: it finishes what it promised.");
@@ -696,20 +711,39 @@ export class EdgeNetNode implements AsyncDisposable {
     }
   }
 
+  /** A fault inside the worker takes nothing that was promised with it: all that is stored. It starts again, a few times. */
+  #died(why: string): void {
+    const now = Date.now();
+    this.#deaths = this.#deaths.filter((at) => now - at < DEATHS_MS);
+    const what = `its worker did not start or died: ${why}`;
+    if (this.#started === null || this.#stopping || this.#deaths.length >= DEATHS_MAX) return this.#end(what);
+    this.#deaths.push(now);
+    this.#halt(what);
+    this.#say(`This tab starts its node again: ${what}`);
+    this.#again = setTimeout(() => {
+      this.#again = null;
+      this.start().catch(() => {});
+    }, AGAIN_MS * this.#deaths.length);
+  }
+
   #end(why: string | null): void {
     if (this.#worker === null) return;
+    this.#halt(why ?? "the node has stopped");
+    this.#say(why === null ? "Stopped." : `Stopped: ${why}`);
+    this.#emit("ended", why);
+  }
+
+  #halt(why: string): void {
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#timer = null;
     this.#activity?.end();
     this.#activity = null;
-    this.#asking?.end(why ?? "the node has stopped");
-    this.#worker.terminate();
+    this.#asking?.end(why);
+    this.#worker?.terminate();
     this.#worker = null;
     this.#asking = null;
     this.#started = null;
     this.#looking = false;
-    this.#say(why === null ? "Stopped." : `Stopped: ${why}`);
-    this.#emit("ended", why);
   }
 }
 
