@@ -107,11 +107,23 @@ impl Behaviour {
             ),
             gossip,
             kad: kademlia(me, &names)?,
-            relay: relay::Behaviour::new(me, relay_limits()),
+            relay: relay(me),
             relay_client,
             mdns: platform::mdns(config.mdns, me)?,
         })
     }
+}
+
+/// Relays for others where others can come by themselves. Decided once: a relay that changes its mind, as libp2p's
+/// does by itself when external addresses come and go, tells all its connections, and panics at one that is relayed
+/// (libp2p-relay 0.22, `reconfigure_relay_status`).
+fn relay(me: PeerId) -> relay::Behaviour {
+    let mut relay = relay::Behaviour::new(me, relay_limits());
+    relay.set_status(Some(match cfg!(target_family = "wasm") {
+        true => relay::Status::Disable,
+        false => relay::Status::Enable,
+    }));
+    relay
 }
 
 /// One batch is in flight each way; the rest is for retries that overlap with a stuck one.

@@ -426,7 +426,7 @@ impl Driver {
             listener.addresses.push(address.clone());
         }
         if listener.circuit.is_none() {
-            // Relay and Kademlia offer themselves only once an external address is known.
+            // Kademlia offers itself only once an external address is known, and reservations name them.
             self.swarm.add_external_address(address);
         }
         self.report_listening();
