@@ -455,6 +455,7 @@ impl World {
                 assumption,
                 tuner: options.tuner,
                 weighs_outcomes: !options.no_defence,
+                waits_for_bids: !options.no_defence,
                 weighs_branches: !options.no_defence,
                 notices_isolation: !options.no_defence,
                 coherence: match scenario.attack {

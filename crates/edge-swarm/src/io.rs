@@ -312,6 +312,8 @@ pub struct Settings {
     pub assumption: Assumption,
     /// Whether workers that often gave nothing are asked less often. Off only for measurements.
     pub weighs_outcomes: bool,
+    /// Whether the bids of those who were drawn first are waited for. Off only for measurements.
+    pub waits_for_bids: bool,
     /// Whether invitations are counted and what one member invited is one voice. Off only for
     /// measurements.
     pub weighs_branches: bool,
@@ -372,6 +374,7 @@ impl Default for Settings {
             exposure_max: edge_base::Credits::from_micro(10_000_000),
             assumption: Assumption::CLOSED,
             weighs_outcomes: true,
+            waits_for_bids: true,
             weighs_branches: true,
             notices_isolation: true,
             limits: true,

@@ -55,6 +55,11 @@ impl Promises {
         self.kept + self.broken > 0.0
     }
 
+    /// Whether there were so few that they may be chance.
+    pub fn few(&self) -> bool {
+        self.kept + self.broken <= FEW
+    }
+
     /// The probability that the next promise is kept: the mean of the posterior.
     pub fn mean(&self) -> f64 {
         let (a, b) = self.posterior();
@@ -77,7 +82,7 @@ impl Promises {
     /// those that keep half of their promises would be asked too often (docs/benchmarks.md).
     pub fn attempts_drawn(&self, draw: u64) -> u32 {
         let attempts = self.attempts();
-        if attempts <= 1 || self.kept + self.broken > FEW {
+        if attempts <= 1 || !self.few() {
             return attempts;
         }
         let (a, b) = self.posterior();

@@ -96,6 +96,58 @@ fn who_broke_one_promise_is_asked_again_before_long() {
     assert!(asked >= 10, "{asked}");
 }
 
+/// Of 100 tasks, in how many a worker took part that is 10 ms away from the others, and the time of all.
+fn share_of_who_is_far(waits_for_bids: bool) -> (usize, Micros) {
+    let mut net = Net::new();
+    net.waits_for_bids = waits_for_bids;
+    net.kill(0);
+    net.start(0);
+    for _ in 0..4 {
+        net.join(false);
+    }
+    net.run(Micros::from_secs(5));
+    net.far.insert(4, Micros::from_millis(10));
+    let (far, begun) = (net.id(4), net.now);
+    let took_part = (0..100).filter(|at| {
+        let Ok(Answer::Task(result)) = net.submit(&format!("text {at}")) else { panic!() };
+        result.check.agreed.contains(&far)
+    });
+    (took_part.count(), net.now.since(begun))
+}
+
+#[test]
+fn who_is_further_away_gets_its_share() {
+    let (share, _) = share_of_who_is_far(true);
+    // One of four that are asked alike, one or two for each task.
+    assert!(share >= 15, "{share}");
+    let (control, _) = share_of_who_is_far(false);
+    assert_eq!(control, 0, "whoever bids first has it");
+}
+
+#[test]
+fn who_does_not_bid_in_time_is_waited_for_once() {
+    let mut net = Net::four();
+    net.run(Micros::from_secs(5));
+    net.frozen = Some(3);
+    let mut took = |text: String| {
+        let begun = net.now;
+        let call = net.call(0, Command::Submit(net::embedding(&text, Canaries::default(), 1_000)));
+        while !net.nodes[0].answers.contains_key(&call) {
+            net.run(Micros::from_millis(1));
+        }
+        net.now.since(begun)
+    };
+    let mut times: Vec<Micros> = (0..50).map(|at| took(format!("text {at}"))).collect();
+    times.sort();
+    let longest = times.pop().unwrap();
+    // Nobody knows it yet: half a second. After that two are enough to go on at once.
+    assert!(
+        longest >= Micros::from_millis(500) && longest < Micros::from_millis(520),
+        "{longest:?}"
+    );
+    assert!(times.iter().all(|took| *took < Micros::from_millis(20)), "{times:?}");
+}
+
 #[test]
 fn an_offer_that_was_lost_is_made_again_before_the_node_works_alone() {
     let mut net = Net::new();

@@ -6,12 +6,15 @@
 //! disagreement (up to [`WORKERS_MAX`]), and execute here when nobody else is left.
 
 mod judging;
+mod placing;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use edge_base::{
-    Credits, Digest, EscrowId, Micros, NodeId, Ring, ShardId, Signed, TaskId, TaskKind, Timestamp,
-    Work,
+    Credits, Digest, Micros, NodeId, Ring, ShardId, Signed, TaskId, TaskKind, Timestamp, Work,
 };
 use edge_ledger::statement::{Assignment, Commit, FaultProof, Reveal, task_id};
 use serde::{Deserialize, Serialize};
@@ -19,7 +22,6 @@ use serde::{Deserialize, Serialize};
 use super::{
     Peer, Purpose, Timer,
     content::{Audience, Waiter, content_digest},
-    escrow::Funds,
 };
 use crate::{
     command::{
@@ -54,10 +56,6 @@ const LINGER: Micros = Micros::from_secs(20);
 const FUNDS_PATIENCE: Micros = Micros::from_secs(3);
 /// Share of a trusted worker's single results that are executed again.
 const AUDIT_TRUSTED: f64 = 0.1;
-/// One choice of workers in this many does not look at what became of earlier work, so that nobody is
-/// left out for ever because of a bad day.
-const EXPLORES_ONE_IN: u64 = 100;
-
 /// Where one worker stands in a task.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
@@ -97,6 +95,8 @@ impl Stage {
 pub(crate) struct Part {
     pub(crate) stage: Stage,
     pub(crate) start_in: Micros,
+    /// The how-manieth it was offered to.
+    place: u32,
     pub(crate) since: Timestamp,
     pub(crate) touched: Timestamp,
     pub(crate) repeats: u32,
@@ -114,6 +114,7 @@ impl Part {
         Part {
             stage,
             start_in: Micros(0),
+            place: 0,
             since: now,
             touched: now,
             repeats: 0,
@@ -279,6 +280,8 @@ pub(crate) struct Tasks {
     pub(crate) decided: Ring<TaskId, DECIDED_MAX>,
     pub(crate) undecided: usize,
     outstanding: BTreeMap<NodeId, u32>,
+    /// Who did not answer the last offer in time: nobody waits for their bids.
+    slow: BTreeSet<NodeId>,
 }
 
 impl Tasks {
@@ -292,6 +295,7 @@ impl Tasks {
         // Batches of own shards begin tasks of their own beside those of callers.
         add("own tasks", self.all.len(), 2 * TASKS_MAX + DECIDED_MAX);
         add("decided tasks", self.decided.len(), DECIDED_MAX);
+        add("slow bidders", self.slow.len(), super::membership::MEMBERS_MAX);
     }
 }
 
@@ -391,6 +395,8 @@ impl Peer {
             part.start_in = start_in;
             part.touched = now;
             part.repeats = 0;
+            let offered = part.since;
+            self.note_pace(from, offered);
             self.step_task(task);
         }
     }
@@ -403,8 +409,12 @@ impl Peer {
         let Some(part) = self.part_mut(task, &from) else { return };
         if part.stage == Stage::Offered || part.stage == Stage::Bid || part.stage.is_active() {
             let was_active = part.stage.is_active();
+            let offered = (part.stage == Stage::Offered).then_some(part.since);
             part.stage = Stage::Declined;
             part.reason = Some(reason.text().into());
+            if let Some(offered) = offered {
+                self.note_pace(from, offered);
+            }
             if was_active {
                 self.release_worker(&from);
             }
@@ -854,232 +864,6 @@ impl Peer {
         }
     }
 
-    fn assign_more(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.all.get(&id) else { return };
-        let placed = task
-            .parts
-            .values()
-            .filter(|p| p.stage.is_active() || p.stage == Stage::Revealed)
-            .count();
-        let own = usize::from(!matches!(task.own, Own::No | Own::Failed(_)));
-        let mut missing = task.want.saturating_sub(placed + own);
-        let first = placed + own == 0;
-        let bids = task.parts.iter().filter(|(_, part)| first && part.stage == Stage::Bid);
-        let place = |(node, part): &(&NodeId, &Part)| (part.start_in, bid_place(&id, node));
-        let next = bids.min_by_key(place).map(|(node, _)| node);
-        // Two that are there and not believed need a third, whoever they are.
-        if placed + own < 2 && self.single_is_enough(task, next) {
-            missing = missing.min(1usize.saturating_sub(placed + own));
-        }
-        if missing == 0 {
-            return;
-        }
-        let idle = !task.parts.values().any(|p| p.stage.is_active());
-        if idle && task.fixed.is_none() && self.is_isolated() && !self.has_trusted_left(id) {
-            return self.execute_own(id, "this node hears too little of the pool");
-        }
-        if !self.has_anybody_left(id) {
-            let idle = !task.parts.values().any(|p| p.stage.is_active());
-            if idle {
-                // Nobody is to be paid: the ledger has no part in it. Results that differ and wait
-                // for a third that does not come are judged by it, too.
-                self.execute_own(id, "too few other nodes can take it");
-            }
-            return;
-        }
-        let total = task.price.times(missing as u64).unwrap_or(Credits::from_micro(u64::MAX));
-        let waited = self.now.since(task.started) >= FUNDS_PATIENCE;
-        let escrow = match self.funds(total) {
-            Funds::Ready(escrow) => escrow,
-            Funds::Wait => {
-                // Witnesses that are away would keep the task from any answer at all.
-                if waited
-                    && placed == 0
-                    && let Some(reason) = self.funds_are_stuck()
-                {
-                    self.execute_own(id, &reason);
-                }
-                return;
-            }
-            Funds::Short if self.has_trusted_left(id) => {
-                // Nodes of the same owner work for nothing.
-                if let Some(task) = self.tasks.all.get_mut(&id) {
-                    task.price = Credits::ZERO;
-                }
-                None
-            }
-            Funds::Short => {
-                return self.execute_own(id, "this node has no credits to pay others with");
-            }
-        };
-        let Some(task) = self.tasks.all.get(&id) else { return };
-        if let Some(fixed) = &task.fixed {
-            let fresh: Vec<NodeId> = fixed
-                .iter()
-                .filter(|n| !task.parts.contains_key(*n) && self.may_answer(n))
-                .filter(|n| task.price > Credits::ZERO || self.members.is_trusted(n))
-                .take(missing)
-                .copied()
-                .collect();
-            let none = fresh.is_empty();
-            let idle = !task.parts.values().any(|p| p.stage.is_active());
-            for node in fresh {
-                self.assign(id, node, escrow);
-            }
-            if none && idle {
-                self.execute_own(id, "too few replicas can be reached");
-            }
-            return;
-        }
-        let mut bidders: Vec<(Micros, Digest, NodeId)> = task
-            .parts
-            .iter()
-            .filter(|(_, p)| p.stage == Stage::Bid)
-            .map(|(n, p)| (p.start_in, bid_place(&id, n), *n))
-            .collect();
-        bidders.sort();
-        let taken = bidders.len().min(missing);
-        for (_, _, node) in bidders.into_iter().take(missing) {
-            self.assign(id, node, escrow);
-        }
-        missing -= taken;
-        if missing > 0 {
-            self.offer_more(id, missing);
-        }
-    }
-
-    /// Whether an offer is open, a bid is here, or a node was not asked yet.
-    fn has_anybody_left(&self, id: TaskId) -> bool {
-        let Some(task) = self.tasks.all.get(&id) else { return false };
-        let open = |p: &Part| matches!(p.stage, Stage::Offered | Stage::Bid);
-        let fresh = |n: &NodeId| self.may_answer(n) && !task.parts.contains_key(n);
-        task.parts.values().any(open)
-            || match &task.fixed {
-                Some(fixed) => fixed.iter().any(fresh),
-                None => self.candidates(task).iter().any(fresh),
-            }
-    }
-
-    /// Who may be offered a task: those who say that they can, or those it is limited to, whose keys
-    /// nobody tells of.
-    fn candidates(&self, task: &Task) -> Vec<NodeId> {
-        let pin = task.among.is_none().then_some(&task.pin);
-        self.eligible_workers(pin).into_iter().filter(|node| task.admits(node)).collect()
-    }
-
-    /// Whether a node of the same owner could still take the task.
-    fn has_trusted_left(&self, id: TaskId) -> bool {
-        let Some(task) = self.tasks.all.get(&id) else { return false };
-        let fresh = |n: &NodeId| self.members.is_trusted(n) && !task.parts.contains_key(n);
-        match &task.fixed {
-            Some(fixed) => fixed.iter().any(fresh),
-            None => self.candidates(task).iter().any(fresh),
-        }
-    }
-
-    /// Whether one worker that has the task, or would get it `next`, is all that is needed for now.
-    fn single_is_enough(&self, task: &Task, next: Option<&NodeId>) -> bool {
-        let placed = task
-            .parts
-            .iter()
-            .filter(|(_, p)| p.stage.is_active() || p.stage == Stage::Revealed)
-            .map(|(node, _)| node);
-        (task.fixed.is_none() || !self.settings.roots_take_two)
-            && !task.audit.is_some_and(|draw| draw.audited)
-            && placed.chain(next).any(|node| self.audit_share(node, task).is_some())
-    }
-
-    fn offer_more(&mut self, id: TaskId, missing: usize) {
-        let Some(task) = self.tasks.all.get(&id) else { return };
-        let now = self.now;
-        let offered = task.parts.values().filter(|p| p.stage == Stage::Offered);
-        let waiting = offered.clone().next().is_some();
-        let open = offered.filter(|p| now.since(p.since) <= REPEAT_AFTER).count();
-        // One spare bid, so that a decline costs no round trip.
-        let wanted = (missing + 1).saturating_sub(open);
-        let mut candidates: Vec<NodeId> = self
-            .candidates(task)
-            .into_iter()
-            .filter(|n| !task.parts.contains_key(n))
-            .filter(|n| task.price > Credits::ZERO || self.members.is_trusted(n))
-            .collect();
-        self.rng.shuffle(&mut candidates);
-        let weighs = self.settings.weighs_outcomes && !self.rng.chance(1, EXPLORES_ONE_IN);
-        let draw = self.rng.next_u64();
-        let load = |n: &NodeId| {
-            let busy = self.tasks.outstanding.get(n).copied().unwrap_or(0);
-            let attempts = match weighs {
-                true => {
-                    let lot = Digest::of_value("try", &(draw, n)).prefix_u64();
-                    self.members.promises(n, task.kind, now).attempts_drawn(lot)
-                }
-                false => 1,
-            };
-            (busy + 1) * attempts
-        };
-        candidates.sort_by_cached_key(load);
-        // Of each branch the least busy first; branches without a part before the others, and each branch
-        // as likely as any other, however many it has.
-        let turns = self.turns(&candidates, task.parts.keys().copied());
-        candidates.sort_by_cached_key(|n| {
-            let (turn, voice) = turns.get(n).copied().unwrap_or((0, *n));
-            let place = Digest::of_value("turn", &(draw, voice));
-            (!self.members.is_trusted(n), turn, load(n), place)
-        });
-        candidates.truncate(wanted);
-        let Some(task) = self.tasks.all.get_mut(&id) else { return };
-        let offer = task.offer(id, now);
-        for node in &candidates {
-            task.parts.insert(*node, Part::new(Stage::Offered, now));
-        }
-        let nobody = candidates.is_empty() && !waiting;
-        let idle = !task.parts.values().any(|p| p.stage.is_active());
-        for node in candidates {
-            self.send(node, &Message::Offer(offer.clone()));
-        }
-        if nobody && idle {
-            self.execute_own(id, "too few other nodes can take it");
-        }
-    }
-
-    fn assign(&mut self, id: TaskId, worker: NodeId, escrow: Option<EscrowId>) {
-        let now = self.now;
-        let Some(price) = self.tasks.all.get(&id).filter(|t| t.admits(&worker)).map(|t| t.price)
-        else {
-            return;
-        };
-        self.draw(escrow, price);
-        let Some(task) = self.tasks.all.get_mut(&id) else { return };
-        let body = Assignment {
-            task: id,
-            requester: self.me,
-            worker,
-            escrow,
-            price: task.price,
-            kind: task.kind,
-            payload: task.digest,
-            payload_bytes: task.payload.len() as u64,
-            pins: task.pin,
-            issued: task.issued,
-        };
-        let assignment = Signed::seal(body, &self.key, &self.pool);
-        let message = Message::Assign {
-            assignment: assignment.clone(),
-            payload: (task.payload.len() <= INLINE_BYTES_MAX).then(|| task.payload.to_vec()),
-            priority: task.priority,
-            remaining: task.deadline.since(now),
-        };
-        let part = task.parts.entry(worker).or_insert_with(|| Part::new(Stage::Assigned, now));
-        part.stage = Stage::Assigned;
-        part.assignment = Some(assignment);
-        part.since = now;
-        part.touched = now;
-        part.repeats = 0;
-        *self.tasks.outstanding.entry(worker).or_default() += 1;
-        self.event(Event::TaskAssigned { task: id, worker });
-        self.send(worker, &message);
-    }
-
     /// Executes the task here: a missing replica or a tie-break.
     fn execute_own(&mut self, id: TaskId, reason: &str) {
         let Some(task) = self.tasks.all.get_mut(&id) else { return };
@@ -1341,11 +1125,6 @@ impl Peer {
             canaries_ppm: task.canaries.share_ppm,
         }
     }
-}
-
-/// Breaks ties of bids by what nobody can choose beforehand.
-fn bid_place(task: &TaskId, bidder: &NodeId) -> Digest {
-    Digest::of_value("bid", &(task, bidder))
 }
 
 /// How a part of a task looks to people.

@@ -225,6 +225,12 @@ pub(crate) struct Net {
     pub(crate) sketches: bool,
     /// How long contradictions of an owner wait, for nodes that start from now on.
     pub(crate) coherence: Option<edge_coherence::Deadlines>,
+    /// Nodes whose frames take this long from now on, in each direction, and those under way.
+    pub(crate) far: BTreeMap<usize, Micros>,
+    under_way: BTreeMap<(Timestamp, u64), (usize, Input)>,
+    posted: u64,
+    /// Whether the bids of who was drawn first are waited for, for nodes that start from now on.
+    pub(crate) waits_for_bids: bool,
     /// Pairs of nodes that do not hear each other from now on.
     pub(crate) cut: BTreeSet<(usize, usize)>,
     /// Frames that get lost, in a million, and by which draw.
@@ -276,6 +282,10 @@ impl Net {
             weighs_branches: true,
             sketches: true,
             coherence: Settings::default().coherence,
+            far: BTreeMap::new(),
+            under_way: BTreeMap::new(),
+            posted: 0,
+            waits_for_bids: true,
             cut: BTreeSet::new(),
             loss: None,
             withholds: None,
@@ -393,6 +403,7 @@ impl Net {
             checks_audits: self.checks_audits,
             roots_take_two: self.roots_take_two,
             weighs_branches: self.weighs_branches,
+            waits_for_bids: self.waits_for_bids,
             sketches: self.sketches,
             coherence: self.coherence,
             limits: self.limits,
@@ -511,7 +522,15 @@ impl Net {
                     && !self.nodes[to].banned.contains(&from)
                     && self.arrives(index, to)
                 {
-                    self.input(to, Input::Frame { from, bytes: frame });
+                    let input = Input::Frame { from, bytes: frame };
+                    let far = self.far.get(&index).or(self.far.get(&to)).copied();
+                    match far {
+                        Some(takes) => {
+                            self.posted += 1;
+                            self.under_way.insert((self.now + takes, self.posted), (to, input));
+                        }
+                        None => self.input(to, input),
+                    }
                 }
             }
             Output::Publish { frame } => {
@@ -597,11 +616,18 @@ impl Net {
         self.settle();
         loop {
             let next = self.nodes.iter().filter(|n| n.peer.is_some()).map(|n| n.wake).min();
-            let next = next.unwrap_or(end).max(self.now + Micros(1));
+            let arrives = self.under_way.keys().next().map_or(end, |(at, _)| *at);
+            let next = next.unwrap_or(end).min(arrives).max(self.now + Micros(1));
             if next > end {
                 break;
             }
             self.now = next;
+            while let Some(first) =
+                self.under_way.first_entry().filter(|first| first.key().0 <= next)
+            {
+                let (to, input) = first.remove();
+                self.input(to, input);
+            }
             for index in 0..self.nodes.len() {
                 if self.nodes[index].peer.is_some() && self.nodes[index].wake <= next {
                     self.input(index, Input::Tick);
@@ -726,7 +752,7 @@ impl Net {
     }
 }
 
-fn embedding(text: &str, canaries: Canaries, units: u64) -> TaskRequest {
+pub(crate) fn embedding(text: &str, canaries: Canaries, units: u64) -> TaskRequest {
     TaskRequest {
         kind: TaskKind::Embedding,
         payload: Arc::from(text.as_bytes()),
