@@ -229,6 +229,16 @@ test("a worker that dies is replaced, a pause holds over a start, a busy machine
   await cli(url, "embed", "somebody else is there to do it");
   await until("the tab did it", 5, async () => (await executed()) === 1, executed);
 
+  // A page that asks for too much is refused, and still switches its node.
+  const refused = await one.page.evaluate(async () => {
+    const text = (at) => window.edgeNet.submitTask("embedding", { text: `text ${at}` }).then(() => "", (error) => error.message);
+    const calls = Array.from({ length: 1_200 }, (_, at) => text(at));
+    await window.edgeNet.pause();
+    await window.edgeNet.resume();
+    return (await Promise.all(calls)).filter((said) => said !== "");
+  });
+  assert.ok(refused.length > 0 && refused.every((said) => /1024 calls wait already/.test(said)), `${refused.length} ${refused[0]}`);
+
   const { ticket } = await cli(url, "identity", "invite");
   await pool.start("b", "--join", ticket);
   const context = await chrome.newContext();

@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Calls that may wait at once.
 const CALLS_MAX: usize = 1_024;
+/// Beside them, what switches this node on and off: a page that asks too much can still pause and stop.
+const SWITCHES_MAX: usize = 64;
 
 type Outcome = Result<Answer, Refusal>;
 
@@ -30,7 +32,10 @@ impl Calls {
     /// Asks the peer and waits for its answer.
     pub(crate) async fn call(&self, command: Command) -> Outcome {
         let ended = || Refusal::Failed("the node has stopped".into());
-        if self.open.borrow().len() >= CALLS_MAX {
+        let switches =
+            matches!(command, Command::Offer { .. } | Command::Work { .. } | Command::Drain);
+        let most = if switches { CALLS_MAX + SWITCHES_MAX } else { CALLS_MAX };
+        if self.open.borrow().len() >= most {
             return Err(Refusal::Refused(format!("{CALLS_MAX} calls wait already: try again")));
         }
         let call = self.next.get() + 1;

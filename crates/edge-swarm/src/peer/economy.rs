@@ -200,7 +200,9 @@ impl Peer {
     /// What members offer that are heard of, with this node, in thousandths of a core; and how many they are.
     fn cpu_of_members(&self) -> (u64, u64) {
         let within = self.heard_within();
-        let heard = self.members.iter().filter(|(node, _)| self.is_fresh(node, within));
+        // Whom a fault names is offered no work.
+        let unnamed = self.members.iter().filter(|(_, member)| member.faults == 0);
+        let heard = unnamed.filter(|(node, _)| self.is_fresh(node, within));
         let adverts = heard.filter_map(|(_, member)| member.advert.as_ref());
         let count = |(sum, n), offers: u32| (sum + u64::from(offers.min(OFFERS_MAX)), n + 1);
         let working = adverts.map(|advert| if advert.works { advert.offers } else { 0 });

@@ -22,8 +22,10 @@ use crate::{
 
 /// The price of a unit: one millionth of a rUv for a reference CPU-microsecond.
 const UNIT_PRICE: Credits = Credits::SMALLEST;
-/// What an escrow sets aside, at least.
+/// What an escrow sets aside, where there is more than [`KEEPS_FREE`] times as much.
 const BUDGET: Credits = Credits::from_micro(20_000_000);
+/// Of less one part in this many is set aside, so that a small holder may pay and stake while it has tasks.
+const KEEPS_FREE: u64 = 4;
 /// An escrow is never smaller than this many executions of the task that opened it.
 const BUDGET_EXECUTIONS: u64 = 100;
 /// An escrow that nobody drew on for this long is settled.
@@ -129,7 +131,8 @@ impl Peer {
             return Funds::Short;
         }
         let have = self.own_balance();
-        let wish = price.times(BUDGET_EXECUTIONS).unwrap_or(have).max(BUDGET);
+        let part = BUDGET.min(Credits::from_micro(have.micro() / KEEPS_FREE));
+        let wish = price.times(BUDGET_EXECUTIONS).unwrap_or(have).max(part);
         let budget = wish.min(have);
         if bank.ledger.parameters().fee_in(bank.ledger.epoch()).payable(budget) < price {
             let returning = !self.escrow.closing.is_empty() || !self.escrow.settling.is_empty();
