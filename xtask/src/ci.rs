@@ -1,11 +1,9 @@
 //! `cargo xtask ci`: everything CI runs, in stages.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::path::Path;
 use std::process::Stdio;
 use std::rc::Rc;
-use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 
@@ -147,31 +145,25 @@ pub(crate) fn mixed_faults(seeds: u64) -> Result<Outcome> {
     if !listed.split_whitespace().any(|word| word.trim_matches(',') == "mixed-faults") {
         return Ok(Outcome::NotRun("not yet: edge-sim lists no mixed-faults".to_owned()));
     }
-    let open: Mutex<VecDeque<u64>> = Mutex::new((0..seeds).collect());
-    let failed = Mutex::new(Vec::new());
-    let next = || open.lock().ok().and_then(|mut open| open.pop_front());
-    let work = || {
-        while let Some(seed) = next() {
-            let mut command = process::command(&simulator);
-            command.args(["run", "mixed-faults", "--json", "--seed", &seed.to_string()]);
-            match process::capture(&mut command) {
-                Ok(text) => println!("seed {seed}: {}", text.trim()),
-                Err(error) => {
-                    eprintln!("seed {seed}: {error:#}");
-                    if let Ok(mut failed) = failed.lock() {
-                        failed.push(seed);
-                    }
-                }
+    let numbers: Vec<u64> = (0..seeds).collect();
+    let failed = process::on_all_cores(&numbers, |seed| {
+        let mut command = process::command(&simulator);
+        command.args(["run", "mixed-faults", "--json", "--seed", &seed.to_string()]);
+        match process::capture(&mut command) {
+            Ok(text) => {
+                println!("seed {seed}: {}", text.trim());
+                None
+            }
+            Err(error) => {
+                eprintln!("seed {seed}: {error:#}");
+                Some(*seed)
             }
         }
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..cores {
-            scope.spawn(work);
-        }
     });
-    let failed = failed.into_inner().unwrap_or_default();
+    if failed.len() != numbers.len() {
+        bail!("a seed was not run to its end");
+    }
+    let failed: Vec<u64> = failed.into_iter().flatten().collect();
     if let Some(seed) = failed.first() {
         bail!(
             "{} of {seeds} seeds broke; replay the first with \

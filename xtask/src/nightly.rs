@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -143,29 +143,37 @@ fn full_tests() -> Result<(Outcome, Vec<String>)> {
 fn attacks() -> Result<(Outcome, Vec<String>)> {
     let simulator = environment::built("edge-sim");
     let listed = process::capture(process::command(&simulator).arg("list"))?;
-    let names = listed.split_whitespace().filter(|word| word.starts_with("attack/"));
-    let mut lines = Vec::new();
-    for name in names {
-        let run = |seeds: u64, more: &[&str]| {
-            let mut command = process::command(&simulator);
-            command.args(["run", name, "--json", "--seeds", &seeds.to_string()]).args(more);
-            process::capture(&mut command)
-        };
-        let held = run(ATTACK_SEEDS, &[])?;
-        lines.extend(held.lines().last().map(str::to_owned));
-        let control = process::command(&simulator)
-            .args(["run", name, "--json", "--seeds", &CONTROL_SEEDS.to_string(), "--no-defence"])
-            .output()?;
-        // Every seed, and by what a checker says: a command that fails otherwise shows nothing either.
-        let text = String::from_utf8(control.stdout)?;
-        let succeeded = text.lines().filter(|line| line.contains("\"checker\":")).count() as u64;
-        if control.status.code() != Some(1) || succeeded != CONTROL_SEEDS {
-            bail!(
-                "{name} succeeds in {succeeded} of {CONTROL_SEEDS} seeds with the defence switched off"
-            );
-        }
+    let names: Vec<&str> =
+        listed.split_whitespace().filter(|word| word.starts_with("attack/")).collect();
+    let lines: Result<Vec<String>> =
+        process::on_all_cores(&names, |name| attack(&simulator, name)).into_iter().collect();
+    let lines = lines?;
+    if lines.len() != names.len() {
+        bail!("an attack was not run to its end");
     }
     Ok((Outcome::passed(), lines))
+}
+
+/// One attack at its line, and the control; the line that sums its seeds up.
+fn attack(simulator: &Path, name: &str) -> Result<String> {
+    let command = |seeds: u64| {
+        let mut command = process::command(simulator);
+        command.args(["run", name, "--json", "--seeds", &seeds.to_string()]);
+        command
+    };
+    let held = process::capture(&mut command(ATTACK_SEEDS))?;
+    let control = command(CONTROL_SEEDS).arg("--no-defence").output()?;
+    // Every seed, and by what a checker says: a command that fails otherwise shows nothing either.
+    let text = String::from_utf8(control.stdout)?;
+    let succeeded = text.lines().filter(|line| line.contains("\"checker\":")).count() as u64;
+    if control.status.code() != Some(1) || succeeded != CONTROL_SEEDS {
+        bail!(
+            "{name} succeeds in {succeeded} of {CONTROL_SEEDS} seeds with the defence switched off"
+        );
+    }
+    let last = held.lines().last().unwrap_or_default();
+    println!("{name} holds: {last}");
+    Ok(last.to_owned())
 }
 
 fn peers() -> Result<(Outcome, Vec<String>)> {

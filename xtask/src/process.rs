@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 
@@ -102,6 +103,23 @@ pub(crate) fn available(program: &str, arguments: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Does something with each item, as many at a time as there are cores; the answers are in their order.
+pub(crate) fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let places = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+        let taken = places.map_while(|place| Some((place, items.get(place)?)));
+        taken.map(|(place, item)| (place, work(item))).collect::<Vec<_>>()
+    };
+    let mut all: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(some)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    all.sort_by_key(|(place, _)| *place);
+    all.into_iter().map(|(_, answer)| answer).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +138,11 @@ mod tests {
         assert!(tee(command.arg("--version"), |line| lines.push(line.to_owned())).unwrap());
         assert_eq!(lines.len(), 1);
         assert!(lines[0].starts_with("rustc "), "{}", lines[0]);
+    }
+
+    #[test]
+    fn every_item_is_done_once_and_answers_are_in_order() {
+        let items: Vec<usize> = (0..100).collect();
+        assert_eq!(on_all_cores(&items, |item| item * 2), (0..200).step_by(2).collect::<Vec<_>>());
     }
 }
