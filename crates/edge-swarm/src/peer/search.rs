@@ -33,6 +33,8 @@ use crate::{
     message::{DeclineReason, Evidence, FaultReport, INLINE_BYTES_MAX, Message},
 };
 
+/// So many searches at once may be what makes each of them late.
+const MANY: usize = 16;
 /// Searches that may run at the same time.
 const SEARCHES_MAX: usize = 1_024;
 /// Answers wanted of each shard.
@@ -76,6 +78,13 @@ struct ShardSearch {
     own: Option<Answered>,
     done: bool,
     started: Timestamp,
+}
+
+impl ShardSearch {
+    /// Whether an answer is here that was not checked yet.
+    fn is_checking(&self) -> bool {
+        self.answers.values().chain(&self.own).any(|a| matches!(a, Answered::Checking(_)))
+    }
 }
 
 #[derive(Debug)]
@@ -603,8 +612,7 @@ impl Peer {
         !answered(shard)
             && (unpaid || shard.candidates.is_empty())
             && !shard.parts.values().any(waits)
-            && !shard.answers.values().any(|a| matches!(a, Answered::Checking(_)))
-            && !matches!(shard.own, Some(Answered::Checking(_)))
+            && !shard.is_checking()
             && (unpaid || self.rebuild_text(&shard.shard).is_some())
     }
 
@@ -633,6 +641,12 @@ impl Peer {
             search.shards.iter().enumerate().filter(|(_, s)| !s.done).map(|(i, _)| i).collect();
         let mut unanswered = Vec::new();
         let mut rebuilding = true;
+        let many = match self.searches.len() {
+            0..MANY => String::new(),
+            many => format!(
+                " ({many} searches are under way here: ask fewer at once, or with more time)"
+            ),
+        };
         for index in open {
             let Some(shard) = self.shard_search(id, index) else { continue };
             if !answered(shard) {
@@ -641,9 +655,10 @@ impl Peer {
                 rebuilding &= text.is_some();
                 unanswered.push(text.unwrap_or_else(|| {
                     format!(
-                        "no holder of shard {} gave an answer that could be checked; \
+                        "no holder of shard {} gave an answer that could be checked{}; \
                          `edge-net collection ls` shows who holds it",
-                        shard_id.short()
+                        shard_id.short(),
+                        many
                     )
                 }));
             }
