@@ -107,12 +107,21 @@ fn a_handover_shows_the_set_first() {
 
 #[test]
 fn a_payment_that_takes_too_long_says_what_is_known_of_it() {
-    let fake = node(pending("send"));
+    let mut ours = pending("send");
+    ours["waits"] = json!(900_000);
+    let fake = node(ours);
     let output = fake.run(&["ledger", "send", NODE, "12.5", "--yes", "--timeout", "1"]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(6), "{said}");
     let next = format!("do not ask for it again: `edge-net ledger block {}`", id("8c1f"));
     assert!(said.contains("2 of 3 votes") && said.contains(&next), "{said}");
+    // One that has waited for longer than this call took is not this one.
+    let fake = node(pending("send"));
+    let more = ["ledger", "send", NODE, "2", "--yes", "--timeout", "1", "--after-pending"];
+    let output = fake.run(&more);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(said.contains("was not signed and does not happen") && said.contains("12.5"), "{said}");
     // Another block of the node waits: the payment was not signed.
     let fake = node(pending("escrow"));
     let output = fake.run(&["ledger", "send", NODE, "12.5", "--yes", "--timeout", "1"]);

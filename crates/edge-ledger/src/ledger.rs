@@ -195,6 +195,8 @@ pub struct Ledger {
     escrows: BTreeMap<EscrowId, Escrow>,
     /// The open ones, by owner.
     open: BTreeSet<(NodeId, EscrowId)>,
+    /// Keys that sign for accounts of other keys, with those.
+    held: BTreeSet<(NodeId, NodeId)>,
     /// What owners were caught at, whether it is charged or not: marks only grow in number, on
     /// accounts here or not.
     marks: BTreeSet<Offence>,
@@ -240,6 +242,7 @@ impl Ledger {
             certificates: Table::default(),
             escrows: BTreeMap::new(),
             open: BTreeSet::new(),
+            held: BTreeSet::new(),
             marks: BTreeSet::new(),
             totals,
             conflicts: Vec::new(),
@@ -543,6 +546,13 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         block.open(verifier, &self.pool)?;
         Ok(())
+    }
+
+    /// The accounts whose next block a key signs: its own, if it is not another's, and those that were given to it.
+    pub fn held_by(&self, key: &NodeId) -> impl Iterator<Item = NodeId> {
+        let (first, last) = ((*key, NodeId([0; 32])), (*key, NodeId([0xff; 32])));
+        let own = (self.holder(key) == *key).then_some(*key);
+        own.into_iter().chain(self.held.range(first..=last).map(|(_, account)| *account))
     }
 
     /// The key that signs the next block of an account: its own, until a Rotate named another.

@@ -7,8 +7,8 @@ mod net;
 
 use std::collections::BTreeMap;
 
-use edge_base::{Credits, Micros, NodeId, codec};
-use edge_ledger::Certificate;
+use edge_base::{Credits, Micros, NodeId, Signed, codec};
+use edge_ledger::{BlockKind, Certificate, EquivocationProof};
 use edge_swarm::{
     Answer, Command, Table,
     command::LedgerView,
@@ -240,4 +240,40 @@ fn a_block_that_was_certified_while_its_owner_was_away_is_not_waited_for() {
     assert_eq!(net.nodes[5].disk.get(&Table::OwnBlock).map_or(0, BTreeMap::len), 0);
     stake(&mut net, 5);
     assert_eq!(account(&net, 0, net.id(5)).seq, head + 2);
+}
+
+/// Two blocks that the owner of an account signs for one place, and a witness sees both.
+fn equivocate(net: &mut Net, owner: usize, witness: usize) {
+    let blocks = [20, 30].map(|amount| {
+        let ledger = net.ledger_of(owner);
+        let kind = BlockKind::Stake { amount: Credits::from_micro(amount) };
+        let body = ledger.next_block(net.id(owner), kind).unwrap();
+        Signed::seal(body, &net.nodes[owner].key, &ledger.pool())
+    });
+    let proof = EquivocationProof::new(blocks[0].clone(), blocks[1].clone());
+    net.publish_to(witness, &Gossip::Equivocation(Box::new(proof)));
+    net.run(Micros::from_secs(5));
+}
+
+/// Members that come after a checkpoint hold for frozen who signed two blocks before it: who was one before
+/// them, and who of them is a witness, votes for none of its blocks.
+#[test]
+fn who_signed_two_blocks_is_frozen_for_newcomers_too() {
+    let mut net = pool(true);
+    epoch(&mut net);
+    let liar = net.id(4);
+    equivocate(&mut net, 4, 1);
+    for _ in 0..3 {
+        stake(&mut net, 5);
+        net.run(Micros::from_secs(80));
+    }
+    assert!(account(&net, 1, liar).frozen && epoch_of(&net, 1) >= 4);
+    let newcomers: Vec<usize> = (0..3).map(|_| net.join(false)).collect();
+    net.run(Micros::from_secs(20));
+    for node in newcomers {
+        assert_eq!(epoch_of(&net, node), epoch_of(&net, 1), "node {node}");
+        let view = account(&net, node, liar);
+        assert_eq!(view, account(&net, 1, liar), "node {node}");
+        assert!(view.frozen, "node {node}");
+    }
 }

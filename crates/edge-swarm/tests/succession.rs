@@ -317,6 +317,50 @@ fn every_order_of_arrival_comes_to_the_same() {
     assert_eq!(outcomes[&mine][&heir].1, Some(net.id(0)));
 }
 
+/// Under the same key with an empty folder and a ticket; where it is then.
+fn join_anew(net: &mut Net, node: usize, key: SecretKey) -> usize {
+    net.kill(node);
+    let invite = Command::Invite { owner: false, credits: Credits::ZERO };
+    let Ok(Answer::Ticket(text)) = net.ask(0, invite) else { panic!() };
+    let again = net.add(key, Peer::join(&text.parse().unwrap()));
+    net.run(Micros::from_secs(20));
+    again
+}
+
+#[test]
+fn what_is_at_stake_under_keys_before_stays_in_reach_when_the_first_is_revoked() {
+    let (mut net, worker) = pool();
+    let first = net.nodes[worker].key.clone();
+    for (nth, amount) in [(1, 4), (2, 2), (3, 1)] {
+        let staked = net.ask(worker, Command::Stake { amount: whole(amount) });
+        assert!(matches!(staked, Ok(Answer::Done)), "{staked:?}");
+        rotated(&mut net, worker, &key(nth));
+    }
+    assert_eq!(net.balances(worker).staked, whole(7));
+    let pool = pool_of(&net);
+    for node in 0..4 {
+        tell(&mut net, node, &revocation(&first, pool));
+    }
+    net.run(Micros::from_secs(5));
+    let again = join_anew(&mut net, worker, key(3));
+    let view = net.balances(again);
+    assert_eq!(view.staked, whole(7), "{view:?}");
+    assert_eq!(view.balance.plus(view.incoming).unwrap(), whole(93), "{view:?}");
+    let Err(Refusal::Refused(why)) = net.ask(again, Command::Unstake { amount: whole(6) }) else {
+        panic!()
+    };
+    assert!(why.contains("on 4 accounts") && why.contains("4 rUv at most"), "{why}");
+    for amount in [4, 2, 1] {
+        let back = net.ask(again, Command::Unstake { amount: whole(amount) });
+        assert!(matches!(back, Ok(Answer::Done)), "{back:?}");
+    }
+    net.run(Micros::from_secs(300));
+    let view = net.balances(again);
+    assert_eq!((view.staked, view.leaving), (whole(0), whole(0)), "{view:?}");
+    assert_eq!(view.balance.plus(view.incoming).unwrap(), whole(100), "{view:?}");
+    net.conserved(0);
+}
+
 #[test]
 fn who_has_the_old_key_ends_the_new_one_and_gets_nothing() {
     let (mut net, worker) = pool();
@@ -351,14 +395,7 @@ fn who_has_the_old_key_ends_the_new_one_and_gets_nothing() {
     let notes = net.status(worker).notes;
     assert!(notes.iter().any(|note| note.contains("ticket")), "{notes:?}");
     // With an empty folder and a ticket it has its credits again.
-    net.kill(worker);
-    let Ok(Answer::Ticket(text)) =
-        net.ask(0, Command::Invite { owner: false, credits: Credits::ZERO })
-    else {
-        panic!()
-    };
-    let again = net.add(heir, Peer::join(&text.parse().unwrap()));
-    net.run(Micros::from_secs(20));
+    let again = join_anew(&mut net, worker, heir);
     let view = net.balances(again);
     assert_eq!(view.balance.plus(view.incoming).unwrap(), whole(100));
     let to = net.id(0);

@@ -190,7 +190,8 @@ fn examples(path: &std::path::Path) -> Outcome<Value> {
         let next = "write label<TAB>text or {\"label\": .., \"text\": ..}, one a line";
         Failure::new(Exit::Usage, what, why, next)
     };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let bytes = super::identity::read_small(path).map_err(|error| wrong(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
     let mut out = Vec::new();
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         let example = if line.trim_start().starts_with('{') {

@@ -1,6 +1,9 @@
 //! `identity`: show, export, import, revocation, revoke, rotate, invite, tickets, withdraw.
 
-use std::{io::IsTerminal as _, path::Path};
+use std::{
+    io::{IsTerminal as _, Read as _},
+    path::Path,
+};
 
 use edge_base::{Digest, backup::BackupError};
 use edge_node::folder::{
@@ -154,10 +157,7 @@ fn export(context: &Context, file: &Path, password_file: Option<&Path>) -> Outco
     }
     let password = password(password_file, true)?;
     let bytes = export_identity(&folder, &password).map_err(|error| of_folder(&error))?;
-    write_private(file, &bytes).map_err(|error| {
-        let what = format!("{} cannot be written", file.display());
-        Failure::failed(what, error, "name a file in a folder that you may write to")
-    })?;
+    write_new(file, &bytes)?;
     let answer = json!({
         "schema": "edge-net.backup/1", "file": file, "bytes": bytes.len(),
     });
@@ -169,7 +169,7 @@ fn export(context: &Context, file: &Path, password_file: Option<&Path>) -> Outco
 
 fn import(context: &Context, file: &Path, password_file: Option<&Path>) -> Outcome {
     let folder = context.config(Vec::new())?.data_dir;
-    let bytes = std::fs::read(file).map_err(|error| {
+    let bytes = read_small(file).map_err(|error| {
         let what = format!("{} cannot be read", file.display());
         Failure::new(Exit::NotFound, what, error, "name the file `identity export` wrote")
     })?;
@@ -237,10 +237,7 @@ fn revocation(context: &Context, file: &Path) -> Outcome {
         return Err(Failure::new(Exit::Refused, what, why, "name another"));
     }
     let note = own_revocation(context)?;
-    write_private(file, format!("{note}\n").as_bytes()).map_err(|error| {
-        let what = format!("{} cannot be written", file.display());
-        Failure::failed(what, error, "name a file in a folder that you may write to")
-    })?;
+    write_new(file, format!("{note}\n").as_bytes())?;
     let node = note.revocation.body.node;
     let answer = json!({
         "schema": "edge-net.revocation/1", "file": file, "node": node.to_hex(),
@@ -255,11 +252,11 @@ fn revoke(context: &Context, file: Option<&Path>, yes: bool) -> Outcome {
     let note = match file {
         None => own_revocation(context)?,
         Some(path) => {
-            let written = std::fs::read_to_string(path).map_err(|error| {
+            let written = read_small(path).map_err(|error| {
                 let what = format!("{} cannot be read", path.display());
                 Failure::new(Exit::NotFound, what, error, "name what `identity revocation` wrote")
             })?;
-            written.parse().map_err(|error: RevocationError| {
+            String::from_utf8_lossy(&written).parse().map_err(|error: RevocationError| {
                 let what = format!("{} is no revocation", path.display());
                 Failure::new(Exit::Usage, what, error, "name what `identity revocation` wrote")
             })?
@@ -294,13 +291,41 @@ fn rotate(context: &Context, yes: bool) -> Outcome {
     Ok(())
 }
 
+/// Writes a file that was not there; what cannot be written whole is not left half.
+fn write_new(file: &Path, bytes: &[u8]) -> Outcome {
+    write_private(file, bytes).map_err(|error| {
+        let what = format!("{} cannot be written", file.display());
+        let next = match error.kind() {
+            std::io::ErrorKind::StorageFull => "make room, or name a file on another disk",
+            _ => "name a file in a folder that you may write to",
+        };
+        // A part of it would stand in the way of the next try.
+        let _ = std::fs::remove_file(file);
+        Failure::failed(what, error, next)
+    })
+}
+
+/// A backup, a revocation or a password: more than this is none of them.
+const SMALL_BYTES_MAX: u64 = 1 << 20;
+
+/// A file that is small, or an error: a device may have no end.
+pub(super) fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(SMALL_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SMALL_BYTES_MAX {
+        let text = format!("it has more than {} MiB", SMALL_BYTES_MAX >> 20);
+        return Err(std::io::Error::other(text));
+    }
+    Ok(bytes)
+}
+
 /// From a file, the environment, the terminal without echo, or a line of standard input.
 fn password(file: Option<&Path>, new: bool) -> Outcome<Zeroizing<Vec<u8>>> {
     let usage = |what: String, why: String| {
         Failure::new(Exit::Usage, what, why, "use --password-file FILE or EDGE_NET_PASSWORD")
     };
     let text = if let Some(path) = file {
-        let bytes = std::fs::read(path).map_err(|error| {
+        let bytes = read_small(path).map_err(|error| {
             usage(format!("{} cannot be read", path.display()), error.to_string())
         })?;
         Zeroizing::new(bytes)

@@ -187,12 +187,13 @@ fn show_economy(output: &Output, answer: &Value) {
     if output.quiet {
         return;
     }
-    output.line(format!("velocity     {} an epoch", percent("velocity")));
+    let each = if figure("velocity").is_some() { " an epoch" } else { "" };
+    output.line(format!("velocity     {}{each}", percent("velocity")));
     output.line(format!("growth       {}", percent("growth")));
     output.line(format!("stability    {}", percent("stability")));
     output.line(format!("fitness      {} of this node", percent("fitness")));
     let minutes = figure("observed_seconds").unwrap_or(0.0) / 60.0;
-    output.line(format!("seen in {minutes:.0} minutes of the last 24 hours:"));
+    output.line(format!("seen in {minutes:.1} min of the last 24 hours:"));
     output.line(format!(
         "  {:.1} CPU-seconds offered, {:.3} certified; {} cores of {} members now",
         figure("offered_cpu_seconds").unwrap_or(0.0),

@@ -1,5 +1,7 @@
 //! `ledger send`, `stake`, `unstake` and `block`: payments of this node, and what became of them.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::{Context, amount, ledger, list, node_name, short, task::one_beginning_with, text};
@@ -9,6 +11,8 @@ use crate::{
     output::Output,
 };
 
+/// What the node's and the caller's clocks may differ by in saying how long a payment has waited.
+const CLOCKS: Duration = Duration::from_millis(250);
 /// Digits of an id that name a member where nothing asks back.
 const DIGITS_SURE: usize = 8;
 /// Digits of an id that name a member where all of its id is shown before anything happens.
@@ -58,18 +62,34 @@ pub(super) fn move_stake(
 
 /// Asks for a payment. When no answer comes in time, what is known of it stands in its place.
 fn pay(client: &Client, path: &str, body: &Value) -> Outcome<Value> {
+    let asked = Instant::now();
     client.post(path, body).map_err(|failure| match failure.exit {
-        Exit::TimedOut => unknown_fate(client, failure),
+        Exit::TimedOut => unknown_fate(client, asked.elapsed(), failure),
         _ => failure,
     })
 }
 
-/// What can be said of a payment whose answer did not come in time.
-fn unknown_fate(client: &Client, failure: Failure) -> Failure {
+/// What can be said of a payment that was asked for so long ago and whose answer did not come in time.
+fn unknown_fate(client: &Client, asked: Duration, failure: Failure) -> Failure {
     let Ok(balance) = client.get("/api/v1/ledger/balance") else { return failure };
     let pending = &balance["pending"];
     let payment = matches!(pending["kind"].as_str(), Some("send" | "stake" | "unstake"));
-    let (why, next) = if payment {
+    let waits = Duration::from_micros(pending["waits"].as_u64().unwrap_or(0));
+    let (why, next) = if payment && waits > asked + CLOCKS {
+        // It stood before this one, which is taken back with the call.
+        (
+            format!(
+                "it was not signed and does not happen: another one waits for votes before it ({}, {} of {} are in)",
+                text(pending, "text"),
+                text(pending, "votes"),
+                text(pending, "quorum")
+            ),
+            format!(
+                "ask again once `edge-net ledger block {}` says that the other is certified",
+                text(pending, "block")
+            ),
+        )
+    } else if payment {
         (
             format!(
                 "it is signed and goes on by itself: {}, {} of {} votes are in",

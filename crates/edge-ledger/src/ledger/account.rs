@@ -66,10 +66,12 @@ impl Rest {
         empty && vesting.is_empty() && unheld && sums == [Credits::ZERO; 4]
     }
 
-    /// Whether nobody votes for its blocks. A key that signed two blocks at one place signs none any more
-    /// once the account is another key's: what it signed is a mark then, and stops nobody.
+    /// Whether nobody votes for its blocks: there is a proof here that its key signed two at one place, or a
+    /// checkpoint charged it for that. Such a key signs none any more once the account is another key's: what it
+    /// signed is a mark then, and stops nobody.
     pub(super) fn is_frozen(&self) -> bool {
-        self.frozen.is_some() && self.holder.is_none()
+        let proven = self.frozen.is_some() || self.offences.contains(&OffenceKind::Equivocation);
+        proven && self.holder.is_none()
     }
 
     /// At stake or leaving, as blocks say.

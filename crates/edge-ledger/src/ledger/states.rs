@@ -74,6 +74,7 @@ impl Ledger {
         self.certificates = Table::default();
         self.escrows = BTreeMap::new();
         self.open.clear();
+        self.held.clear();
         let mut totals = self.totals;
         totals.granted = supply;
         totals.forfeited = Credits::ZERO;
@@ -123,8 +124,9 @@ impl Ledger {
             if !state.vesting.is_empty() {
                 account.vesting = state.vesting.into_iter().collect();
             }
-            if state.holder.is_some() {
-                account.holder = state.holder;
+            if let Some(holder) = state.holder {
+                account.holder = Some(holder);
+                self.held.insert((holder, owner));
             }
             self.accounts.insert(owner, account);
         }

@@ -306,7 +306,14 @@ impl Ledger {
                 account.leaving_sum = account.leaving_sum.plus(*amount).expect(fits);
             }
             BlockKind::Rotate { to } => {
+                let before = account.holder;
                 account.holder = (*to != block.account).then_some(*to);
+                if let Some(before) = before {
+                    self.held.remove(&(before, block.account));
+                }
+                if *to != block.account {
+                    self.held.insert((*to, block.account));
+                }
             }
             BlockKind::Open | BlockKind::Refund { .. } | BlockKind::Release { .. } => {}
         }

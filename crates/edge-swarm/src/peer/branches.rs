@@ -183,6 +183,11 @@ impl Peer {
         at
     }
 
+    /// The voice of a member.
+    pub(super) fn voice(&self, node: &NodeId) -> NodeId {
+        self.voice_beside(&self.own_path(), node)
+    }
+
     /// The voices of some members.
     pub(super) fn voices<'a>(&self, nodes: impl Iterator<Item = &'a NodeId>) -> BTreeSet<NodeId> {
         let path = self.own_path();

@@ -737,6 +737,7 @@ impl Peer {
                 self.persist(Table::Checkpoints, &key, &sealed);
             }
             self.on_checkpoint_taken(version, dropped);
+            self.freeze_early();
             // Before anything is taken to have ended: what waits may have begun after the checkpoint.
             self.recover();
             self.on_unseen_blocks();

@@ -132,11 +132,21 @@ impl Peer {
     pub(super) fn look_for_equivocation(&mut self, certificate: &Certificate) {
         let Some(bank) = &self.bank else { return };
         let voted = bank.voted_otherwise(certificate);
+        self.freeze_early();
+        if let Some(proof) = voted {
+            self.freeze(proof);
+        }
+    }
+
+    /// Accounts came into the ledger, by a certificate or by the states of a checkpoint: proofs about some of
+    /// them may have come first.
+    pub(super) fn freeze_early(&mut self) {
+        let Some(bank) = &self.bank else { return };
         let early = &mut self.equivocations.early;
         let due = early.keys().filter(|account| bank.ledger.has_account(account)).copied();
         let due: Vec<NodeId> = due.collect();
         let due = due.iter().filter_map(|account| early.remove(account));
-        for proof in due.collect::<Vec<_>>().into_iter().chain(voted) {
+        for proof in due.collect::<Vec<_>>() {
             self.freeze(proof);
         }
     }

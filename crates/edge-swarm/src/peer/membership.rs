@@ -771,7 +771,7 @@ impl Peer {
     fn open_invite(&self, ticket: &Digest) -> Result<Invite, String> {
         let Some(invite) = self.members.invites.get(ticket) else {
             return Err(
-                "the ticket is not known here: was it made by this node, and not withdrawn?".into(),
+                "the ticket is not known here: this node did not make it, or withdrew it".into()
             );
         };
         if let Some(user) = invite.used_by {

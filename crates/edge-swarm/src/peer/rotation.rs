@@ -4,7 +4,7 @@
 //! are given to the new key ([`BlockKind::Rotate`]), certified; the succession is told, and this key signs nothing
 //! any more. A node that is killed goes on where it was: until the last step it is the old one.
 
-use std::collections::BTreeSet;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use edge_base::{Credits, Digest, Micros, NodeId, SecretKey, Timestamp};
 use edge_ledger::BlockKind;
@@ -26,6 +26,9 @@ const DONE: &[u8] = b"rotated";
 const PATIENCE: Micros = Micros::from_secs(30);
 /// How often what the accounts of the keys before got is sent on to this one's.
 const SWEEP_EVERY: Micros = Micros::from_secs(5);
+
+/// Accounts of other keys that a node looks after.
+const GIVEN_MAX: usize = 64;
 
 /// A rotation under way.
 #[derive(Debug)]
@@ -195,18 +198,27 @@ impl Peer {
         ))
     }
 
-    /// Accounts whose blocks a node's key signs: its own, and those of the keys before it.
+    /// Accounts whose blocks a node's key signs: its own first, then those that were given to it, what is worth
+    /// more first. Anybody can give an account away: of those beyond [`GIVEN_MAX`] nothing is made.
     pub(super) fn accounts_of(&self, node: &NodeId) -> Vec<NodeId> {
         let Some(bank) = &self.bank else { return Vec::new() };
-        let mut accounts = self.members.kin(node);
-        accounts.retain(|account| bank.ledger.holder(account) == *node);
+        let mut accounts: Vec<NodeId> = bank.ledger.held_by(node).collect();
+        if accounts.len() > 1 {
+            let worth = |account: &NodeId| {
+                let view = bank.ledger.account(account);
+                let sums = [view.balance, view.staked, view.leaving, view.incoming];
+                sums.iter().fold(0u64, |sum, part| sum.saturating_add(part.micro()))
+            };
+            accounts.sort_by_cached_key(|account| (account != node, Reverse(worth(account))));
+            accounts.truncate(1 + GIVEN_MAX);
+        }
         accounts
     }
 
     /// Whether this node signs for an account.
     pub(super) fn is_own_account(&self, account: &NodeId) -> bool {
         let held = || self.bank.as_ref().is_some_and(|b| b.ledger.holder(account) == self.me);
-        *account == self.me || (self.members.kin(&self.me).contains(account) && held())
+        *account == self.me || held()
     }
 
     /// Those of the keys before.

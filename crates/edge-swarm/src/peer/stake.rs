@@ -236,7 +236,7 @@ impl Peer {
         };
         let waiting = self.staking.asking.get(&Withdrawal::Begin).map_or(0, |q| q.calls.len());
         let refusal = match impossible {
-            Some(error) => Some(error.to_string()),
+            Some(error) => Some(self.split_text(amount).unwrap_or_else(|| error.to_string())),
             None if waiting >= CALLS_MAX => {
                 Some("too many withdrawals wait for the witnesses; try again later".into())
             }
@@ -251,6 +251,22 @@ impl Peer {
         question.calls.push((call, amount));
         question.ask_at = now;
         self.ask_withdraw(Withdrawal::Begin);
+    }
+
+    /// Why so much cannot be taken back at once, though it is at stake: it lies on several accounts.
+    fn split_text(&self, amount: Credits) -> Option<String> {
+        let bank = self.bank.as_ref()?;
+        let accounts = self.accounts_of(&self.me);
+        let most = accounts.iter().map(|account| bank.ledger.account(account));
+        let most = most.filter(|view| !view.slashed).map(|view| view.staked).max()?;
+        let all = self.stake_of(&self.me);
+        (most < amount && amount <= all).then(|| {
+            format!(
+                "the {all} rUv at stake lie on {} accounts, because keys of this node were replaced: take \
+                 them back one after another, {most} rUv at most at once",
+                accounts.len()
+            )
+        })
     }
 
     /// Which of the accounts of this key has so much at stake; its own if none has.

@@ -280,7 +280,7 @@ pub(crate) struct Tasks {
     pub(crate) decided: Ring<TaskId, DECIDED_MAX>,
     pub(crate) undecided: usize,
     outstanding: BTreeMap<NodeId, u32>,
-    /// Who did not answer the last offer in time: nobody waits for their bids.
+    /// Voices that did not answer the last offer in time: nobody waits for their bids.
     slow: BTreeSet<NodeId>,
 }
 

@@ -15,9 +15,14 @@ const REVOKED: &str = "this node's key was revoked: nobody hears it any more, an
                        Join again with a new key: an empty `--data-dir` and a ticket of a member";
 
 /// The same of one that gave its place up.
-const GAVE_UP: &str = "this node's key gave its place to another: nobody hears it any more. If you replaced it, stop                        this node and start it again, and it goes on under the new key; if you did not, it was                        stolen: hand in its revocation at another node (`edge-net identity revoke`), which                        voids that";
+const GAVE_UP: &str = "this node's key gave its place to another: nobody hears it any more. If you replaced it, stop \
+    this node and start it again, and it goes on under the new key; if you did not, it was \
+    stolen: hand in its revocation at another node (`edge-net identity revoke`), which \
+    voids that";
 /// And of one whose place was voided.
-const VOID: &str = "the key that this node's took the place of was revoked, or named another heir, too: this node is                     no member any more. Its credits stay its own: export its identity, import it into an empty                     `--data-dir`, and join with a ticket of a member";
+const VOID: &str = "the key that this node's took the place of was revoked, or named another heir, too: this node is \
+    no member any more. Its credits stay its own: export its identity, import it into an empty \
+    `--data-dir`, and join with a ticket of a member";
 
 /// Whether a command comes to something that others have to believe this node.
 fn signs(command: &Command) -> bool {

@@ -3,7 +3,8 @@
 //! Whom the requester draws first has a right of way: its bid is waited for before somebody's who was asked in
 //! case the others decline. Otherwise whoever is near, or bids without thinking, would get everything while
 //! nobody is busy, and a newcomer further away nothing, ever. Who did not answer in time is not waited for again
-//! until it does, so a node that is gone costs one task that long and not every one. See docs/adr/0036.
+//! until it does, so a node that is gone costs one task that long and not every one. That is said of a voice, not of a
+//! node: or whoever has many identities would always have one that was never late. See docs/adr/0036.
 
 use std::collections::BTreeSet;
 
@@ -134,7 +135,7 @@ impl Peer {
 
     /// How long a node's bid is waited for; not at all, if it was not in time before.
     fn bid_wait(&self, node: &NodeId, task: &Task) -> Micros {
-        if !self.settings.waits_for_bids || self.tasks.slow.contains(node) {
+        if !self.settings.waits_for_bids || self.tasks.slow.contains(&self.voice(node)) {
             return Micros(0);
         }
         match self.members.promises(node, task.kind, self.now).few() {
@@ -155,17 +156,18 @@ impl Peer {
         let silent = task.parts.iter().filter(|(node, part)| {
             part.stage == Stage::Offered && !self.is_waited_for(node, part, task)
         });
-        let silent: Vec<NodeId> = silent.map(|(node, _)| *node).collect();
+        let silent: Vec<NodeId> = silent.map(|(node, _)| self.voice(node)).collect();
         self.tasks.slow.extend(silent);
         self.step_task(id);
     }
 
     /// An offer was answered.
     pub(super) fn note_pace(&mut self, node: NodeId, offered: Timestamp) {
+        let voice = self.voice(&node);
         if self.now.since(offered) > BID_WAIT {
-            self.tasks.slow.insert(node);
+            self.tasks.slow.insert(voice);
         } else {
-            self.tasks.slow.remove(&node);
+            self.tasks.slow.remove(&voice);
         }
     }
 
