@@ -148,6 +148,15 @@ impl Client {
                  --timeout waits longer",
             );
         }
+        if was_lost(error) {
+            return Failure::new(
+                Exit::Unreachable,
+                format!("the node at {} went away while it was asked", self.base),
+                error,
+                "what was asked may still be done: once the node runs again look at `edge-net ledger \
+                 history` before you ask again",
+            );
+        }
         Failure::new(
             Exit::Unreachable,
             format!("no node answers at {}", self.base),
@@ -155,6 +164,14 @@ impl Client {
             "start one with `edge-net start`, or name one with --api or --data-dir",
         )
     }
+}
+
+/// Whether the connection stood, and something may have been asked on it.
+fn was_lost(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind as Kind;
+    let lost =
+        [Kind::ConnectionReset, Kind::ConnectionAborted, Kind::BrokenPipe, Kind::UnexpectedEof];
+    matches!(error, ureq::Error::Io(error) if lost.contains(&error.kind()))
 }
 
 trait Authorised: Sized {

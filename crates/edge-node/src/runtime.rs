@@ -317,7 +317,9 @@ impl NodeHandle {
     /// Why calls are not answered any more.
     async fn stopped(&self) -> Refusal {
         match self.wait_ended().await {
-            Err(reason) => Refusal::Failed(format!("the node has stopped: {reason}")),
+            Err(reason) => Refusal::Failed(format!(
+                "the node has stopped: {reason}; what it had signed goes on when it runs again"
+            )),
             Ok(()) => Refusal::Failed(
                 "the node is stopped or stopping: `edge-net start` starts it".to_owned(),
             ),

@@ -353,6 +353,32 @@ fn a_holder_searches_its_own_copy_when_another_one_is_slow() {
     }
 }
 
+/// One holder alone has the newest batch and stands still; the others get it while the search waits, and are
+/// asked again.
+#[test]
+fn a_search_asks_holders_that_come_into_step_meanwhile() {
+    let mut net = with_ten_records(4);
+    net.run(Micros::from_secs(20));
+    let (holders, others): (Vec<usize>, Vec<usize>) =
+        (1..5).partition(|n| !net.nodes[*n].shards.is_empty());
+    assert!(holders.len() == 3 && others.len() == 1, "{holders:?}");
+    for behind in &holders[1..] {
+        net.cut.insert((0, *behind));
+    }
+    net.append(10, 20).unwrap();
+    net.run(Micros::from_secs(1));
+    net.frozen = Some(holders[0]);
+    let (call, began) = (net.call_search(others[0]), net.now);
+    net.run(Micros::from_secs(4));
+    assert!(!net.nodes[others[0]].answers.contains_key(&call), "who was asked stands still");
+    net.cut.clear();
+    net.run(Micros::from_secs(3));
+    let found = net.nodes[others[0]].answers.remove(&call);
+    let Some(Ok(Answer::Found(view))) = found else { panic!("{found:?}") };
+    assert_eq!(view.hits.len(), 5);
+    assert!(net.now.since(began) < Micros::from_secs(10), "long before its deadline");
+}
+
 #[test]
 fn copies_that_were_made_later_are_found_by_others_when_the_owner_is_away() {
     let mut net = Net::new();

@@ -329,7 +329,7 @@ fn checks(exposed: &Exposed, view: &SecurityView) -> Vec<Check> {
         ),
         check(
             "quorum-has-slack",
-            witness(view.quorum <= 1 || view.witnesses_voting > view.quorum),
+            witness(view.witnesses_voting > view.quorum).filter(|_| view.quorum > 1),
             "payments go on when one more witness that votes is lost",
             "`edge-net peer ls` shows the witnesses: start those that are away; the founder replaces \
              those that never vote again",

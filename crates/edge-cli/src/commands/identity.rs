@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal as _, Read as _},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use edge_base::{Digest, backup::BackupError};
@@ -277,15 +278,33 @@ fn revoke(context: &Context, file: Option<&Path>, yes: bool) -> Outcome {
     Ok(())
 }
 
+/// How long a node may take to answer under its new key.
+const STARTS_AGAIN: Duration = Duration::from_secs(10);
+
 fn rotate(context: &Context, yes: bool) -> Outcome {
     if !yes {
         let why = "nothing takes it back: the present key is dead afterwards";
         return Err(Failure::new(Exit::Usage, "the key was not replaced", why, "add --yes"));
     }
     let answer = context.client()?.post("/api/v1/identity/rotate", &json!({}))?;
+    // In between the node says of itself that nobody hears it.
+    let until = Instant::now() + STARTS_AGAIN;
+    let answers = || {
+        let status = context.client().and_then(|client| client.get("/api/v1/status"));
+        status.is_ok_and(|status| status["node"] == answer["heir"])
+    };
+    let mut again = answers();
+    while !again && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(100));
+        again = answers();
+    }
     context.show(&answer, |output, answer| {
         let (node, heir) = (node_name(&answer["node"]), node_name(&answer["heir"]));
-        output.line(format!("{node} is {heir} from now on, and starts again under that key"));
+        let goes_on = match again {
+            true => "goes on under that key",
+            false => "does not answer under that key yet: `edge-net status` says when it does",
+        };
+        output.line(format!("{node} is {heir} from now on, and {goes_on}"));
         output.line("make a backup of it: edge-net identity export FILE");
     });
     Ok(())

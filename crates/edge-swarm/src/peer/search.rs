@@ -7,7 +7,7 @@
 //! single answer. A holder that is slow is not waited for when another can answer (hedging).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -33,6 +33,8 @@ use crate::{
     message::{DeclineReason, Evidence, FaultReport, INLINE_BYTES_MAX, Message},
 };
 
+/// A holder that lacked batches of the log is asked again after this.
+const ASK_BEHIND_AGAIN: Micros = Micros::from_millis(300);
 /// So many searches at once may be what makes each of them late.
 const MANY: usize = 16;
 /// Searches that may run at the same time.
@@ -588,11 +590,14 @@ impl Peer {
         for (index, want) in hedge {
             if let Some(shard) = self.shard_search(id, index) {
                 shard.want = shard.want.max(want);
-                if shard.candidates.is_empty() && shard.parts.is_empty() {
-                    // Holders may have come back meanwhile.
+                if shard.candidates.is_empty() && !shard.parts.values().any(waits) {
+                    // Holders may have come back meanwhile, or come into step with the log.
                     let shard_id = shard.shard;
+                    let asked =
+                        shard.parts.iter().filter(|(_, part)| !may_have_caught_up(part, now));
+                    let asked: BTreeSet<NodeId> = asked.map(|(node, _)| *node).collect();
                     let mut candidates = self.holders_in_step(&shard_id);
-                    candidates.retain(|n| *n != self.me);
+                    candidates.retain(|n| *n != self.me && !asked.contains(n));
                     if let Some(shard) = self.shard_search(id, index) {
                         shard.candidates = candidates.into();
                     }
@@ -910,6 +915,12 @@ fn answered(shard: &ShardSearch) -> bool {
 }
 
 /// Whether an answer of this part may still come.
+/// Whether a holder that lacked batches some time ago may have them by now.
+fn may_have_caught_up(part: &Part, now: Timestamp) -> bool {
+    let behind = part.reason.as_deref() == Some(DeclineReason::Behind.text());
+    part.stage == Stage::Declined && behind && now.since(part.since) >= ASK_BEHIND_AGAIN
+}
+
 fn waits(part: &Part) -> bool {
     matches!(part.stage, Stage::Assigned | Stage::Accepted)
 }

@@ -647,6 +647,10 @@ impl Net {
 
     pub(crate) fn ask(&mut self, index: usize, command: Command) -> Result<Answer, Refusal> {
         let call = self.call(index, command);
+        self.answer(call, index)
+    }
+
+    fn answer(&mut self, call: u64, index: usize) -> Result<Answer, Refusal> {
         for _ in 0..400 {
             self.settle();
             if let Some(answer) = self.nodes[index].answers.remove(&call) {
@@ -706,7 +710,8 @@ impl Net {
         self.search_from(0)
     }
 
-    pub(crate) fn search_from(&mut self, index: usize) -> edge_swarm::command::SearchView {
+    /// Asks for five records, and does not wait.
+    pub(crate) fn call_search(&mut self, index: usize) -> u64 {
         let command = Command::Search {
             collection: "docs".into(),
             k: 5,
@@ -714,7 +719,12 @@ impl Net {
             units: 10,
             remaining: Micros::from_secs(20),
         };
-        match self.ask(index, command) {
+        self.call(index, command)
+    }
+
+    pub(crate) fn search_from(&mut self, index: usize) -> edge_swarm::command::SearchView {
+        let call = self.call_search(index);
+        match self.answer(call, index) {
             Ok(Answer::Found(view)) => view,
             other => panic!("{other:?}"),
         }
