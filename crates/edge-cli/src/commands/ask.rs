@@ -4,7 +4,7 @@ use std::io::BufRead as _;
 
 use serde_json::{Value, json};
 
-use super::{Context, list, node_name, plain, short, text};
+use super::{Context, list, node_name, plain, read_bounded, short, text};
 use crate::{
     args::{Embed, Match, Search},
     client::escaped,
@@ -183,6 +183,9 @@ fn label(row: &Value) -> String {
     row["label"].as_str().unwrap_or("unknown").to_owned()
 }
 
+/// A node's HTTP interface takes no longer body.
+const EXAMPLES_BYTES_MAX: u64 = 8 << 20;
+
 /// Labelled texts of a file: an object or `label<TAB>text` a line.
 fn examples(path: &std::path::Path) -> Outcome<Value> {
     let wrong = |why: String| {
@@ -190,7 +193,7 @@ fn examples(path: &std::path::Path) -> Outcome<Value> {
         let next = "write label<TAB>text or {\"label\": .., \"text\": ..}, one a line";
         Failure::new(Exit::Usage, what, why, next)
     };
-    let bytes = super::identity::read_small(path).map_err(|error| wrong(error.to_string()))?;
+    let bytes = read_bounded(path, EXAMPLES_BYTES_MAX).map_err(|error| wrong(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
     let mut out = Vec::new();
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {

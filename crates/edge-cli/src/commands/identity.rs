@@ -1,7 +1,7 @@
 //! `identity`: show, export, import, revocation, revoke, rotate, invite, tickets, withdraw.
 
 use std::{
-    io::{IsTerminal as _, Read as _},
+    io::IsTerminal as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -14,7 +14,9 @@ use edge_swarm::{RevocationError, RevocationNote, Ticket};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{Context, amount, counted, list, node_name, short, task::one_beginning_with, text};
+use super::{
+    Context, amount, counted, list, node_name, read_bounded, short, task::one_beginning_with, text,
+};
 use crate::{
     args::Identity,
     client::escaped,
@@ -170,7 +172,7 @@ fn export(context: &Context, file: &Path, password_file: Option<&Path>) -> Outco
 
 fn import(context: &Context, file: &Path, password_file: Option<&Path>) -> Outcome {
     let folder = context.config(Vec::new())?.data_dir;
-    let bytes = read_small(file).map_err(|error| {
+    let bytes = read_bounded(file, SMALL_BYTES_MAX).map_err(|error| {
         let what = format!("{} cannot be read", file.display());
         Failure::new(Exit::NotFound, what, error, "name the file `identity export` wrote")
     })?;
@@ -253,7 +255,7 @@ fn revoke(context: &Context, file: Option<&Path>, yes: bool) -> Outcome {
     let note = match file {
         None => own_revocation(context)?,
         Some(path) => {
-            let written = read_small(path).map_err(|error| {
+            let written = read_bounded(path, SMALL_BYTES_MAX).map_err(|error| {
                 let what = format!("{} cannot be read", path.display());
                 Failure::new(Exit::NotFound, what, error, "name what `identity revocation` wrote")
             })?;
@@ -327,24 +329,13 @@ fn write_new(file: &Path, bytes: &[u8]) -> Outcome {
 /// A backup, a revocation or a password: more than this is none of them.
 const SMALL_BYTES_MAX: u64 = 1 << 20;
 
-/// A file that is small, or an error: a device may have no end.
-pub(super) fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(SMALL_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > SMALL_BYTES_MAX {
-        let text = format!("it has more than {} MiB", SMALL_BYTES_MAX >> 20);
-        return Err(std::io::Error::other(text));
-    }
-    Ok(bytes)
-}
-
 /// From a file, the environment, the terminal without echo, or a line of standard input.
 fn password(file: Option<&Path>, new: bool) -> Outcome<Zeroizing<Vec<u8>>> {
     let usage = |what: String, why: String| {
         Failure::new(Exit::Usage, what, why, "use --password-file FILE or EDGE_NET_PASSWORD")
     };
     let text = if let Some(path) = file {
-        let bytes = read_small(path).map_err(|error| {
+        let bytes = read_bounded(path, SMALL_BYTES_MAX).map_err(|error| {
             usage(format!("{} cannot be read", path.display()), error.to_string())
         })?;
         Zeroizing::new(bytes)
