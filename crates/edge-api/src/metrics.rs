@@ -54,6 +54,8 @@ pub(crate) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse,
     metric(&mut out, "inputs_total", "counter", "Inputs of the peer.", load(&gauges.inputs));
     let busy = load(&gauges.busy_us) / 1e6;
     metric(&mut out, "peer_busy_seconds_total", "counter", "Time spent on inputs.", busy);
+    let lost = load(&gauges.frames_lost);
+    metric(&mut out, "frames_lost_total", "counter", "Frames without room in line.", lost);
     metric(&mut out, "work_waiting", "gauge", "Work waiting.", load(&gauges.work_waiting));
     metric(&mut out, "work_running", "gauge", "Work running.", load(&gauges.work_running));
     let workers = app.node.worker_stats();

@@ -81,6 +81,8 @@ pub struct Gauges {
     pub inputs: std::sync::atomic::AtomicU64,
     /// Microseconds it spent on them.
     pub busy_us: std::sync::atomic::AtomicU64,
+    /// Frames for which there was no room in line.
+    pub frames_lost: std::sync::atomic::AtomicU64,
     /// Work that waits for a worker.
     pub work_waiting: std::sync::atomic::AtomicU64,
     /// Work that is being executed.

@@ -5,7 +5,7 @@
 //! amount is against them. Handling a frame takes its time here ([`handled_us`]), and a node handles
 //! one after the other, as the thread that owns the product's peer does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use edge_base::{Credits, Digest, Micros, NodeId, Rng, Signed, TaskId, TaskKind};
 use edge_ledger::{
@@ -13,7 +13,7 @@ use edge_ledger::{
     statement::{Assignment, task_id},
 };
 use edge_swarm::{
-    CallId, Command,
+    CallId, Command, Line,
     command::Priority,
     frame::FrameKind,
     message::{
@@ -35,8 +35,8 @@ const DIFFERENT: u64 = 240;
 const BANNED_WITHIN: u64 = 10_000_000;
 /// How much slower honest calls may be.
 const SLOWER_MAX: f64 = 2.0;
-/// What waits for a peer: the product's queues take so much before the network is not read.
-pub(crate) const INBOX_MAX: usize = 16_384 + 4_096;
+/// What waits for a peer, as in the daemon.
+const LINE_BYTES: usize = 32 << 20;
 
 /// Microseconds that the peer's thread takes for a frame that led to so many checks of signatures:
 /// the means of `edge-sim run mixed-faults --seed 3 --frames` on the reference machine, of which 40
@@ -88,9 +88,10 @@ pub(crate) struct Floods {
     sent: u64,
     /// When each flooder first aimed at each victim.
     aimed: BTreeMap<(u32, u32), Instant>,
-    pub(crate) inboxes: Vec<VecDeque<Waiting>>,
+    /// What waits for each node, by who sent it: nobody's are its own commands.
+    pub(crate) lines: Vec<Line<Option<u32>, Waiting>>,
     pub(crate) busy: Vec<bool>,
-    /// Frames that came when the queue was full.
+    /// Frames for which there was no room.
     pub(crate) overflowed: u64,
     pub(crate) longest: usize,
     /// Frames of honest nodes.
@@ -116,7 +117,7 @@ impl Floods {
             frames: BTreeMap::new(),
             sent: 0,
             aimed: BTreeMap::new(),
-            inboxes: (0..nodes).map(|_| VecDeque::new()).collect(),
+            lines: (0..nodes).map(|_| Line::new(LINE_BYTES)).collect(),
             busy: vec![false; nodes],
             overflowed: 0,
             longest: 0,

@@ -52,6 +52,7 @@ pub mod contest;
 mod event;
 pub mod frame;
 mod io;
+mod line;
 pub mod message;
 mod peer;
 pub mod reputation;
@@ -67,6 +68,7 @@ pub use io::{
     CallId, Guarded, Input, LoadId, Output, REPAIR_WITHIN, Settings, Table, Urgency, Validation,
     WorkId, Write,
 };
+pub use line::Line;
 pub use peer::{
     Counters, FaultRecord, Holding, Peer, Row, StartError, Stored, TaskRecord, WorkerRecord, Wrong,
 };

@@ -337,6 +337,62 @@ fn who_missed_the_last_heads_hears_of_them_with_the_answers() {
     assert!(net.now.since(began) < Micros::from_secs(1), "nobody waited for gossip");
 }
 
+/// Heads are gossiped now and then, and not each of them: an answer at a position between two that were is checked
+/// all the same, at once.
+#[test]
+fn searches_beside_a_writer_are_answered_at_once() {
+    let mut net = with_ten_records(6);
+    net.run(Micros::from_secs(20));
+    let outside = (1..7).find(|n| net.nodes[*n].shards.is_empty()).unwrap();
+    let mut calls = Vec::new();
+    for batch in 1..20 {
+        calls.push(net.call_search(outside));
+        net.append(batch * 10, batch * 10 + 10).unwrap();
+    }
+    net.run(Micros::from_millis(300));
+    for call in calls {
+        let found = net.nodes[outside].answers.remove(&call);
+        let Some(Ok(Answer::Found(view))) = found else { panic!("{call}: {found:?}") };
+        assert!(view.shards[0].faulty.is_empty() && view.shards[0].answered.len() == 2, "{view:?}");
+    }
+}
+
+/// Messages to one node can overtake each other: the first batch of a collection waits at its holders for the
+/// request to hold it.
+#[test]
+fn a_batch_that_overtakes_the_request_to_hold_it_is_taken() {
+    let mut net = Net::new();
+    for _ in 0..4 {
+        net.join(false);
+    }
+    let create = Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    net.late = Some(("Replicate", Micros::from_millis(200)));
+    let answer = net.append(0, 10);
+    assert!(matches!(answer, Ok(Answer::Appended { replicas: 2.., .. })), "{answer:?}");
+    net.late = Some(("Replicate", Micros::from_secs(2)));
+    let create = Command::CreateCollection { name: "more".into(), layout: vec![1] };
+    net.ask(0, create).unwrap();
+    let answer = net.append_to("more", 0, 10);
+    assert!(matches!(answer, Ok(Answer::Appended { replicas: 0, .. })), "too late: {answer:?}");
+}
+
+/// A holder that did not get a batch asks for it when it hears that the owner accepted it.
+#[test]
+fn a_copy_that_misses_a_batch_fetches_it_when_it_hears_of_it() {
+    let mut net = with_ten_records(4);
+    net.run(Micros::from_secs(20));
+    let holders: Vec<usize> = (1..5).filter(|n| !net.nodes[*n].shards.is_empty()).collect();
+    net.run(Micros::from_millis(1_000 - net.now.0 / 1_000 % 1_000 + 10));
+    net.cut.insert((0, holders[0]));
+    net.append(10, 20).unwrap();
+    let (shard, before) =
+        net.nodes[holders[0]].shards.iter().map(|(s, at)| (*s, at.0)).next().unwrap();
+    net.cut.clear();
+    net.run(Micros::from_millis(550));
+    assert_eq!(net.nodes[holders[0]].shards[&shard].0, before + 1, "before it was assigned again");
+}
+
 /// A holder has its own copy beside the two of others: it does not wait for one that stands still.
 #[test]
 fn a_holder_searches_its_own_copy_when_another_one_is_slow() {

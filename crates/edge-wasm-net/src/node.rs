@@ -21,7 +21,7 @@ use crate::{
     entropy,
     host::Host,
     now,
-    run::{PeerLoop, Sink, input_of, reason},
+    run::{LINE_BYTES, PeerLoop, Sink, input_of, reason},
     stored,
 };
 
@@ -189,7 +189,7 @@ impl Node {
 
         let (inputs, receiver) = mpsc::channel(INPUT_QUEUE);
         let (completions, completed) = mpsc::unbounded_channel();
-        let calls = Calls::new(inputs.clone());
+        let calls = Calls::new(inputs);
         let sink = Sink {
             host,
             transport: transport.clone(),
@@ -197,16 +197,16 @@ impl Node {
             completions: completions.clone(),
         };
         let (id, stop) = (peer.node_id(), Rc::new(Notify::new()));
-        let ending = Rc::clone(&stop);
-        spawn_local(PeerLoop { peer, inputs: receiver, completed, sink, stop: ending }.run(early));
-        spawn_local(async move {
-            while let Some(event) = network.recv().await {
-                let Some(input) = input_of(event) else { continue };
-                if inputs.send(input).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let peer_loop = PeerLoop {
+            peer,
+            line: Line::new(LINE_BYTES),
+            inputs: receiver,
+            network,
+            completed,
+            sink,
+            stop: Rc::clone(&stop),
+        };
+        spawn_local(peer_loop.run(early));
         Ok(Node { calls, stop, completions, id, pool })
     }
 

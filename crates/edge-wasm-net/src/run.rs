@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use edge_base::{NodeId, Timestamp, Work, codec};
-use edge_swarm::{Answer, CallId, Event, Input, LoadId, Output, Peer, Refusal, Table, Write};
+use edge_swarm::{Answer, CallId, Event, Input, Line, LoadId, Output, Peer, Refusal, Table, Write};
 use edge_transport::{TransportEvent, TransportHandle, Validation};
 use futures::future::OptionFuture;
 use js_sys::Uint8Array;
@@ -15,6 +15,8 @@ use crate::{calls::Calls, host::Host, now, stored};
 
 /// Batches that may wait for storage; then the peer takes no further input.
 const STORAGE_QUEUE: usize = 4_096;
+/// Bytes of frames that wait for the peer.
+pub(crate) const LINE_BYTES: usize = 8 << 20;
 /// Batches that are made durable together.
 const GROUP_BATCHES: usize = 1_024;
 
@@ -106,7 +108,10 @@ pub(crate) fn reason(error: &JsValue) -> String {
 /// Everything the loop owns.
 pub(crate) struct PeerLoop {
     pub(crate) peer: Peer,
+    /// What waits for the peer, each sender's turn after the other's.
+    pub(crate) line: Line<Option<NodeId>, Input>,
     pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) network: mpsc::Receiver<TransportEvent>,
     pub(crate) completed: mpsc::UnboundedReceiver<Input>,
     pub(crate) sink: Sink,
     pub(crate) stop: Rc<Notify>,
@@ -124,15 +129,22 @@ impl PeerLoop {
                 wake = self.drain(&batches).await;
             }
             while let Ok(at) = wake {
+                self.take_in_line();
                 let sleep =
                     OptionFuture::from(at.map(|at| {
                         futures_timer::Delay::new(Duration::from_micros(at.since(now()).0))
                     }));
+                let line = &mut self.line;
                 let input = tokio::select! {
                     biased;
                     () = self.stop.notified() => break,
                     Some(input) = self.completed.recv() => input,
+                    Some(input) = async { line.pop() } => input,
                     Some(input) = self.inputs.recv() => input,
+                    Some(event) = self.network.recv() => match input_of(event) {
+                        Some(input) => input,
+                        None => continue,
+                    },
                     Some(()) = sleep => Input::Tick,
                 };
                 self.peer.handle(now(), input);
@@ -144,6 +156,21 @@ impl PeerLoop {
         self.sink.calls.end();
         self.sink.transport.shutdown().await;
         self.sink.host.ended(stored.err().map(|why| format!("the browser did not store: {why}")));
+    }
+
+    /// Puts what came in line (as the daemon's `peer_loop.rs`).
+    fn take_in_line(&mut self) {
+        while let Ok(input) = self.inputs.try_recv() {
+            self.line.push_kept(None, input);
+        }
+        while let Ok(event) = self.network.try_recv() {
+            let lost = input_of(event).map(|input| self.line.take(input));
+            for lost in lost.into_iter().flatten() {
+                if let Input::Published { number, .. } = lost {
+                    self.sink.transport.judge(number, Validation::Ignore);
+                }
+            }
+        }
     }
 
     /// Carries out what the peer wants; answers when it wants to be woken, or that storage failed.

@@ -6,8 +6,8 @@ use std::{
 };
 
 use edge_base::{NodeId, Timestamp};
-use edge_swarm::{Answer, CallId, Event, Input, LoadId, Output, Peer, Refusal, Table};
-use edge_transport::{TransportHandle, Validation};
+use edge_swarm::{Answer, CallId, Event, Input, Line, LoadId, Output, Peer, Refusal, Table};
+use edge_transport::{TransportEvent, TransportHandle, Validation};
 use tokio::sync::{mpsc, watch};
 
 use super::{Ended, Gauges, calls::Calls, now};
@@ -21,6 +21,10 @@ use crate::{
 
 /// Batches that may wait for storage; then the peer takes no further input.
 pub(super) const STORAGE_QUEUE: usize = 4_096;
+/// Bytes of frames that wait for the peer.
+pub(super) const LINE_BYTES: usize = 32 << 20;
+/// So many of each queue are put in line between two inputs.
+const TAKEN_AT_ONCE: usize = 256;
 
 /// What may only happen once the writes before it are durable.
 pub(super) enum Effect {
@@ -74,7 +78,10 @@ impl Sink {
 /// Everything the peer's thread owns.
 pub(super) struct PeerLoop {
     pub(super) peer: Peer,
+    /// What waits for the peer, each sender's turn after the other's.
+    pub(super) line: Line<Option<NodeId>, Input>,
     pub(super) inputs: mpsc::Receiver<Input>,
+    pub(super) network: mpsc::Receiver<TransportEvent>,
     pub(super) completions: mpsc::UnboundedReceiver<Input>,
     pub(super) completed: mpsc::UnboundedSender<Input>,
     pub(super) stop: watch::Receiver<bool>,
@@ -91,16 +98,23 @@ impl PeerLoop {
     /// Runs until it is told to stop or storage fails, then takes everything down.
     pub(super) async fn run(mut self, ended: watch::Sender<Option<Ended>>) {
         let mut wake = self.drain().await;
-        loop {
-            let input = match wake {
-                Err(()) => break,
-                Ok(wake) => tokio::select! {
+        while let Ok(at) = wake {
+            self.take_in_line();
+            let next = self.completions.try_recv().ok().or_else(|| self.line.pop());
+            let input = match next {
+                Some(_) if *self.stop.borrow() || self.stop.has_changed().is_err() => break,
+                Some(input) => input,
+                None => tokio::select! {
                     biased;
                     // An error means that every handle is gone.
                     _ = self.stop.wait_for(|stop| *stop) => break,
                     Some(input) = self.completions.recv() => input,
                     Some(input) = self.inputs.recv() => input,
-                    () = sleep_until(wake) => Input::Tick,
+                    Some(event) = self.network.recv() => match input_of(event, &self.transport) {
+                        Some(input) => input,
+                        None => continue,
+                    },
+                    () = sleep_until(at) => Input::Tick,
                 },
             };
             let started = Instant::now();
@@ -110,6 +124,25 @@ impl PeerLoop {
         }
         let outcome = self.end().await;
         ended.send_replace(Some(outcome));
+    }
+
+    /// Puts what came in line. The network is always read, so that who sends much does not make others wait
+    /// before they are in line.
+    fn take_in_line(&mut self) {
+        for _ in 0..TAKEN_AT_ONCE {
+            let Ok(input) = self.inputs.try_recv() else { break };
+            self.line.push_kept(None, input);
+        }
+        for _ in 0..TAKEN_AT_ONCE {
+            let Ok(event) = self.network.try_recv() else { break };
+            let Some(input) = input_of(event, &self.transport) else { continue };
+            for lost in self.line.take(input) {
+                self.gauges.frames_lost.fetch_add(1, Ordering::Relaxed);
+                if let Input::Published { number, .. } = lost {
+                    self.transport.judge(number, Validation::Ignore);
+                }
+            }
+        }
     }
 
     /// Carries out what the peer wants; answers when it wants to be woken, or that storage failed.
@@ -193,8 +226,7 @@ impl PeerLoop {
 
     /// Ends workers, storage and network, in this order, so that what was decided still leaves.
     async fn end(self) -> Ended {
-        let PeerLoop { workers, snapshots, pipeline, transport, calls, folder, inputs, .. } = self;
-        drop(inputs);
+        let PeerLoop { workers, snapshots, pipeline, transport, calls, folder, .. } = self;
         // This is the peer's own thread: blocking it disturbs nobody.
         workers.stop();
         snapshots.stop();
@@ -206,6 +238,42 @@ impl PeerLoop {
         transport.shutdown().await;
         folder.release();
         stored.map_err(|error| error.to_string())
+    }
+}
+
+/// What the network reports, if it is something for the peer.
+fn input_of(event: TransportEvent, transport: &TransportHandle) -> Option<Input> {
+    match event {
+        TransportEvent::Connected { node, address, rtt } => {
+            tracing::debug!(node = %node.short(), address, ?rtt, "connected");
+            Some(Input::Connected { node })
+        }
+        TransportEvent::Disconnected { node } => {
+            tracing::debug!(node = %node.short(), "disconnected");
+            Some(Input::Disconnected { node })
+        }
+        TransportEvent::Message { from, frame } => Some(Input::Frame { from, bytes: frame }),
+        TransportEvent::Published { from, number, frame } => {
+            Some(Input::Published { from, number, bytes: frame })
+        }
+        TransportEvent::DiscoveredByMdns { node, addresses } => {
+            // A connection, not a membership: that takes a ticket. Asked for once at each discovery;
+            // members are kept connected by the peer.
+            if let Err(error) = transport.dial(Some(node), addresses) {
+                tracing::debug!(%error, "cannot dial a discovered node");
+            }
+            None
+        }
+        TransportEvent::DialFailed { node, addresses, error } => {
+            let node = node.map(|node| node.short());
+            tracing::debug!(node, ?addresses, error, "cannot connect");
+            None
+        }
+        TransportEvent::Listening { addresses } => {
+            tracing::debug!(?addresses, "listening");
+            None
+        }
+        _ => None,
     }
 }
 

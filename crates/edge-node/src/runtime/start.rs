@@ -9,7 +9,7 @@ use std::{
 use edge_base::{Credits, Digest, NetworkTag, NodeId, Rng, SecretKey, Verifier};
 use edge_embed::Registry;
 use edge_ledger::{Genesis, GenesisError, Network};
-use edge_swarm::{Command, Input, Peer, Settings, StartError, Stored, Ticket, Write};
+use edge_swarm::{Command, Input, Line, Peer, Settings, StartError, Stored, Ticket, Write};
 use edge_tasks::{CanaryStore, Executor, lie::Lie};
 use edge_transport::{
     Limits, Transport, TransportConfig, TransportError, TransportEvent, TransportHandle,
@@ -21,7 +21,7 @@ use super::{
     Gauges, Inner, NodeHandle,
     calls::Calls,
     now,
-    peer_loop::{PeerLoop, STORAGE_QUEUE, Sink},
+    peer_loop::{LINE_BYTES, PeerLoop, STORAGE_QUEUE, Sink},
     ports::Ports,
 };
 use crate::{
@@ -367,11 +367,12 @@ impl Parts {
             canaries: Mutex::new(canaries),
             config: config.clone(),
         };
-        let commands =
-            Commands { calls: Arc::clone(&calls), inputs: inputs.clone(), ended: ended.clone() };
+        let commands = Commands { calls: Arc::clone(&calls), inputs, ended: ended.clone() };
         let peer_loop = PeerLoop {
             peer,
+            line: Line::new(LINE_BYTES),
             inputs: input_receiver,
+            network,
             completions,
             completed,
             stop: stop_receiver,
@@ -388,7 +389,6 @@ impl Parts {
             .name("peer".into())
             .spawn(move || runtime.block_on(peer_loop.run(ended_sender)))
             .expect("invariant: a thread can be started while the node starts");
-        tokio::spawn(carry_network(network, inputs, transport.clone()));
         tokio::spawn(watch_activity(Activity::new(&config), share, cores, commands));
         if !config.bootstrap.is_empty() {
             tokio::spawn(bootstrap(config.bootstrap, transport, ended));
@@ -466,51 +466,6 @@ fn start_transport(
         let Some(configured) = config.listen.iter().find(remembered) else { return started };
         tracing::info!(address, reason, "the last run's port is taken: another one is chosen");
         ports.forget(configured);
-    }
-}
-
-/// Brings what the network reports to the peer, at the peer's speed.
-async fn carry_network(
-    mut network: mpsc::Receiver<TransportEvent>,
-    inputs: mpsc::Sender<Input>,
-    transport: TransportHandle,
-) {
-    while let Some(event) = network.recv().await {
-        let input = match event {
-            TransportEvent::Connected { node, address, rtt } => {
-                tracing::debug!(node = %node.short(), address, ?rtt, "connected");
-                Input::Connected { node }
-            }
-            TransportEvent::Disconnected { node } => {
-                tracing::debug!(node = %node.short(), "disconnected");
-                Input::Disconnected { node }
-            }
-            TransportEvent::Message { from, frame } => Input::Frame { from, bytes: frame },
-            TransportEvent::Published { from, number, frame } => {
-                Input::Published { from, number, bytes: frame }
-            }
-            TransportEvent::DiscoveredByMdns { node, addresses } => {
-                // A connection, not a membership: that takes a ticket. Asked for once at each
-                // discovery; members are kept connected by the peer.
-                if let Err(error) = transport.dial(Some(node), addresses) {
-                    tracing::debug!(%error, "cannot dial a discovered node");
-                }
-                continue;
-            }
-            TransportEvent::DialFailed { node, addresses, error } => {
-                let node = node.map(|node| node.short());
-                tracing::debug!(node, ?addresses, error, "cannot connect");
-                continue;
-            }
-            TransportEvent::Listening { addresses } => {
-                tracing::debug!(?addresses, "listening");
-                continue;
-            }
-            _ => continue,
-        };
-        if inputs.send(input).await.is_err() {
-            return;
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use edge_base::Micros;
 use edge_swarm::{CallId, Command, Input, frame::FrameKind};
 
 use super::{Happening, World};
-use crate::flood::{ACT_EVERY, DROPPED_US, INBOX_MAX, Waiting, handled_us};
+use crate::flood::{ACT_EVERY, DROPPED_US, Waiting, handled_us};
 
 /// What a command takes: it is parsed before, and what it leads to is counted elsewhere.
 const COMMAND_US: u64 = 30;
@@ -15,12 +15,15 @@ impl World {
     pub(crate) fn wait_in_line(&mut self, node: u32, what: Waiting) {
         let Some(floods) = &mut self.floods else { return };
         let at = node as usize;
-        if floods.inboxes[at].len() >= INBOX_MAX && matches!(what, Waiting::Frame { .. }) {
-            floods.overflowed += 1;
-            return;
+        let line = &mut floods.lines[at];
+        match &what {
+            Waiting::Frame { from, bytes, .. } => {
+                let (from, bytes) = (Some(*from), bytes.len());
+                floods.overflowed += line.push(from, bytes, what).len() as u64;
+            }
+            Waiting::Command { .. } => line.push_kept(None, what),
         }
-        floods.inboxes[at].push_back(what);
-        floods.longest = floods.longest.max(floods.inboxes[at].len());
+        floods.longest = floods.longest.max(floods.lines[at].len());
         if !std::mem::replace(&mut floods.busy[at], true) {
             let life = self.nodes[at].life;
             self.queue.after(Micros(0), Happening::Handle { node, life });
@@ -31,7 +34,7 @@ impl World {
     pub(super) fn handle_next(&mut self, node: u32, life: u32) {
         let at = node as usize;
         let Some(floods) = &mut self.floods else { return };
-        let next = floods.inboxes[at].pop_front();
+        let next = floods.lines[at].pop();
         let Some(next) = next.filter(|_| self.nodes[at].life == life) else {
             floods.busy[at] = false;
             return;

@@ -75,6 +75,8 @@ pub(crate) struct Shards {
     /// Collections that their owners removed.
     pub(super) dropped: Tombstones,
     pub(crate) replicas: BTreeMap<ShardId, Replica>,
+    /// Batches that came before the request to hold their shard.
+    pub(super) early: Vec<(ShardId, TaskId)>,
     appends: BTreeMap<u64, AppendCall>,
     recalling: BTreeSet<ShardId>,
     waiting: VecDeque<(CallId, Command)>,
@@ -162,6 +164,7 @@ impl Shards {
         add("shards", self.places.len(), PLACES_MAX);
         self.dropped.hold(add);
         add("copies", self.replicas.len(), super::replica::REPLICAS_MAX);
+        add("batches that came early", self.early.len(), super::replica::EARLY_MAX);
         add("calls that wait for logs", self.waiting.len(), WAITING_MAX);
         let own = self.collections.values().flat_map(|c| c.shards.values());
         let batches = own.clone().filter_map(|s| s.own.as_ref()).map(|o| o.inflight.len());
@@ -526,7 +529,9 @@ impl Peer {
         if own {
             self.lose_log(head.body.collection);
         }
+        let seq = body.seq;
         self.insert_head(head);
+        self.catch_up_soon(shard, seq);
         self.step_searches_of(shard);
     }
 
@@ -543,6 +548,7 @@ impl Peer {
             let key = [b"h".as_slice(), shard_id.as_bytes()].concat();
             self.persist(Table::Shards, &key, &head);
         }
+        self.tell_head_of_answers(shard_id, &head);
     }
 
     /// A contradiction is settled: of the heads from the fork on only one stands.
@@ -785,11 +791,23 @@ impl Peer {
                 renewed: 0,
             };
             let head = Signed::seal(head, &self.key, &self.pool);
+            self.tell_holders(&head);
             self.insert_head(head);
             self.finish_append(inflight.append, Some(acknowledged));
             self.tell_head_soon(shard);
         }
         self.step_searches_of(shard);
+    }
+
+    /// Each head goes to the shard's holders at once: what they answer from now on is checked with it. Others
+    /// hear of the newest now and then.
+    fn tell_holders(&mut self, head: &Signed<ShardHead>) {
+        let told = |node: &&NodeId| **node != self.me && self.may_answer(node);
+        let holders: Vec<NodeId> = head.body.replicas.iter().filter(told).copied().collect();
+        for holder in holders {
+            let heads = vec![head.clone()];
+            self.send(holder, &Message::Collections { specs: Vec::new(), heads });
+        }
     }
 
     fn tell_head_soon(&mut self, shard: ShardId) {

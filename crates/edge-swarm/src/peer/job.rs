@@ -3,11 +3,15 @@
 //! A commit is durable before it leaves, so a worker that crashes never commits to two results of
 //! one task. A certified answer (`vector_search`) is committed and revealed in one message.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use edge_base::{
-    Credits, Digest, EscrowId, Micros, NodeId, RingSet, Signed, TaskId, TaskKind, Timestamp,
-    UNDERPAID, Work, codec, shard::ShardQuery,
+    Credits, Digest, EscrowId, Micros, NodeId, RingSet, ShardId, Signed, TaskId, TaskKind,
+    Timestamp, UNDERPAID, Work, codec,
+    shard::{ShardAnswer, ShardQuery},
 };
 use edge_ledger::statement::{Assignment, Commit, Reveal, commit_hash};
 
@@ -21,7 +25,7 @@ use crate::{
     command::Priority,
     event::Event,
     io::{Guarded, Table, Urgency, WorkId},
-    message::{CONTENT_BYTES_MAX, DeclineReason, INLINE_BYTES_MAX, Message, Offer},
+    message::{CONTENT_BYTES_MAX, DeclineReason, INLINE_BYTES_MAX, Message, Offer, ShardHead},
 };
 
 /// Tasks of others known at the same time; beyond it offers and assignments are declined.
@@ -63,6 +67,8 @@ struct Job {
     priority: Priority,
     state: State,
     result: Option<Arc<[u8]>>,
+    /// Of a search: the shard and the position that its answer is of.
+    answers_at: Option<(ShardId, u64)>,
     commit: Option<Signed<Commit>>,
     reveal: Option<Signed<Reveal>>,
     /// When it is forgotten.
@@ -118,6 +124,12 @@ impl Jobs {
     /// Whether this node committed to a result of the task, as far back as it remembers.
     pub(crate) fn was_replica(&self, task: &TaskId) -> bool {
         self.all.contains_key(task) || self.executed.contains(task)
+    }
+
+    /// Who assigned a batch that is being taken, and the batch.
+    pub(super) fn batch(&self, task: &TaskId) -> Option<(NodeId, Arc<[u8]>)> {
+        let job = self.all.get(task).filter(|job| matches!(job.state, State::Running(None)))?;
+        Some((job.assignment.signer, job.payload.clone()?))
     }
 
     fn remember(&mut self, task: TaskId) {
@@ -289,6 +301,7 @@ impl Peer {
             priority,
             state: State::Waiting,
             result: None,
+            answers_at: None,
             commit: None,
             reveal: None,
             alarm,
@@ -474,6 +487,10 @@ impl Peer {
         job.state = State::Committed;
         self.jobs.active = self.jobs.active.saturating_sub(1);
         let (requester, kind) = (job.assignment.body.requester, job.assignment.body.kind);
+        if kind == TaskKind::VectorSearch {
+            let answer: Option<ShardAnswer> = codec::decode(&result).ok();
+            job.answers_at = answer.map(|answer| (answer.shard, answer.seq));
+        }
         if result.len() > INLINE_BYTES_MAX {
             let audience = if job.private { Audience::Private } else { Audience::Only };
             self.content.keep(digest, result, audience(vec![requester]));
@@ -503,22 +520,31 @@ impl Peer {
             self.counters.executed_for_others += 1;
             self.event(Event::Delivered { task, kind });
         }
-        self.tell_newer_head(task, requester);
+        if let Some(head) = self.head_of_answer(task) {
+            self.send(requester, &Message::Collections { specs: Vec::new(), heads: vec![head] });
+        }
         let result = (result.len() <= INLINE_BYTES_MAX).then(|| result.to_vec());
         self.send(requester, &Message::Revealed { commit, reveal, result });
     }
 
-    /// A search that knows of an earlier position than this node did not hear of the shard's last head, and
-    /// could not check an answer of a later position.
-    fn tell_newer_head(&mut self, task: TaskId, requester: NodeId) {
-        let job =
-            self.jobs.all.get(&task).filter(|j| j.assignment.body.kind == TaskKind::VectorSearch);
-        let payload = job.and_then(|job| job.payload.as_deref());
-        let query = payload.and_then(|payload| codec::decode::<ShardQuery>(payload).ok());
-        let Some(ShardQuery { shard, seq_min, .. }) = query else { return };
-        if let Some(head) = self.shards.head(&shard).filter(|head| head.body.seq > seq_min).cloned()
-        {
-            self.send(requester, &Message::Collections { specs: Vec::new(), heads: vec![head] });
+    /// The head of the position that a search was answered at, if its requester may not have it: heads are
+    /// gossiped now and then, not each of them, and an answer cannot be checked without its own.
+    fn head_of_answer(&self, task: TaskId) -> Option<Signed<ShardHead>> {
+        let job = self.jobs.all.get(&task)?;
+        let (shard, seq) = job.answers_at?;
+        let query: ShardQuery = codec::decode(job.payload.as_deref()?).ok()?;
+        if seq <= query.seq_min { None } else { self.shards.head_at(&shard, seq).cloned() }
+    }
+
+    /// The owner signed a head of a position that searches were answered at before.
+    pub(super) fn tell_head_of_answers(&mut self, shard: ShardId, head: &Signed<ShardHead>) {
+        let at = Some((shard, head.body.seq));
+        let answered = |job: &&Job| job.answers_at == at && matches!(job.state, State::Revealed);
+        let requesters: BTreeSet<NodeId> =
+            self.jobs.all.values().filter(answered).map(|job| job.assignment.signer).collect();
+        for requester in requesters {
+            let heads = vec![head.clone()];
+            self.send(requester, &Message::Collections { specs: Vec::new(), heads });
         }
     }
 

@@ -27,6 +27,12 @@ const ROOTS_MAX: usize = 256;
 /// Batches served to one request.
 const SERVE_MAX: u64 = 4;
 const CATCH_UP_EVERY: Micros = Micros::from_secs(1);
+/// And this long after the owner accepted a batch that did not come.
+const CATCH_UP_AFTER: Micros = Micros::from_millis(100);
+/// A batch of a shard that is not held here waits this long for the request to hold it.
+const EARLY_WAIT: Micros = Micros::from_millis(500);
+/// Batches that wait so.
+pub(super) const EARLY_MAX: usize = 64;
 
 /// A copy held here.
 #[derive(Debug)]
@@ -220,6 +226,7 @@ impl Peer {
         if let Some(replica) = self.shards.replicas.get_mut(&shard) {
             replica.target = replica.target.max(target);
         }
+        self.take_early(shard);
         self.catch_up(shard);
         self.announce(shard);
     }
@@ -253,7 +260,7 @@ impl Peer {
         };
         let shard = batch.shard;
         let Some(replica) = self.shards.replicas.get_mut(&shard) else {
-            return self.drop_job(task, Some(DeclineReason::Behind));
+            return self.wait_for_replicate(shard, task);
         };
         if replica.owner != requester {
             return self.drop_job(task, Some(DeclineReason::Behind));
@@ -274,6 +281,34 @@ impl Peer {
             self.drop_job(before, None);
         }
         self.take_log(shard, batch, payload);
+    }
+
+    /// A batch can overtake the request to hold its shard.
+    fn wait_for_replicate(&mut self, shard: ShardId, task: TaskId) {
+        if self.shards.early.len() >= EARLY_MAX {
+            return self.drop_job(task, Some(DeclineReason::Behind));
+        }
+        self.shards.early.push((shard, task));
+        self.after(EARLY_WAIT, Timer::EarlyBatch(task));
+    }
+
+    /// A copy is held now: batches of it that were early are taken.
+    fn take_early(&mut self, shard: ShardId) {
+        let (of_shard, rest) = self.shards.early.drain(..).partition(|(early, _)| *early == shard);
+        self.shards.early = rest;
+        let of_shard: Vec<(ShardId, TaskId)> = of_shard;
+        for (_, task) in of_shard {
+            if let Some((requester, payload)) = self.jobs.batch(&task) {
+                self.take_batch(task, requester, payload);
+            }
+        }
+    }
+
+    pub(super) fn on_early_timer(&mut self, task: TaskId) {
+        if let Some(place) = self.shards.early.iter().position(|(_, early)| *early == task) {
+            self.shards.early.swap_remove(place);
+            self.drop_job(task, Some(DeclineReason::Behind));
+        }
     }
 
     /// Stores a batch if it continues the log, keeps it for later if something is missing before.
@@ -425,6 +460,16 @@ impl Peer {
             .collect();
         for shard in shards {
             self.announce(shard);
+        }
+    }
+
+    /// The owner accepted a position: its batch may still be on its way here, or was lost.
+    pub(super) fn catch_up_soon(&mut self, shard: ShardId, seq: u64) {
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        replica.target = replica.target.max(seq);
+        let behind = replica.stored < replica.target && replica.owner != self.me;
+        if behind && !std::mem::replace(&mut replica.timer, true) {
+            self.after(CATCH_UP_AFTER, Timer::CatchUp(shard));
         }
     }
 

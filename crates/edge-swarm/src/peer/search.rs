@@ -57,7 +57,7 @@ const SHARDS_NAMED: usize = 3;
 
 #[derive(Debug)]
 enum Answered {
-    /// Waits for the owner to accept its position.
+    /// Waits for the owner's head of its position.
     Early(Arc<[u8]>),
     Checking(Arc<[u8]>),
     Good(ShardAnswer),
@@ -449,9 +449,8 @@ impl Peer {
             .as_ref()
             .filter(|a| a.shard == shard_id)
             .and_then(|a| self.shards.head_at(&shard_id, a.seq).map(|h| h.body.root));
-        let newest = self.shards.head(&shard_id).map_or(0, |h| h.body.seq);
-        let ahead = answer.as_ref().is_some_and(|a| a.shard == shard_id && a.seq > newest);
         let Some(shard) = self.shard_search(id, index) else { return };
+        let fits = answer.is_some_and(|a| a.shard == shard_id && a.seq > shard.seq_min);
         match head {
             Some(root) => {
                 shard.answers.insert(node, Answered::Checking(bytes.clone()));
@@ -459,8 +458,8 @@ impl Peer {
                 let purpose = Purpose::CheckAnswer { search: id, part: index, node };
                 self.execute(what, Urgency::High, purpose);
             }
-            None if ahead => {}
-            // Not an answer to the question, or at a position whose root is forgotten.
+            // The position's root is on its way: from the owner, or from who answered at it.
+            None if fits => {}
             None => {
                 shard.answers.insert(node, Answered::Bad);
             }
@@ -914,13 +913,13 @@ fn answered(shard: &ShardSearch) -> bool {
         || matches!(shard.own, Some(Answered::Good(_)))
 }
 
-/// Whether an answer of this part may still come.
 /// Whether a holder that lacked batches some time ago may have them by now.
 fn may_have_caught_up(part: &Part, now: Timestamp) -> bool {
     let behind = part.reason.as_deref() == Some(DeclineReason::Behind.text());
     part.stage == Stage::Declined && behind && now.since(part.since) >= ASK_BEHIND_AGAIN
 }
 
+/// Whether an answer of this part may still come.
 fn waits(part: &Part) -> bool {
     matches!(part.stage, Stage::Assigned | Stage::Accepted)
 }

@@ -201,9 +201,9 @@ pub(crate) struct Net {
     pub(crate) frozen: Option<usize>,
     /// Who freezes when it is given a task.
     pub(crate) freezes_at_work: Option<usize>,
-    /// Proofs of two blocks at one place get lost from now on.
     /// A transport that is asked to refuse a node has nothing of it to close, and says nothing.
     pub(crate) refuses_silently: bool,
+    /// Proofs of two blocks at one place get lost from now on.
     pub(crate) lose_proofs: bool,
     /// Accusations of workers get lost from now on, and are kept here.
     pub(crate) lose_faults: bool,
@@ -227,6 +227,8 @@ pub(crate) struct Net {
     pub(crate) coherence: Option<edge_coherence::Deadlines>,
     /// Nodes whose frames take this long from now on, in each direction, and those under way.
     pub(crate) far: BTreeMap<usize, Micros>,
+    /// Direct messages of this name take this long from now on, and are overtaken.
+    pub(crate) late: Option<(&'static str, Micros)>,
     under_way: BTreeMap<(Timestamp, u64), (usize, Input)>,
     posted: u64,
     /// Whether the bids of who was drawn first are waited for, for nodes that start from now on.
@@ -283,6 +285,7 @@ impl Net {
             sketches: true,
             coherence: Settings::default().coherence,
             far: BTreeMap::new(),
+            late: None,
             under_way: BTreeMap::new(),
             posted: 0,
             waits_for_bids: true,
@@ -522,8 +525,10 @@ impl Net {
                     && !self.nodes[to].banned.contains(&from)
                     && self.arrives(index, to)
                 {
+                    let name = edge_swarm::frame::FrameKind::of(&frame).name();
+                    let late = self.late.filter(|(late, _)| *late == name).map(|(_, takes)| takes);
                     let input = Input::Frame { from, bytes: frame };
-                    let far = self.far.get(&index).or(self.far.get(&to)).copied();
+                    let far = late.or(self.far.get(&index).or(self.far.get(&to)).copied());
                     match far {
                         Some(takes) => {
                             self.posted += 1;
