@@ -409,6 +409,26 @@ fn a_holder_searches_its_own_copy_when_another_one_is_slow() {
     }
 }
 
+/// Nobody hears a search for a while: what was sent is sent again, and who counted as silent is asked again.
+#[test]
+fn a_search_that_nobody_heard_is_asked_again() {
+    for away in [Micros::from_millis(500), Micros::from_secs(5)] {
+        let mut net = with_ten_records(4);
+        net.run(Micros::from_secs(20));
+        let (holders, others): (Vec<usize>, Vec<usize>) =
+            (1..5).partition(|n| !net.nodes[*n].shards.is_empty());
+        let asks = others[0];
+        net.cut.extend(holders.iter().map(|holder| (asks.min(*holder), asks.max(*holder))));
+        let call = net.call_search(asks);
+        net.run(away);
+        net.cut.clear();
+        net.run(Micros::from_millis(1_500));
+        let found = net.nodes[asks].answers.remove(&call);
+        let Some(Ok(Answer::Found(view))) = found else { panic!("{away:?}: {found:?}") };
+        assert_eq!(view.shards[0].answered.len(), 2);
+    }
+}
+
 /// One holder alone has the newest batch and stands still; the others get it while the search waits, and are
 /// asked again.
 #[test]

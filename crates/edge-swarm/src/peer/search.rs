@@ -22,7 +22,7 @@ use super::{
     Peer, Purpose, Timer,
     content::{Audience, content_digest},
     escrow::Funds,
-    task::{Part, Stage, TaskRecord, node_view, task_key, worker_record},
+    task::{Part, REPEAT_AFTER, Stage, TaskRecord, node_view, task_key, worker_record},
 };
 use crate::{
     command::{
@@ -311,11 +311,8 @@ impl Peer {
         escrow: Option<edge_base::EscrowId>,
         price: Credits,
     ) {
-        self.draw(escrow, price);
         let (me, now, pin) = (self.me, self.now, self.settings.shard_pin);
-        let Some(search) = self.searches.all.get_mut(&id) else { return };
-        let remaining = search.deadline.since(now);
-        let Some(shard) = search.shards.get_mut(index) else { return };
+        let Some(shard) = self.shard_search(id, index) else { return };
         let body = Assignment {
             task: shard.task,
             requester: me,
@@ -328,19 +325,36 @@ impl Peer {
             pins: pin,
             issued: shard.issued,
         };
-        let assignment = Signed::seal(body, &self.key, &self.pool);
-        let mut part = Part::new(Stage::Assigned, now);
-        part.assignment = Some(assignment.clone());
-        let message = Message::Assign {
-            assignment,
-            payload: Some(shard.payload.to_vec()),
-            priority: Priority::Normal,
-            remaining,
+        // Who was asked before and did not answer gets the same assignment: it is paid once.
+        let before = shard.parts.get(&worker).and_then(|part| part.assignment.clone());
+        let assignment = match before.filter(|before| before.body == body) {
+            Some(before) => before,
+            None => {
+                self.draw(escrow, price);
+                Signed::seal(body, &self.key, &self.pool)
+            }
         };
+        let Some(shard) = self.shard_search(id, index) else { return };
+        let mut part = Part::new(Stage::Assigned, now);
+        part.assignment = Some(assignment);
         let task = shard.task;
         shard.parts.insert(worker, part);
         self.event(Event::TaskAssigned { task, worker });
-        self.send(worker, &message);
+        self.send_assignment(id, index, worker);
+    }
+
+    /// Gives a holder its assignment; again, it says once more how far it is.
+    fn send_assignment(&mut self, id: u64, index: usize, worker: NodeId) {
+        let now = self.now;
+        let Some(search) = self.searches.all.get_mut(&id) else { return };
+        let remaining = search.deadline.since(now);
+        let Some(shard) = search.shards.get_mut(index) else { return };
+        let Some(part) = shard.parts.get_mut(&worker) else { return };
+        let Some(assignment) = part.assignment.clone() else { return };
+        part.touched = now;
+        let payload = Some(shard.payload.to_vec());
+        let priority = Priority::Normal;
+        self.send(worker, &Message::Assign { assignment, payload, priority, remaining });
     }
 
     pub(super) fn search_accepted(&mut self, from: NodeId, task: TaskId) -> bool {
@@ -568,8 +582,7 @@ impl Peer {
         if waiting.clone().any(stuck) && waiting.clone().all(|s| answered(s) || stuck(s)) {
             return self.time_out_search(id);
         }
-        let mut silent = Vec::new();
-        let mut hedge = Vec::new();
+        let (mut silent, mut again, mut hedge) = (Vec::new(), Vec::new(), Vec::new());
         for (index, shard) in search.shards.iter().enumerate().filter(|(_, s)| !s.done) {
             let mut slow = 0;
             for (node, part) in shard.parts.iter().filter(|(_, p)| waits(p)) {
@@ -578,6 +591,9 @@ impl Peer {
                     silent.push((index, shard.task, *node));
                 } else if waited >= HEDGE_AFTER {
                     slow += 1;
+                    if now.since(part.touched) >= REPEAT_AFTER {
+                        again.push((index, *node));
+                    }
                 }
             }
             let early = shard.answers.values().filter(|a| matches!(a, Answered::Early(_))).count();
@@ -586,14 +602,16 @@ impl Peer {
         for (_, task, node) in silent {
             self.silence(task, node, "did not answer in time");
         }
+        for (index, node) in again {
+            self.send_assignment(id, index, node);
+        }
         for (index, want) in hedge {
             if let Some(shard) = self.shard_search(id, index) {
                 shard.want = shard.want.max(want);
                 if shard.candidates.is_empty() && !shard.parts.values().any(waits) {
                     // Holders may have come back meanwhile, or come into step with the log.
                     let shard_id = shard.shard;
-                    let asked =
-                        shard.parts.iter().filter(|(_, part)| !may_have_caught_up(part, now));
+                    let asked = shard.parts.iter().filter(|(_, part)| !may_answer_now(part, now));
                     let asked: BTreeSet<NodeId> = asked.map(|(node, _)| *node).collect();
                     let mut candidates = self.holders_in_step(&shard_id);
                     candidates.retain(|n| *n != self.me && !asked.contains(n));
@@ -913,10 +931,11 @@ fn answered(shard: &ShardSearch) -> bool {
         || matches!(shard.own, Some(Answered::Good(_)))
 }
 
-/// Whether a holder that lacked batches some time ago may have them by now.
-fn may_have_caught_up(part: &Part, now: Timestamp) -> bool {
+/// Whether a holder that did not answer, or lacked batches some time ago, may answer by now.
+fn may_answer_now(part: &Part, now: Timestamp) -> bool {
     let behind = part.reason.as_deref() == Some(DeclineReason::Behind.text());
-    part.stage == Stage::Declined && behind && now.since(part.since) >= ASK_BEHIND_AGAIN
+    let caught_up = behind && now.since(part.since) >= ASK_BEHIND_AGAIN;
+    part.stage == Stage::Late || (part.stage == Stage::Declined && caught_up)
 }
 
 /// Whether an answer of this part may still come.

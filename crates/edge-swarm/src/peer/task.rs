@@ -42,7 +42,7 @@ const DECIDED_MAX: usize = 4_096;
 /// Before the reason of a task that failed, in the answer to its caller.
 const FAILED: &str = "the task failed: ";
 /// A message that was not answered is repeated after this.
-const REPEAT_AFTER: Micros = Micros::from_millis(600);
+pub(super) const REPEAT_AFTER: Micros = Micros::from_millis(600);
 /// Others are asked, too, when an offer was not answered in `REPEAT_AFTER`; only after this is the
 /// node given up: a lost frame of a slow link takes longer than one repeat.
 const OFFER_PATIENCE: Micros = Micros::from_millis(2_400);
