@@ -52,7 +52,9 @@ impl Failure {
     pub(crate) fn advised(next: impl Into<Cow<'static, str>>) -> impl FnOnce(Refusal) -> Failure {
         let next = next.into();
         move |refusal| match refusal {
-            Refusal::Refused(_) | Refusal::Invalid(_) => Failure { next, ..refusal.into() },
+            Refusal::Refused(_) | Refusal::Invalid(_) | Refusal::NotFound(_) => {
+                Failure { next, ..refusal.into() }
+            }
             other => other.into(),
         }
     }

@@ -96,7 +96,8 @@ pub(crate) async fn check(State(guard): State<Guard>, request: Request, next: Ne
     }
     if !guard.admits_token(text(header::AUTHORIZATION)) {
         let why = "the node wants a token and the request has none or another one";
-        let next = "send `authorization: Bearer TOKEN`";
+        let next = "send `authorization: Bearer TOKEN`; `edge-net` sends the `token` of its settings \
+                    (`edge-net config show`)";
         return Failure::new(StatusCode::UNAUTHORIZED, "refused", why, next).into_response();
     }
     let api = request.uri().path().starts_with("/api/");

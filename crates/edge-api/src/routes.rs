@@ -144,6 +144,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let Text(text) = Text::from_request(request, state).await?;
+        if text.trim_start().starts_with('[') {
+            // Fields in order would be taken for an object.
+            return Err(Failure::invalid("the body: it is a list, and an object is expected"));
+        }
         let value = serde_json::from_str(if text.trim().is_empty() { "{}" } else { &text })
             .map_err(|e| Failure::invalid(format!("the body: {e}")))?;
         Ok(Body(value))

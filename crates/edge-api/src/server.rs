@@ -48,6 +48,7 @@ pub(crate) struct App {
 #[derive(Debug)]
 pub struct Server {
     url: String,
+    port: u16,
     stop: watch::Receiver<bool>,
 }
 
@@ -55,6 +56,11 @@ impl Server {
     /// Where it listens, as a URL without a path.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The port of it.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Waits until somebody asked by `POST /api/v1/stop` that the node end. The node is then shut
@@ -100,7 +106,7 @@ pub async fn serve(node: NodeHandle) -> Result<Server, ApiError> {
         };
         connections::serve(listener, router, Limits::default(), ended).await;
     });
-    Ok(Server { url, stop: stopped })
+    Ok(Server { url, port: address.port(), stop: stopped })
 }
 
 async fn listen(bind: IpAddr, port: Port) -> Result<TcpListener, ApiError> {

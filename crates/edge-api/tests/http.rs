@@ -432,10 +432,11 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
         let long = json!({"texts": ["x".repeat(2 << 20)]}).to_string();
         let nobody = json!({"to": "ab".repeat(32), "credits": 1}).to_string();
         let nobody = nobody.as_bytes();
-        let cases: [(&str, &str, &[u8], u16, &str); 44] = [
+        let cases: [(&str, &str, &[u8], u16, &str); 45] = [
             ("GET", "/api/v1/nothing", b"", 404, "nothing is served"),
             ("PUT", "/api/v1/status", b"", 405, "method not allowed"),
             ("POST", "/api/v1/embed", b"{", 400, "EOF"),
+            ("POST", "/api/v1/identity/invite", b" [true, null]", 400, "it is a list"),
             ("POST", "/api/v1/embed", b"\xff\xfe", 400, "UTF-8"),
             ("POST", "/api/v1/embed", b"{\"texts\": []}", 400, "no text"),
             ("POST", "/api/v1/embed", b"{\"texts\": [\"a\", \" \"]}", 400, "text 1: it is empty"),

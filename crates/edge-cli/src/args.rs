@@ -344,11 +344,17 @@ Examples:
     Check(Check),
     /// Remove a collection, everywhere
     #[command(after_help = "\
-Example:
-  edge-net collection rm notes")]
+On a terminal it asks back.
+
+Examples:
+  edge-net collection rm notes
+  edge-net collection rm notes --yes")]
     Rm {
         /// Its name
         name: String,
+        /// Do not ask back
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -14,12 +14,6 @@ mod payment;
 mod security;
 mod task;
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    path::Path,
-};
-
 use clap::CommandFactory as _;
 use edge_base::Credits;
 use edge_node::config::{Config, ConfigError, Layers, Origin};
@@ -81,16 +75,6 @@ impl Context {
             people(&self.output, answer);
         }
     }
-}
-
-/// A whole file of at most so many bytes: a device may have no end.
-fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!("it has more than {} MiB", most >> 20)));
-    }
-    Ok(bytes)
 }
 
 fn is_http(url: &str) -> bool {
@@ -155,7 +139,11 @@ pub(crate) fn run(context: &Context, command: Command) -> Outcome {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "edge-net", &mut script);
-            context.output.line(String::from_utf8_lossy(&script).trim_end());
+            let script = String::from_utf8_lossy(&script);
+            let answer = json!({
+                "schema": "edge-net.completions/1", "shell": shell.to_string(), "script": script,
+            });
+            context.show(&answer, |output, _| output.line(script.trim_end()));
             Ok(())
         }
     }
@@ -238,17 +226,6 @@ pub(crate) fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_without_end_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        std::fs::write(&path, [7; 100]).unwrap();
-        assert_eq!(read_bounded(&path, 100).unwrap(), [7; 100]);
-        assert!(read_bounded(&path, 99).is_err());
-        #[cfg(unix)]
-        assert!(read_bounded(Path::new("/dev/zero"), 1 << 20).is_err());
-    }
 
     #[test]
     fn amounts_are_written_without_exponents() {

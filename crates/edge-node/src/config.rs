@@ -18,6 +18,8 @@ use std::{
 use edge_base::Credits;
 use edge_swarm::{accept::Assumption, tuner::Policy};
 
+use crate::files::read_bounded;
+
 pub use value::{Bytes, Percent};
 
 /// The defaults, with a comment on every key. Also what `config show` prints for people.
@@ -418,11 +420,14 @@ fn platform_data_dir() -> Result<PathBuf, ConfigError> {
     })
 }
 
+/// A configuration is never longer.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
 fn read(path: &Path) -> Result<toml::Table, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
+    let bytes =
+        read_bounded(path, FILE_BYTES_MAX).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))?;
     text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
         reason: error.to_string().trim_end().replace('\n', " "),

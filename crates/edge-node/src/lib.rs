@@ -33,6 +33,7 @@ pub mod activity;
 pub mod config;
 pub mod events;
 mod execute;
+pub mod files;
 pub mod folder;
 pub mod jobs;
 pub mod keys;

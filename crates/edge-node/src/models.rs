@@ -11,7 +11,7 @@ use std::{
 use edge_base::Digest;
 use edge_embed::{Encoder, EncoderFiles, LoadError, Model as _, Registry, StaticModel};
 
-use crate::{folder::write_private, named::NamedFiles};
+use crate::{files::read_bounded, folder::write_private, named::NamedFiles};
 
 /// Models of a folder; a node advertises two pins for each.
 pub const MODELS_MAX: usize = 16;
@@ -246,7 +246,8 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, ModelError> {
     if bytes > most {
         return Err(ModelError::TooLarge { path: path.to_owned(), bytes, most });
     }
-    fs::read(path).map_err(io_at(path))
+    // It may grow meanwhile, and what is no file has no length.
+    read_bounded(path, most).map_err(io_at(path))
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> ModelError {

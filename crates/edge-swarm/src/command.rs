@@ -601,6 +601,8 @@ pub struct PeerView {
     pub agent: String,
     /// Whether its key is believed no more, by its own word.
     pub revoked: bool,
+    /// The key that its owner replaced it with, if that is believed.
+    pub replaced_by: Option<NodeId>,
     /// How long it is still banned; absent when it is not.
     pub banned: Option<Micros>,
     /// Messages of it that were dropped because they were more than its budget.
@@ -651,7 +653,7 @@ pub struct SecurityView {
     pub banned: Vec<BannedView>,
     /// Members that a proof names: they get no work.
     pub named: usize,
-    /// Accounts whose stake is lost.
+    /// Accounts that offences cost stake, or will once a checkpoint charges them.
     pub slashed: usize,
     /// Own tasks that this node executed itself, audits among them.
     pub own_executions: u64,
@@ -712,7 +714,7 @@ pub struct StatusView {
     pub pool: Digest,
     /// Who founded it, once this node was let in.
     pub founder: Option<NodeId>,
-    /// Members known.
+    /// Members known, without those whose keys were revoked or replaced.
     pub members: usize,
     /// Members connected.
     pub connected: usize,

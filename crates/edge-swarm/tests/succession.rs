@@ -129,7 +129,8 @@ fn all_that_a_node_had_goes_on_under_its_new_key() {
         let view = peer(&mut net, asked, new).expect("the heir is a member");
         assert!(view.connected && !view.revoked);
         assert_eq!((view.inviter, view.stake), (Some(net.id(0)), whole(40)), "{asked}");
-        assert!(peer(&mut net, asked, old).unwrap().revoked, "the old key is dead");
+        let before = peer(&mut net, asked, old).unwrap();
+        assert!(before.revoked && before.replaced_by == Some(new), "the old key is dead");
         assert!(answers(&mut net, asked, new) && !answers(&mut net, asked, old), "{asked}");
     }
     assert_eq!(peer(&mut net, 0, new).unwrap().checked, known.checked);

@@ -53,9 +53,12 @@ pub(crate) async fn verify(State(app): State<App>) -> Outcome {
     }
 }
 
+const NO_CHECKPOINT: &str = "`edge-net status` shows the witnesses, `edge-net ledger economy` the epoch; \
+                             `edge-net ledger balance` needs none";
+
 /// `GET /api/v1/ledger/checkpoint`.
 pub(crate) async fn checkpoint(State(app): State<App>) -> Outcome {
-    match app.node.call(Command::Checkpoint).await? {
+    match app.node.call(Command::Checkpoint).await.map_err(Failure::advised(NO_CHECKPOINT))? {
         Answer::Checkpoint(view) => tagged("edge-net.checkpoint/1", view),
         other => Err(unexpected(other)),
     }
@@ -71,7 +74,8 @@ pub(crate) async fn economy(State(app): State<App>) -> Outcome {
 
 /// `GET /api/v1/ledger/proof`.
 pub(crate) async fn proof(State(app): State<App>, Query(query): Query<Account>) -> Outcome {
-    match app.node.call(Command::Proof { account: query.id()? }).await? {
+    let command = Command::Proof { account: query.id()? };
+    match app.node.call(command).await.map_err(Failure::advised(NO_CHECKPOINT))? {
         Answer::Proof(view) => tagged("edge-net.proof/1", view),
         other => Err(unexpected(other)),
     }

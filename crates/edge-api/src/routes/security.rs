@@ -80,7 +80,8 @@ struct Rotated {
 /// under it.
 pub(crate) async fn rotate(State(app): State<App>) -> Outcome {
     let node = app.node.node();
-    let heir = app.node.rotate().await?;
+    let next = "`edge-net status` shows what this node is, `edge-net identity show` its keys";
+    let heir = app.node.rotate().await.map_err(Failure::advised(next))?;
     tagged("edge-net.rotated/1", Rotated { node, heir })
 }
 

@@ -2,9 +2,10 @@
 
 use std::io::BufRead as _;
 
+use edge_node::files::read_bounded;
 use serde_json::{Value, json};
 
-use super::{Context, list, node_name, plain, read_bounded, short, text};
+use super::{Context, list, node_name, plain, short, text};
 use crate::{
     args::{Embed, Match, Search},
     client::escaped,

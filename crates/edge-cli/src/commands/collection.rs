@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    io::{self, IsTerminal as _},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -53,7 +54,11 @@ pub(super) fn run(context: &Context, command: Collection) -> Outcome {
         }
         Collection::Delete { name, ids } => return run_delete(context, &name, &ids),
         Collection::Check(check) => return run_check(context, &check),
-        Collection::Rm { name } => {
+        Collection::Rm { name, yes } => {
+            if !yes && !context.output.json && !removes(&name) {
+                let why = "all its records go, at every node, for good";
+                return Err(Failure::new(Exit::Usage, "nothing was removed", why, "add --yes"));
+            }
             let path = format!("/api/v1/collections/{}", escaped(&name));
             let answer = context.client()?.delete(&path)?;
             let answer = if answer.is_null() {
@@ -65,6 +70,17 @@ pub(super) fn run(context: &Context, command: Collection) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Asks back whether a collection is to go; only a person can be asked.
+fn removes(name: &str) -> bool {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return true;
+    }
+    eprint!("remove {name} with all its records, at every node, for good? [y/N] ");
+    let mut answer = String::new();
+    let read = io::stdin().read_line(&mut answer).is_ok();
+    read && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 fn run_delete(context: &Context, name: &str, ids: &[String]) -> Outcome {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use edge_base::{Digest, backup::BackupError};
+use edge_node::files::read_bounded;
 use edge_node::folder::{
     FolderError, export_identity, import_identity, read_api_note, read_identity, write_private,
 };
@@ -14,9 +15,7 @@ use edge_swarm::{RevocationError, RevocationNote, Ticket};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{
-    Context, amount, counted, list, node_name, read_bounded, short, task::one_beginning_with, text,
-};
+use super::{Context, amount, counted, list, node_name, short, task::one_beginning_with, text};
 use crate::{
     args::Identity,
     client::escaped,

@@ -11,7 +11,7 @@ use std::{
 use edge_base::NetworkTag;
 use edge_node::{
     Ended, Found, Node, NodeError, NodeOptions, StartMode,
-    config::{Config, Origin},
+    config::{Config, Origin, Port},
     folder::{self, FolderError},
     lifeline::{self, Lifeline},
     logging,
@@ -34,6 +34,8 @@ const SHUTDOWN: Duration = Duration::from_secs(10);
 const LEAVE_ROTATED: Duration = Duration::from_millis(500);
 /// How long the start of a node under its new key is tried.
 const START_AGAIN: Duration = Duration::from_secs(15);
+/// Ports above the one before that a node started again may take if somebody else has that now.
+const PORTS_NEAR: u16 = 20;
 /// How long a node in the background may take to answer.
 const DETACHED_START: Duration = Duration::from_secs(30);
 
@@ -85,15 +87,22 @@ async fn run(
     lifeline: Option<Lifeline>,
 ) -> Outcome {
     let mut stop = std::pin::pin!(lifeline::stop_requested(lifeline));
-    let (mut mode, mut options, mut again) = (mode, options, false);
+    let (mut config, mut mode, mut options, mut again) = (config, mode, options, false);
     // Once more under each new key.
-    while once(context, config.clone(), mode, options, stop.as_mut(), again).await? {
+    while let Some(port) =
+        once(context, config.clone(), mode, options, stop.as_mut(), again).await?
+    {
         (mode, options.moved, again) = (StartMode::Resume, false, true);
+        if config.port == Port::Exactly(0) {
+            // Callers know where it is.
+            config.port = Port::FirstFree { from: port, to: port.saturating_add(PORTS_NEAR) };
+        }
     }
     Ok(())
 }
 
-/// Runs a node until it is stopped, or until a new key takes the place of its own: whether that was why.
+/// Runs a node until it is stopped, or until a new key takes the place of its own: then the port that its HTTP
+/// interface had.
 async fn once(
     context: &Context,
     config: Config,
@@ -101,7 +110,7 @@ async fn once(
     options: NodeOptions,
     stop: impl Future<Output = &'static str>,
     again: bool,
-) -> Outcome<bool> {
+) -> Outcome<Option<u16>> {
     let (mut entered, computing) = (entered(&config, &mode), computing(&config));
     let began = Instant::now();
     let node = loop {
@@ -133,11 +142,13 @@ async fn once(
     {
         entered = "joining";
     }
+    let ticket_kept = entered == "resumed" && matches!(mode, StartMode::Join(_));
     let started = json!({
         "schema": "edge-net.started/1",
         "node": node.node().to_hex(),
         "pool": node.pool().to_hex(),
         "entered": entered,
+        "ticket_kept": ticket_kept,
         "computing": computing,
         "api": server.url(),
         "addresses": node.addresses(),
@@ -167,7 +178,7 @@ async fn once(
         }
         ended = node.wait_ended() => ended,
     };
-    ended.map(|()| rotated).map_err(|reason| {
+    ended.map(|()| rotated.then_some(server.port())).map_err(|reason| {
         Failure::failed("the node stopped by itself", reason, "start it again once that is mended")
     })
 }
@@ -224,6 +235,9 @@ fn show_started(output: &Output, started: &Value) {
         }
         _ => format!("  resumed    pool {pool}"),
     });
+    if started["ticket_kept"] == true {
+        output.line("  ticket     not used: this node is a member of the pool already");
+    }
     output.line(format!("  computing  {}", text(started, "computing")));
     output.line(format!("  data       {}", text(started, "data_dir")));
     if started["log"].is_string() {
@@ -488,7 +502,10 @@ pub(super) fn peers(context: &Context) -> Outcome {
                     flag(&peer["same_owner"], "yours"),
                     if peer["faults"].as_u64() > Some(0) { "faulty".into() } else { String::new() },
                     if peer["banned"].is_null() { String::new() } else { "banned".into() },
-                    flag(&peer["revoked"], "revoked"),
+                    match peer["replaced_by"].as_str() {
+                        Some(heir) => format!("replaced by {}", node_name(&heir.into())),
+                        None => flag(&peer["revoked"], "revoked"),
+                    },
                     if peer["limited"].as_u64() > Some(0) {
                         "limited".into()
                     } else {

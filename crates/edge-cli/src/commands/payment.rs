@@ -89,6 +89,14 @@ fn unknown_fate(client: &Client, asked: Duration, failure: Failure) -> Failure {
                 text(pending, "block")
             ),
         )
+    } else if payment && pending["doomed"] == true {
+        (
+            format!(
+                "it is signed, and nobody votes for it, because this account is frozen: {}",
+                text(pending, "text")
+            ),
+            "nothing of this account can be paid any more: `edge-net ledger balance`".to_owned(),
+        )
     } else if payment {
         (
             format!(
@@ -146,7 +154,11 @@ pub(super) fn show_pending(output: &Output, pending: &Value) {
         text(pending, "quorum"),
         text(pending, "witnesses"),
     ));
-    output.line(format!("    block {}; it goes on by itself", text(pending, "block")));
+    let becomes = match pending["doomed"] == true {
+        true => output.red("nobody votes for it: the account is frozen"),
+        false => "it goes on by itself".to_owned(),
+    };
+    output.line(format!("    block {}; {becomes}", text(pending, "block")));
     if pending["behind"].as_u64() > Some(0) {
         output.line(format!("    {} more of this node wait behind it", text(pending, "behind")));
     }

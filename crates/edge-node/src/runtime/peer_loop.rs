@@ -182,7 +182,7 @@ impl PeerLoop {
                     }
                 }
                 Output::Ban { node } => {
-                    tracing::warn!(node = %node.short(), "banned");
+                    tracing::info!(node = %node.short(), "banned");
                     if let Err(error) = self.transport.ban(node) {
                         tracing::debug!(%error, "cannot ban");
                     }

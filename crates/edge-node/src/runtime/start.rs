@@ -39,6 +39,8 @@ use crate::{
 
 /// Frames and commands that may wait for the peer.
 const INPUT_QUEUE: usize = 1_024;
+/// How long a port of the last run is waited for before another one is chosen.
+const PORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Pieces of work that may wait for workers; the peer hands out fewer.
 const WORK_QUEUE: usize = 16_384;
 /// How often bootstrap addresses are dialled while no peer is connected.
@@ -254,7 +256,7 @@ impl Parts {
         let (models, mut problems) = models::load(folder.path());
         let (keys, wrong) = keys::load(folder.path());
         problems.extend(wrong);
-        let (transport, network) = start_transport(&config, &key, pool, folder.path())?;
+        let (transport, network) = start_transport(&config, &key, pool, folder.path()).await?;
         let addresses = transport.listen_addresses().await?;
         Ports::keep(folder.path(), &config.listen, &addresses);
         let snapshots = SnapshotFolder::open(folder.path(), &Peer::copies_in(&stored));
@@ -439,7 +441,7 @@ pub(super) fn enter_pool(
     Ok(store.load_all()?)
 }
 
-fn start_transport(
+async fn start_transport(
     config: &Config,
     key: &SecretKey,
     pool: Digest,
@@ -454,6 +456,7 @@ fn start_transport(
         ..defaults
     };
     let mut ports = Ports::load(folder);
+    let began = Instant::now();
     loop {
         let started = Transport::start(TransportConfig {
             listen: config.listen.iter().map(|address| ports.apply(address)).collect(),
@@ -464,6 +467,11 @@ fn start_transport(
         let Err(TransportError::Listen { address, reason }) = &started else { return started };
         let remembered = |asked: &&String| *asked != address && ports.apply(asked) == *address;
         let Some(configured) = config.listen.iter().find(remembered) else { return started };
+        // A node that was here a moment ago may not have let go of it.
+        if began.elapsed() < PORT_PATIENCE {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
         tracing::info!(address, reason, "the last run's port is taken: another one is chosen");
         ports.forget(configured);
     }

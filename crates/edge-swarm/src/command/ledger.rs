@@ -65,6 +65,8 @@ pub struct PendingView {
     pub witnesses: usize,
     /// Own blocks behind it, which are not signed yet.
     pub behind: usize,
+    /// Nobody votes for it: its account is frozen.
+    pub doomed: bool,
 }
 
 /// What became of a block.

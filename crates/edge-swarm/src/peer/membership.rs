@@ -212,6 +212,11 @@ impl Members {
         self.all.len()
     }
 
+    /// Members whose keys are believed.
+    pub(crate) fn living(&self) -> usize {
+        self.all.keys().filter(|node| !self.is_dead(node)).count()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
@@ -1168,6 +1173,8 @@ impl Peer {
                 .and_then(|m| m.advert.as_ref())
                 .map_or(String::new(), |a| a.agent.clone()),
             revoked: self.members.is_dead(node),
+            replaced_by: Some(self.members.successions.newest(node))
+                .filter(|heir| heir != node && !self.members.is_dead(heir)),
             banned: self.standing.banned_for(node, self.now),
             limited: self.standing.limited(node),
         };

@@ -36,6 +36,10 @@ fn is_payment(kind: &BlockKind) -> bool {
     }
 }
 
+/// What the owner of an account with two blocks at one number has to know.
+pub(super) const FROZEN: &str = "this account is frozen: two blocks at one number were signed with its key, and nobody \
+                                 votes for it any more; what it has stays where it is";
+
 impl Peer {
     /// A payment behind whatever is under way; other commands wait for nothing anyway.
     pub(super) fn after_pending(&mut self, call: CallId, command: Command) {
@@ -128,11 +132,7 @@ impl Peer {
             return refuse(self.recovering_text());
         }
         if bank.ledger.account(&self.me).frozen {
-            return refuse(
-                "this account is frozen: two blocks at one number were signed with its key, and \
-                 nobody votes for it any more"
-                    .into(),
-            );
+            return refuse(FROZEN.into());
         }
         if place == Place::Behind || !bank.on_its_way().any(is_payment) {
             return Ok(());
@@ -182,6 +182,7 @@ impl Peer {
             quorum: set.quorum(),
             witnesses: set.members.len(),
             behind: bank.queued(),
+            doomed: bank.ledger.account(&pending.block.body.account).frozen,
         })
     }
 

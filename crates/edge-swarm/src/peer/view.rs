@@ -1,8 +1,15 @@
 //! Commands that read, and the orderly end.
 
-use edge_base::{Micros, NodeId};
+use std::collections::BTreeSet;
 
-use super::{Peer, Timer, collections::NOT_A_MEMBER, payments::Place};
+use edge_base::{Credits, Micros, NodeId};
+use edge_ledger::Ledger;
+
+use super::{
+    Peer, Timer,
+    collections::NOT_A_MEMBER,
+    payments::{FROZEN, Place},
+};
 use crate::{
     command::{Answer, BalanceView, BannedView, Command, Refusal, SecurityView, StatusView},
     io::CallId,
@@ -68,6 +75,14 @@ fn signs(command: &Command) -> bool {
         | Command::Parameters
         | Command::Drain => false,
     }
+}
+
+/// Accounts that offences cost something, or will as soon as a checkpoint charges them.
+fn slashed(ledger: &Ledger) -> usize {
+    let charged = ledger.accounts().filter(|(_, view)| view.penalty > Credits::ZERO);
+    let all: BTreeSet<NodeId> =
+        ledger.slashed().chain(charged.map(|(account, _)| account)).collect();
+    all.len()
 }
 
 impl Peer {
@@ -228,7 +243,7 @@ impl Peer {
             bans: counters.bans,
             banned: banned.collect(),
             named: self.faults.named().count(),
-            slashed: self.bank.as_ref().map_or(0, |bank| bank.ledger.slashed().count()),
+            slashed: self.bank.as_ref().map_or(0, |bank| slashed(&bank.ledger)),
             own_executions: counters.own_executions,
             witness: set.is_some_and(|set| set.contains(&self.me)),
             may_vote: self.may_vote,
@@ -290,7 +305,7 @@ impl Peer {
             node: self.me,
             pool: self.pool,
             founder: self.members.founder(),
-            members: self.members.len() + 1,
+            members: self.members.living() + 1,
             connected: views.iter().filter(|v| v.connected).count(),
             witnesses,
             witnesses_reachable,
@@ -364,6 +379,9 @@ impl Peer {
             ));
         }
         notes.extend(self.is_over().map(String::from));
+        if balance.frozen {
+            notes.push(FROZEN.into());
+        }
         if let Some(text) = self.rotation_text() {
             notes.push(text);
         }
