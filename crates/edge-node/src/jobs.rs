@@ -39,6 +39,8 @@ pub use matching::{LabelledText, MatchQuestion, Matched, MatchedText};
 
 /// Texts one embedding task takes.
 pub const TEXTS_PER_TASK: usize = 64;
+/// Texts of one call: its answer is kept in memory.
+const TEXTS_MAX: usize = 16_384;
 /// Bytes of text one embedding task takes, unless a single text is larger.
 pub const TEXT_BYTES_PER_TASK: usize = 512 << 10;
 /// Cost units (microseconds of a core) that one embedding task takes, unless a single text costs more.
@@ -190,6 +192,10 @@ impl Jobs {
     ) -> Result<Embedded, Refusal> {
         if texts.is_empty() {
             return Err(Refusal::Invalid("no text to embed".into()));
+        }
+        if texts.len() > TEXTS_MAX {
+            let text = format!("at most {TEXTS_MAX} texts at once, not {}", texts.len());
+            return Err(Refusal::Invalid(text));
         }
         let Some(loaded) = self.node.models().get(&model).cloned() else {
             return Err(self.no_model(&model.short()));
@@ -366,7 +372,11 @@ impl Jobs {
     pub async fn collection(&self, name: &str) -> Result<(CollectionView, Layout), Refusal> {
         let views = self.collections().await?;
         let names: Vec<String> = views.iter().map(|view| view.name.clone()).collect();
-        let view = views.into_iter().find(|view| view.name == name).ok_or_else(|| {
+        let mut named: Vec<CollectionView> =
+            views.into_iter().filter(|view| view.name == name).collect();
+        // As the peer looks for it: one of this node's own first.
+        named.sort_by_key(|view| view.owner != self.node.node());
+        let view = named.into_iter().next().ok_or_else(|| {
             Refusal::NotFound(match names.as_slice() {
                 [] => format!("there is no collection {name:?}, nor any other"),
                 names => {

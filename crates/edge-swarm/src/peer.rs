@@ -70,6 +70,8 @@ pub use task::{TaskRecord, WorkerRecord};
 
 /// The most pieces of work that wait for the driver; beyond it new tasks of others are declined.
 const WORKS_MAX: usize = 8_192;
+/// A timer that fires so late shows that this node did not run.
+const OVERSLEPT: Micros = Micros::from_millis(250);
 
 /// A peer. See the crate's documentation for how to drive it.
 pub struct Peer {
@@ -251,6 +253,10 @@ impl Peer {
         self.set_back = Micros(self.set_back.0.saturating_add(lost.0));
         self.now = now + self.set_back;
         self.wake_given = None;
+        let late = self.timers.first().map_or(Micros(0), |(at, _)| self.now.since(*at));
+        if late >= OVERSLEPT {
+            self.standing.overslept(self.now, late);
+        }
         self.run_timers();
         match input {
             Input::Connected { node } => self.on_connected(node),

@@ -69,7 +69,9 @@ impl Flooder {
     }
 
     fn spec(&self, nonce: u64) -> Signed<CollectionSpec> {
-        self.seal(CollectionSpec { name: "x".into(), nonce, layout: vec![], dropped: false })
+        // A name is its first owner's.
+        let name = self.id().to_hex();
+        self.seal(CollectionSpec { name, nonce, layout: vec![], dropped: false })
     }
 
     fn head(&self, n: u64) -> Signed<ShardHead> {
@@ -452,6 +454,30 @@ fn a_flood_of_each_kind_of_message_is_banned() {
 
 /// Two members that want every place of a table, and budgets that would stop them much earlier switched
 /// off: each gets a third, and whoever comes then still finds room.
+/// A node that stood still gets at once what others sent meanwhile; one that ran is flooded by as much.
+#[test]
+fn nobody_is_banned_for_what_came_while_this_node_slept() {
+    for slept in [true, false] {
+        let mut net = Net::four();
+        let from = flooder(&mut net);
+        net.run(Micros::from_secs(5));
+        let (to, id, genesis) = (net.id(0), from.id(), net.genesis.clone());
+        let at = FrameKind::all().position(|kind| kind.name() == "Offer").unwrap();
+        if slept {
+            // Nobody's timers run.
+            net.now = net.now + Micros::from_secs(9);
+        }
+        for n in 0..20_000 {
+            let bytes = encode_message(&from.direct(n, to, &genesis)[at]);
+            net.input(0, Input::Frame { from: id, bytes });
+        }
+        net.settle();
+        assert_eq!(net.nodes[0].banned.contains(&id), !slept);
+        let counters = net.nodes[0].peer.as_ref().unwrap().counters();
+        assert!(counters.inputs_limited > 100, "dropped in any case: {counters:?}");
+    }
+}
+
 #[test]
 fn nobody_fills_a_table_alone() {
     let mut net = Net::new();

@@ -7,10 +7,12 @@ mod net;
 
 use std::sync::Arc;
 
-use edge_base::{Credits, Digest, Micros, NodeId, RecordId, Rng, SecretKey, Signed, TaskKind};
+use edge_base::{
+    Credits, Digest, Micros, NodeId, RecordId, Rng, SecretKey, Signed, TaskKind, shard::LogEntry,
+};
 use edge_swarm::{
     Answer, Command, Event, Input, Peer, Refusal, Table, Ticket,
-    command::{Canaries, Priority, TaskRequest},
+    command::{Canaries, Change, Priority, TaskRequest},
     message::{CollectionSpec, Gossip, encode_gossip},
 };
 
@@ -426,6 +428,74 @@ fn a_search_that_nobody_heard_is_asked_again() {
         let found = net.nodes[asks].answers.remove(&call);
         let Some(Ok(Answer::Found(view))) = found else { panic!("{away:?}: {found:?}") };
         assert_eq!(view.shards[0].answered.len(), 2);
+    }
+}
+
+/// Copies got a batch for which the owner never signed a head, because it went away: they go back to the last one
+/// that it signed for, and forward again when it is back.
+#[test]
+fn a_collection_can_be_searched_when_its_owner_goes_away_in_the_middle_of_a_write() {
+    // Who is left can certify what a search is paid with.
+    let mut net = Net::witnessed(|_| ());
+    net.join(false);
+    net.ask(0, Command::CreateCollection { name: "docs".into(), layout: vec![1] }).unwrap();
+    net.append(0, 10).unwrap();
+    net.run(Micros::from_secs(20));
+    let outside = (1..5).find(|n| net.nodes[*n].shards.is_empty()).unwrap();
+    let (to, amount) = (net.id(outside), Credits::from_whole(5).unwrap());
+    net.ask(0, Command::Send { to, amount }).unwrap();
+    net.run(Micros::from_secs(2));
+    net.late = Some(("Committed", Micros::from_secs(600)));
+    let changes = vec![Change {
+        entry: LogEntry { id: RecordId(Digest([99; 32])), record: Some(Digest::of(&[99])) },
+        body: vec![99],
+    }];
+    net.call(0, Command::Append { collection: "docs".into(), changes, units: 1_000 });
+    net.run(Micros::from_millis(50));
+    let at = |net: &Net, node: usize| net.nodes[node].shards.values().next().map(|at| at.0);
+    let ahead = (1..5).filter(|n| at(&net, *n) == Some(2)).count();
+    assert_eq!(ahead, 3, "all copies have the batch");
+    net.late = None;
+    net.kill(0);
+    for later in [Micros(0), Micros::from_secs(5)] {
+        net.run(later);
+        let began = net.now;
+        let view = net.search_from(outside);
+        assert_eq!((view.hits.len(), view.shards[0].rows), (5, 10), "as of the last head");
+        assert!(view.shards[0].faulty.is_empty());
+        assert!(net.now.since(began) < Micros::from_secs(8), "{:?}", net.now.since(began));
+    }
+    net.start(0);
+    net.run(Micros::from_secs(10));
+    assert_eq!(net.search_from(outside).shards[0].rows, 11, "the batch is in the log");
+}
+
+/// A name is its first owner's: another collection of that name is neither made nor learnt where one is known.
+#[test]
+fn a_name_belongs_to_who_came_first_with_it() {
+    let mut net = with_ten_records(3);
+    let create = || Command::CreateCollection { name: "docs".into(), layout: vec![1] };
+    let refused = net.ask(1, create());
+    assert!(
+        matches!(&refused, Err(Refusal::Refused(text)) if text.contains("belongs to")),
+        "{refused:?}"
+    );
+    // Two that do not hear each other make one each; a third has the first that it hears of.
+    let create = || Command::CreateCollection { name: "both".into(), layout: vec![1] };
+    net.cut.extend([(1, 2), (2, 3)]);
+    net.ask(1, create()).unwrap();
+    net.ask(2, create()).unwrap();
+    net.cut.clear();
+    net.run(Micros::from_secs(120));
+    let owners = |net: &mut Net, node: usize| -> Vec<NodeId> {
+        let Ok(Answer::Collections(views)) = net.ask(node, Command::ListCollections) else {
+            panic!()
+        };
+        views.iter().filter(|view| view.name == "both").map(|view| view.owner).collect()
+    };
+    for (node, owner) in [(1, 1), (2, 2), (3, 1)] {
+        let (has, owner) = (owners(&mut net, node), net.id(owner));
+        assert_eq!(has, [owner], "{node}");
     }
 }
 

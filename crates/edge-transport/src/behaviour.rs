@@ -145,6 +145,8 @@ fn gossip(names: &Names, limits: &Limits) -> Result<gossipsub::Behaviour, Transp
         .validation_mode(gossipsub::ValidationMode::Anonymous)
         .validate_messages()
         .flood_publish(true)
+        // Shorter than the time after which heads are told again, the same bytes as before.
+        .duplicate_cache_time(Duration::from_secs(25))
         // Who is not admitted yet is pruned, and is admitted a round trip later.
         .prune_backoff(Duration::from_secs(5))
         .max_transmit_size(limits.gossip_bytes + GOSSIP_ENVELOPE_BYTES)

@@ -116,6 +116,7 @@ struct OwnShard {
     shown: BTreeMap<NodeId, Shown>,
     inflight: BTreeMap<u64, Inflight>,
     head_timer: bool,
+    head_told: Timestamp,
 }
 
 #[derive(Debug)]
@@ -179,6 +180,12 @@ impl Shards {
     /// Who may write to a collection.
     pub(crate) fn owner_of(&self, collection: &CollectionId) -> Option<NodeId> {
         self.collections.get(collection).map(|c| c.spec.signer)
+    }
+
+    /// Who has a name here.
+    fn owner_of_name(&self, name: &str) -> Option<NodeId> {
+        let named = self.collections.values().find(|c| c.spec.body.name == name);
+        named.map(|collection| collection.spec.signer)
     }
 
     fn shard(&self, shard: &ShardId) -> Option<&Shard> {
@@ -310,13 +317,14 @@ impl Peer {
             let text = "a collection's name has 1-64 letters, digits, `-`, `_` or `.`";
             return self.answer(call, Err(Refusal::Invalid(text.into())));
         }
-        let taken = self
-            .shards
-            .collections
-            .values()
-            .any(|c| c.spec.signer == self.me && c.spec.body.name == name);
-        if taken {
-            let text = format!("the collection {name} exists already");
+        if let Some(owner) = self.shards.owner_of_name(&name) {
+            let text = match owner == self.me {
+                true => format!("the collection {name} exists already"),
+                false => format!(
+                    "the collection {name} exists already, it belongs to {}: choose another name",
+                    owner.short()
+                ),
+            };
             return self.answer(call, Err(Refusal::Refused(text)));
         }
         if self.bank.is_none() || !self.is_admitted() {
@@ -372,7 +380,12 @@ impl Peer {
         // The end of a collection is its owner's last word about it, and may come before the others.
         let news = match spec.body.dropped {
             true => known || self.shards.dropped.has_room(&owner),
-            false => !known && self.shards.has_room(&owner),
+            // Who came first with a name has it here: another's later one is not what is meant by it.
+            false => {
+                let named = self.shards.owner_of_name(&spec.body.name);
+                let free = owner == self.me || named.is_none_or(|named| named == owner);
+                !known && free && self.shards.has_room(&owner)
+            }
         };
         if !news
             || self.shards.dropped.contains(&id)
@@ -811,11 +824,14 @@ impl Peer {
     }
 
     fn tell_head_soon(&mut self, shard: ShardId) {
+        let now = self.now;
         let Some(own) = self.shards.own_mut(&shard) else { return };
-        if !own.head_timer {
-            own.head_timer = true;
-            self.after(HEAD_EVERY, Timer::Head(shard));
+        if own.head_timer {
+            return;
         }
+        own.head_timer = true;
+        let wait = HEAD_EVERY.0.saturating_sub(now.since(own.head_told).0);
+        self.after(Micros(wait), Timer::Head(shard));
     }
 
     /// Signs the last head again when copies came or went since: others know from it whom to ask.
@@ -837,8 +853,10 @@ impl Peer {
     }
 
     pub(super) fn on_head_timer(&mut self, shard: ShardId) {
+        let now = self.now;
         if let Some(own) = self.shards.own_mut(&shard) {
             own.head_timer = false;
+            own.head_told = now;
         }
         if let Some(head) = self.shards.head(&shard).cloned() {
             self.publish(&Gossip::Head(head));
@@ -1019,8 +1037,10 @@ impl Peer {
                 self.renew_head(shard);
             }
         }
+        self.roll_back_ahead();
         self.tell_own_again();
         self.step_cases();
+        self.step_drain();
         self.after(REPAIR_EVERY, Timer::Repair);
     }
 

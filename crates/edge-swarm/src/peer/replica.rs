@@ -12,7 +12,10 @@ use edge_base::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{LoadPurpose, Peer, Purpose, StartError, Stored, Timer, decode_stored, fair::has_room};
+use super::{
+    LoadPurpose, Peer, Purpose, StartError, Stored, Timer, decode_stored, fair::has_room,
+    membership::Link,
+};
 use crate::{
     io::{Table, Urgency},
     message::{CollectionSpec, DeclineReason, Message, ShardHead, shard_id},
@@ -31,6 +34,8 @@ const CATCH_UP_EVERY: Micros = Micros::from_secs(1);
 const CATCH_UP_AFTER: Micros = Micros::from_millis(100);
 /// A batch of a shard that is not held here waits this long for the request to hold it.
 const EARLY_WAIT: Micros = Micros::from_millis(500);
+/// An owner that is away for so long may not come back soon.
+const OWNER_AWAY: Micros = Micros::from_secs(3);
 /// Batches that wait so.
 pub(super) const EARLY_MAX: usize = 64;
 
@@ -50,6 +55,8 @@ pub(crate) struct Replica {
     /// It began with a snapshot, not with the first batch.
     restored: bool,
     tasks: BTreeMap<u64, TaskId>,
+    /// No batch behind this is applied: the owner went away before it signed that position.
+    held_at: Option<u64>,
     target: u64,
     timer: bool,
     asked: Option<Timestamp>,
@@ -86,6 +93,7 @@ impl Replica {
             applying: false,
             restored: false,
             tasks: BTreeMap::new(),
+            held_at: None,
             target: 0,
             timer: false,
             asked: None,
@@ -345,7 +353,8 @@ impl Peer {
     /// Hands the next stored batch to the workers.
     fn apply_next(&mut self, shard: ShardId) {
         let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
-        if replica.applying || replica.applied >= replica.stored {
+        let end = replica.held_at.map_or(replica.stored, |held| held.min(replica.stored));
+        if replica.applying || replica.applied >= end {
             return;
         }
         replica.applying = true;
@@ -438,6 +447,54 @@ impl Peer {
         self.step_searches_of(shard);
     }
 
+    /// Copies that are ahead of the last head of an owner that went away go back to it: nobody could check
+    /// what they answer. The batches stay, and are applied again when the owner is back.
+    pub(super) fn roll_back_ahead(&mut self) {
+        let away = |owner: &NodeId| match self.members.get(owner).map(|member| &member.link) {
+            Some(Link::Down(at)) => self.now.since(*at) >= OWNER_AWAY,
+            Some(Link::Up | Link::Unknown) | None => false,
+        };
+        let head = |shard: &ShardId| self.shards.head(shard).map(|h| (h.body.seq, h.body.chain));
+        let ahead = |(shard, replica): (&ShardId, &Replica)| {
+            let (seq, chain) = head(shard)?;
+            let back = replica.owner != self.me
+                && replica.applied > seq
+                && !replica.applying
+                && replica.held_at.is_none()
+                && away(&replica.owner);
+            back.then_some((*shard, seq, chain))
+        };
+        let ahead: Vec<(ShardId, u64, Digest)> =
+            self.shards.replicas.iter().filter_map(ahead).collect();
+        for (shard, seq, chain) in ahead {
+            let Some(replica) = self.shards.replicas.get_mut(&shard) else { continue };
+            replica.held_at = Some(seq);
+            replica.applied = 0;
+            replica.restored = false;
+            replica.roots.clear();
+            replica.ready.clear();
+            replica.applying = true;
+            for task in std::mem::take(&mut replica.tasks).into_values() {
+                self.drop_job(task, Some(DeclineReason::Behind));
+            }
+            self.note(format!(
+                "the owner of shard {} is away: its copy here goes back to batch {seq}, the last that \
+                 it signed for",
+                shard.short()
+            ));
+            let what = Work::Restore { shard, seq, chain };
+            self.execute(what, Urgency::Normal, Purpose::Restore { shard });
+        }
+    }
+
+    /// An owner is back, or its next head came: its batches are applied to the end.
+    fn go_on(&mut self, shard: ShardId) {
+        let held = self.shards.replicas.get_mut(&shard).and_then(|r| r.held_at.take());
+        if held.is_some() {
+            self.apply_next(shard);
+        }
+    }
+
     /// Tells the owner how far the copy is.
     fn announce(&mut self, shard: ShardId) {
         let Some(replica) = self.shards.replicas.get(&shard) else { return };
@@ -459,12 +516,17 @@ impl Peer {
             .map(|(shard, _)| *shard)
             .collect();
         for shard in shards {
+            self.go_on(shard);
             self.announce(shard);
         }
     }
 
     /// The owner accepted a position: its batch may still be on its way here, or was lost.
     pub(super) fn catch_up_soon(&mut self, shard: ShardId, seq: u64) {
+        let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
+        if replica.held_at.is_some_and(|held| held < seq) {
+            self.go_on(shard);
+        }
         let Some(replica) = self.shards.replicas.get_mut(&shard) else { return };
         replica.target = replica.target.max(seq);
         let behind = replica.stored < replica.target && replica.owner != self.me;

@@ -12,8 +12,8 @@ use std::{
 };
 
 use edge_base::{
-    Credits, Digest, Micros, NodeId, Ring, ShardId, Signed, TaskId, TaskKind, Timestamp, Verdict,
-    Work, codec,
+    CollectionId, Credits, Digest, Micros, NodeId, Ring, ShardId, Signed, TaskId, TaskKind,
+    Timestamp, Verdict, Work, codec,
     shard::{HITS_MAX, ShardAnswer, ShardHit, ShardQuery},
 };
 use edge_ledger::statement::{Assignment, Commit, Reveal, task_id};
@@ -35,6 +35,10 @@ use crate::{
 
 /// A holder that lacked batches of the log is asked again after this.
 const ASK_BEHIND_AGAIN: Micros = Micros::from_millis(300);
+/// A first head of a collection is waited for so long.
+const HEAD_WAIT: Micros = Micros::from_millis(700);
+/// And the head of a position that was answered at.
+const HEAD_PATIENCE: Micros = Micros::from_millis(1_500);
 /// So many searches at once may be what makes each of them late.
 const MANY: usize = 16;
 /// Searches that may run at the same time.
@@ -83,6 +87,16 @@ struct ShardSearch {
 }
 
 impl ShardSearch {
+    /// Whether nothing but heads has been waited for since a while: the owner may be away.
+    fn waits_for_heads(&self, now: Timestamp) -> bool {
+        let early = |a: &Answered| matches!(a, Answered::Early(_));
+        let touched = self.parts.values().map(|part| part.touched).max();
+        self.answers.values().any(early)
+            && !self.is_checking()
+            && !self.parts.values().any(waits)
+            && touched.is_some_and(|at| now.since(at) >= HEAD_PATIENCE)
+    }
+
     /// Whether an answer is here that was not checked yet.
     fn is_checking(&self) -> bool {
         self.answers.values().chain(&self.own).any(|a| matches!(a, Answered::Checking(_)))
@@ -92,6 +106,8 @@ impl ShardSearch {
 #[derive(Debug)]
 struct Search {
     call: CallId,
+    /// No head of the collection is known yet: what is asked of it then, and until when that is waited for.
+    unplanned: Option<(CollectionId, Vec<u8>, Timestamp)>,
     k: usize,
     price: Credits,
     deadline: Timestamp,
@@ -164,14 +180,65 @@ impl Peer {
         }
         let price = self.price(TaskKind::VectorSearch, units, Priority::Normal);
         let deadline = self.now + remaining;
-        let search = Search { call, k: k as usize, price, deadline, shards };
-        let parts = search.shards.len();
+        let parts = shards.len();
+        // Of a collection that was made a moment ago the first head may be on its way.
+        let waits = parts == 0 && self.shards.owner_of(&collection) != Some(self.me);
+        let unplanned = waits.then(|| (collection, query, self.now + HEAD_WAIT));
+        let search = Search { call, unplanned, k: k as usize, price, deadline, shards };
         self.searches.all.insert(id, search);
         self.after(TICK, Timer::Search(id));
+        if waits {
+            return;
+        }
         for part in 0..parts {
             self.step_shard(id, part);
         }
         self.finish_search(id);
+    }
+
+    /// Plans a search that had to wait for a first head; ends it when none came.
+    fn plan_late(&mut self, id: u64) {
+        let Some(search) = self.searches.all.get(&id) else { return };
+        let k = search.k as u32;
+        let Some((collection, query, until)) = search.unplanned.clone() else { return };
+        let shards: Vec<ShardSearch> = self
+            .shards_of(&collection)
+            .into_iter()
+            .filter_map(|shard| self.plan_shard(shard, k, &query))
+            .collect();
+        if shards.is_empty() && self.now < until {
+            return;
+        }
+        for (part, shard) in shards.iter().enumerate() {
+            self.searches.by_task.insert(shard.task, (id, part));
+        }
+        let parts = shards.len();
+        if let Some(search) = self.searches.all.get_mut(&id) {
+            (search.unplanned, search.shards) = (None, shards);
+        }
+        for part in 0..parts {
+            self.step_shard(id, part);
+        }
+        self.finish_search(id);
+    }
+
+    /// Asks about a shard once more, as another task: what was answered is of positions that nobody signed
+    /// for in time.
+    fn ask_anew(&mut self, id: u64, index: usize) {
+        let Some(old) = self.shard_search(id, index) else { return };
+        let (task, shard, started) = (old.task, old.shard, old.started);
+        let asked: Vec<NodeId> = old.parts.keys().copied().collect();
+        let Ok(ShardQuery { k, query, .. }) = codec::decode(&old.payload) else { return };
+        let Some(fresh) = self.plan_shard(shard, k, &query) else { return };
+        for node in asked {
+            self.send(node, &Message::Over { task, accepted: None });
+        }
+        self.searches.by_task.remove(&task);
+        self.searches.by_task.insert(fresh.task, (id, index));
+        if let Some(place) = self.shard_search(id, index) {
+            *place = ShardSearch { started, ..fresh };
+        }
+        self.step_shard(id, index);
     }
 
     fn plan_shard(&mut self, shard: ShardId, k: u32, query: &[u8]) -> Option<ShardSearch> {
@@ -263,7 +330,8 @@ impl Peer {
         let Some(shard) = self.shard_search(id, index) else { return };
         let asked = shard.parts.values().filter(|p| waits(p)).count();
         let slow = shard.want > ANSWERS_WANTED;
-        if none_left && undecided == 0 && good < ANSWERS_WANTED {
+        let checking = shard.is_checking();
+        if none_left && !checking && good < ANSWERS_WANTED {
             if asked == 0 {
                 self.search_own_copy(id, index);
             } else if slow {
@@ -422,7 +490,7 @@ impl Peer {
         reveal: Signed<Reveal>,
         result: Option<Vec<u8>>,
     ) {
-        let pool = self.pool;
+        let (pool, now) = (self.pool, self.now);
         let Some((id, index, part)) = self.part_of(&task, &from) else { return };
         let fits = part.reveal.is_none()
             && waits(part)
@@ -441,6 +509,7 @@ impl Peer {
         let digest = reveal.body.digest;
         let Some((_, _, part)) = self.part_of(&task, &from) else { return };
         part.stage = Stage::Revealed;
+        part.touched = now;
         part.took = true;
         part.commit = Some(commit);
         part.reveal = Some(reveal);
@@ -572,6 +641,13 @@ impl Peer {
         if now >= search.deadline {
             return self.time_out_search(id);
         }
+        if search.unplanned.is_some() {
+            self.plan_late(id);
+            if self.searches.all.contains_key(&id) {
+                self.after(TICK, Timer::Search(id));
+            }
+            return;
+        }
         let price = search.price;
         let short = matches!(self.funds(price), Funds::Short);
         let patience = if short { SHORT_WAIT } else { REBUILD_WAIT };
@@ -583,7 +659,11 @@ impl Peer {
             return self.time_out_search(id);
         }
         let (mut silent, mut again, mut hedge) = (Vec::new(), Vec::new(), Vec::new());
+        let mut unsigned = Vec::new();
         for (index, shard) in search.shards.iter().enumerate().filter(|(_, s)| !s.done) {
+            if shard.waits_for_heads(now) {
+                unsigned.push((index, answered(shard)));
+            }
             let mut slow = 0;
             for (node, part) in shard.parts.iter().filter(|(_, p)| waits(p)) {
                 let waited = now.since(part.since);
@@ -604,6 +684,12 @@ impl Peer {
         }
         for (index, node) in again {
             self.send_assignment(id, index, node);
+        }
+        for (index, answered) in unsigned {
+            match answered {
+                true => self.end_shard(id, index),
+                false => self.ask_anew(id, index),
+            }
         }
         for (index, want) in hedge {
             if let Some(shard) = self.shard_search(id, index) {

@@ -41,6 +41,9 @@ const BAN_MAX: Micros = Micros::from_secs(24 * 3_600);
 const FORGIVEN_AFTER: Micros = Micros::from_secs(24 * 3_600);
 /// What a signature takes.
 const SIGNATURE_NS: u64 = 60_000;
+/// After this node did not run for a while, nobody is blamed for so long at most, and this longer.
+const FORGIVEN_MAX: Micros = Micros::from_secs(10);
+const FORGIVEN_MORE: Micros = Micros::from_secs(2);
 /// What it takes to add an account to a sketch.
 pub(super) const SKETCH_NS: u64 = 400;
 /// Nodes that are no members share a budget of so many percent of that of one.
@@ -327,12 +330,15 @@ pub(crate) struct Standing {
     counter: u64,
     /// Percent of their budgets that senders have.
     pub(crate) percent: u64,
+    /// Until then nobody is blamed for sending too much.
+    forgives_until: Timestamp,
 }
 
 impl Default for Standing {
     fn default() -> Self {
         let (senders, bans) = (BTreeMap::new(), BTreeMap::new());
-        Standing { senders, strangers: None, bans, counter: 0, percent: 100 }
+        let (strangers, counter, percent) = (None, 0, 100);
+        Standing { senders, strangers, bans, counter, percent, forgives_until: Timestamp(0) }
     }
 }
 
@@ -341,6 +347,17 @@ impl Standing {
     pub(crate) fn hold(&self, add: &mut impl FnMut(&'static str, usize, usize)) {
         add("senders", self.senders.len(), SENDERS_MAX);
         add("bans", self.bans.len(), BANS_MAX);
+    }
+
+    /// This node did not run for so long: what others sent meanwhile comes at once, and is no fault of
+    /// theirs.
+    pub(crate) fn overslept(&mut self, now: Timestamp, late: Micros) {
+        let until = now + late.min(FORGIVEN_MAX) + FORGIVEN_MORE;
+        self.forgives_until = self.forgives_until.max(until);
+    }
+
+    fn forgives(&self, now: Timestamp) -> bool {
+        now < self.forgives_until
     }
 
     pub(crate) fn bans(&self) -> usize {
@@ -492,7 +509,7 @@ impl Peer {
         let charge = self.standing.charge(from, relation, kind.class(), cost_ns, self.now);
         if charge != Charge::Within {
             self.counters.inputs_limited += 1;
-            if own && charge == Charge::FarOver {
+            if own && charge == Charge::FarOver && !self.standing.forgives(self.now) {
                 self.wrong(from, Wrong::OverLimit);
             }
         }
@@ -519,7 +536,7 @@ impl Peer {
         if charge != Charge::Within {
             sender.limited += 1;
             self.counters.inputs_limited += 1;
-            if author == from && charge == Charge::FarOver {
+            if author == from && charge == Charge::FarOver && !self.standing.forgives(now) {
                 self.wrong(author, Wrong::OverLimit);
             }
         }

@@ -218,6 +218,8 @@ impl Peer {
         peer.after(Micros::from_millis(20), Timer::Advert);
         peer.after(Micros::from_millis(50), Timer::Hello);
         peer.after(Micros::from_millis(200), Timer::Propose);
+        // What others sent to the last life may still come.
+        peer.standing.overslept(now, Micros(0));
         peer.after(Micros::from_secs(1), Timer::Repair);
         peer.after(Micros::from_millis(500), Timer::Pay);
         Ok(peer)
