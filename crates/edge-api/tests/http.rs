@@ -430,12 +430,14 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
         client.post("/api/v1/collections", json!({"name": "plain", "dim": 2}));
         let big = format!("{{\"texts\": [\"{}\"]}}", "x".repeat(9 << 20));
         let long = json!({"texts": ["x".repeat(2 << 20)]}).to_string();
+        let many = json!({"texts": vec!["x"; 16_385]}).to_string();
         let nobody = json!({"to": "ab".repeat(32), "credits": 1}).to_string();
         let nobody = nobody.as_bytes();
-        let cases: [(&str, &str, &[u8], u16, &str); 45] = [
+        let cases: [(&str, &str, &[u8], u16, &str); 46] = [
             ("GET", "/api/v1/nothing", b"", 404, "nothing is served"),
             ("PUT", "/api/v1/status", b"", 405, "method not allowed"),
             ("POST", "/api/v1/embed", b"{", 400, "EOF"),
+            ("POST", "/api/v1/embed", many.as_bytes(), 400, "at most 16384 texts"),
             ("POST", "/api/v1/identity/invite", b" [true, null]", 400, "it is a list"),
             ("POST", "/api/v1/embed", b"\xff\xfe", 400, "UTF-8"),
             ("POST", "/api/v1/embed", b"{\"texts\": []}", 400, "no text"),

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Duration};
 
 use edge_base::{Credits, Digest, Micros, NodeId, SecretKey, TaskKind, Verifier, codec};
 use edge_swarm::{
-    Answer, Command, Input, Peer, Refusal, Settings, Ticket,
+    Answer, Command, Input, Line, Peer, Refusal, Settings, Ticket,
     command::{Canaries, Priority, TaskRequest},
 };
 use edge_transport::{Transport, TransportConfig, TransportEvent};
