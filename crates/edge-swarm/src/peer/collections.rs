@@ -92,6 +92,8 @@ struct Collection {
     live: BTreeMap<RecordId, (u32, Digest)>,
     /// It belongs to this node, which does not have its log any more: nothing may be written.
     lost: bool,
+    /// Since when this node knows it, in this run.
+    since: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -180,6 +182,11 @@ impl Shards {
     /// Who may write to a collection.
     pub(crate) fn owner_of(&self, collection: &CollectionId) -> Option<NodeId> {
         self.collections.get(collection).map(|c| c.spec.signer)
+    }
+
+    /// Since when a collection is known here.
+    pub(crate) fn known_since(&self, collection: &CollectionId) -> Option<Timestamp> {
+        self.collections.get(collection).map(|c| c.since)
     }
 
     /// Who has a name here.
@@ -404,7 +411,7 @@ impl Peer {
         self.persist(Table::Shards, &key, &spec);
         let name = spec.body.name.clone();
         let (shards, live) = (BTreeMap::new(), BTreeMap::new());
-        let collection = Collection { spec, shards, live, lost: false };
+        let collection = Collection { spec, shards, live, lost: false, since: self.now };
         self.shards.collections.insert(id, collection);
         self.event(Event::CollectionKnown { collection: id, name });
         if lost {
@@ -1199,7 +1206,7 @@ impl Peer {
             let id = spec.body.id(&spec.signer);
             let (shards, live) = (BTreeMap::new(), BTreeMap::new());
             let lost = stored.get(Table::Shards, &lost_key(&id)).is_some();
-            let collection = Collection { spec, shards, live, lost };
+            let collection = Collection { spec, shards, live, lost, since: Timestamp(0) };
             self.shards.collections.insert(id, collection);
         }
         for (_, value) in rows.iter().filter(|(k, _)| k.starts_with(b"h")) {

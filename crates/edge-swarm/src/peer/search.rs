@@ -35,8 +35,10 @@ use crate::{
 
 /// A holder that lacked batches of the log is asked again after this.
 const ASK_BEHIND_AGAIN: Micros = Micros::from_millis(300);
-/// A first head of a collection is waited for so long.
+/// A first head of a collection that is new here is waited for so long, of others for a moment.
 const HEAD_WAIT: Micros = Micros::from_millis(700);
+/// A collection is new for so long.
+const NEW_FOR: Micros = Micros::from_secs(2);
 /// And the head of a position that was answered at.
 const HEAD_PATIENCE: Micros = Micros::from_millis(1_500);
 /// So many searches at once may be what makes each of them late.
@@ -183,7 +185,9 @@ impl Peer {
         let parts = shards.len();
         // Of a collection that was made a moment ago the first head may be on its way.
         let waits = parts == 0 && self.shards.owner_of(&collection) != Some(self.me);
-        let unplanned = waits.then(|| (collection, query, self.now + HEAD_WAIT));
+        let known = self.shards.known_since(&collection).unwrap_or(self.now);
+        let patience = if self.now.since(known) < NEW_FOR { HEAD_WAIT } else { TICK };
+        let unplanned = waits.then(|| (collection, query, self.now + patience));
         let search = Search { call, unplanned, k: k as usize, price, deadline, shards };
         self.searches.all.insert(id, search);
         self.after(TICK, Timer::Search(id));
