@@ -478,6 +478,33 @@ fn nobody_is_banned_for_what_came_while_this_node_slept() {
     }
 }
 
+/// Who owns copies that are held here brings what they missed after it connects, and is not banned for how much that
+/// is; for longer, or without copies, it is.
+#[test]
+fn an_owner_is_not_banned_while_its_copies_catch_up() {
+    for (holds, later, banned) in [(true, 1, false), (true, 70, true), (false, 1, true)] {
+        let mut net = Net::four();
+        let from = flooder(&mut net);
+        let (to, id, genesis) = (net.id(0), from.id(), net.genesis.clone());
+        if holds {
+            let hold = Message::Replicate { spec: from.spec(0), index: 0, head: None };
+            net.input(0, Input::Frame { from: id, bytes: encode_message(&hold) });
+            net.settle();
+        }
+        net.run(Micros::from_secs(5));
+        net.kill(1);
+        net.start(1);
+        net.run(Micros::from_secs(later));
+        let at = FrameKind::all().position(|kind| kind.name() == "Offer").unwrap();
+        for n in 0..20_000 {
+            let bytes = encode_message(&from.direct(n, to, &genesis)[at]);
+            net.input(0, Input::Frame { from: id, bytes });
+        }
+        net.settle();
+        assert_eq!(net.nodes[0].banned.contains(&id), banned, "{holds} {later}");
+    }
+}
+
 #[test]
 fn nobody_fills_a_table_alone() {
     let mut net = Net::new();

@@ -44,6 +44,9 @@ const SIGNATURE_NS: u64 = 60_000;
 /// After this node did not run for a while, nobody is blamed for so long at most, and this longer.
 const FORGIVEN_MAX: Micros = Micros::from_secs(10);
 const FORGIVEN_MORE: Micros = Micros::from_secs(2);
+/// An owner whose copies catch up is not blamed for so long, and not again for so long after.
+const CATCHING_UP: Micros = Micros::from_secs(60);
+const FORGIVEN_AGAIN: Micros = Micros::from_secs(600);
 /// What it takes to add an account to a sketch.
 pub(super) const SKETCH_NS: u64 = 400;
 /// Nodes that are no members share a budget of so many percent of that of one.
@@ -197,6 +200,8 @@ struct Sender {
     points_at: Timestamp,
     /// Frames over its budgets.
     limited: u64,
+    /// Until then it is not blamed for sending too much; 0: it never was forgiven.
+    forgiven_until: Timestamp,
     round: Round,
     touched: u64,
 }
@@ -211,6 +216,7 @@ impl Sender {
             points: 0,
             points_at: now,
             limited: 0,
+            forgiven_until: Timestamp(0),
             round: Round::default(),
             touched: 0,
         }
@@ -356,8 +362,19 @@ impl Standing {
         self.forgives_until = self.forgives_until.max(until);
     }
 
-    fn forgives(&self, now: Timestamp) -> bool {
-        now < self.forgives_until
+    /// The owner of copies that are held here brings what they missed, beside what it writes meanwhile: for a
+    /// minute it is not blamed for how much that is, once in ten.
+    pub(crate) fn catches_up(&mut self, owner: &NodeId, now: Timestamp) {
+        let sender = self.sender(owner, now);
+        let until = sender.forgiven_until;
+        if until == Timestamp(0) || now.since(until) > FORGIVEN_AGAIN {
+            sender.forgiven_until = now + CATCHING_UP;
+        }
+    }
+
+    fn forgives(&self, from: &NodeId, now: Timestamp) -> bool {
+        let forgiven = self.senders.get(from).is_some_and(|sender| now < sender.forgiven_until);
+        forgiven || now < self.forgives_until
     }
 
     pub(crate) fn bans(&self) -> usize {
@@ -509,7 +526,7 @@ impl Peer {
         let charge = self.standing.charge(from, relation, kind.class(), cost_ns, self.now);
         if charge != Charge::Within {
             self.counters.inputs_limited += 1;
-            if own && charge == Charge::FarOver && !self.standing.forgives(self.now) {
+            if own && charge == Charge::FarOver && !self.standing.forgives(from, self.now) {
                 self.wrong(from, Wrong::OverLimit);
             }
         }
@@ -536,7 +553,7 @@ impl Peer {
         if charge != Charge::Within {
             sender.limited += 1;
             self.counters.inputs_limited += 1;
-            if author == from && charge == Charge::FarOver && !self.standing.forgives(now) {
+            if author == from && charge == Charge::FarOver && !self.standing.forgives(author, now) {
                 self.wrong(author, Wrong::OverLimit);
             }
         }
