@@ -227,6 +227,8 @@ impl PeerLoop {
     /// Ends workers, storage and network, in this order, so that what was decided still leaves.
     async fn end(self) -> Ended {
         let PeerLoop { workers, snapshots, pipeline, transport, calls, folder, .. } = self;
+        // Callers see from it that nobody answers any more; a call that came later would wait for good.
+        drop((self.inputs, self.network));
         // This is the peer's own thread: blocking it disturbs nobody.
         workers.stop();
         snapshots.stop();
