@@ -372,11 +372,9 @@ impl Jobs {
     pub async fn collection(&self, name: &str) -> Result<(CollectionView, Layout), Refusal> {
         let views = self.collections().await?;
         let names: Vec<String> = views.iter().map(|view| view.name.clone()).collect();
-        let mut named: Vec<CollectionView> =
-            views.into_iter().filter(|view| view.name == name).collect();
+        let named = views.into_iter().filter(|view| view.name == name);
         // As the peer looks for it: one of this node's own first.
-        named.sort_by_key(|view| view.owner != self.node.node());
-        let view = named.into_iter().next().ok_or_else(|| {
+        let view = named.min_by_key(|view| view.owner != self.node.node()).ok_or_else(|| {
             Refusal::NotFound(match names.as_slice() {
                 [] => format!("there is no collection {name:?}, nor any other"),
                 names => {

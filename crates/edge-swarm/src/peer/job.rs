@@ -521,7 +521,7 @@ impl Peer {
             self.event(Event::Delivered { task, kind });
         }
         if let Some(head) = self.head_of_answer(task) {
-            self.send(requester, &Message::Collections { specs: Vec::new(), heads: vec![head] });
+            self.tell_head(requester, head);
         }
         let result = (result.len() <= INLINE_BYTES_MAX).then(|| result.to_vec());
         self.send(requester, &Message::Revealed { commit, reveal, result });
@@ -543,8 +543,7 @@ impl Peer {
         let requesters: BTreeSet<NodeId> =
             self.jobs.all.values().filter(answered).map(|job| job.assignment.signer).collect();
         for requester in requesters {
-            let heads = vec![head.clone()];
-            self.send(requester, &Message::Collections { specs: Vec::new(), heads });
+            self.tell_head(requester, head.clone());
         }
     }
 

@@ -515,7 +515,7 @@ impl Peer {
             .filter(|(_, r)| owner.is_none_or(|o| r.owner == o))
             .map(|(shard, _)| *shard)
             .collect();
-        if let (Some(owner), false) = (owner, shards.is_empty()) {
+        if let Some(owner) = owner.filter(|owner| *owner != self.me && !shards.is_empty()) {
             self.standing.catches_up(&owner, self.now);
         }
         for shard in shards {

@@ -108,7 +108,7 @@ impl ShardSearch {
 #[derive(Debug)]
 struct Search {
     call: CallId,
-    /// No head of the collection is known yet: what is asked of it then, and until when that is waited for.
+    /// Nothing was asked yet: of which collection what is asked, and until when its first head is waited for.
     unplanned: Option<(CollectionId, Vec<u8>, Timestamp)>,
     k: usize,
     price: Credits,
@@ -172,36 +172,24 @@ impl Peer {
         }
         let Ok(collection) = self.find_collection(name) else { return };
         let id = self.fresh_id();
-        let shards: Vec<ShardSearch> = self
-            .shards_of(&collection)
-            .into_iter()
-            .filter_map(|shard| self.plan_shard(shard, k, &query))
-            .collect();
-        for (part, shard) in shards.iter().enumerate() {
-            self.searches.by_task.insert(shard.task, (id, part));
-        }
         let price = self.price(TaskKind::VectorSearch, units, Priority::Normal);
         let deadline = self.now + remaining;
-        let parts = shards.len();
         // Of a collection that was made a moment ago the first head may be on its way.
-        let waits = parts == 0 && self.shards.owner_of(&collection) != Some(self.me);
-        let known = self.shards.known_since(&collection).unwrap_or(self.now);
-        let patience = if self.now.since(known) < NEW_FOR { HEAD_WAIT } else { TICK };
-        let unplanned = waits.then(|| (collection, query, self.now + patience));
-        let search = Search { call, unplanned, k: k as usize, price, deadline, shards };
-        self.searches.all.insert(id, search);
+        let new = |since: Timestamp| self.now.since(since) < NEW_FOR;
+        let patience = match self.shards.known_since(&collection) {
+            _ if self.shards.owner_of(&collection) == Some(self.me) => Micros(0),
+            Some(since) if new(since) => HEAD_WAIT,
+            Some(_) | None => TICK,
+        };
+        let unplanned = Some((collection, query, self.now + patience));
+        let (k, shards) = (k as usize, Vec::new());
+        self.searches.all.insert(id, Search { call, unplanned, k, price, deadline, shards });
         self.after(TICK, Timer::Search(id));
-        if waits {
-            return;
-        }
-        for part in 0..parts {
-            self.step_shard(id, part);
-        }
-        self.finish_search(id);
+        self.plan(id);
     }
 
-    /// Plans a search that had to wait for a first head; ends it when none came.
-    fn plan_late(&mut self, id: u64) {
+    /// Asks about every shard, once there is a head of any; ends the search when none comes.
+    fn plan(&mut self, id: u64) {
         let Some(search) = self.searches.all.get(&id) else { return };
         let k = search.k as u32;
         let Some((collection, query, until)) = search.unplanned.clone() else { return };
@@ -646,7 +634,7 @@ impl Peer {
             return self.time_out_search(id);
         }
         if search.unplanned.is_some() {
-            self.plan_late(id);
+            self.plan(id);
             if self.searches.all.contains_key(&id) {
                 self.after(TICK, Timer::Search(id));
             }
