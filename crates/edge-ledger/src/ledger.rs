@@ -214,7 +214,7 @@ impl Ledger {
         genesis.validate()?;
         let pool = genesis.hash();
         let (mut accounts, mut founder) = (Table::default(), Account::default());
-        founder.balance = genesis.grant;
+        founder.set_balance(genesis.grant);
         accounts.insert(genesis.founder, founder);
         let totals = Totals {
             granted: genesis.grant,
@@ -286,8 +286,8 @@ impl Ledger {
         let slashed = self.is_marked(account);
         match self.accounts.get(account) {
             Some(found) => AccountView {
-                balance: found.balance,
-                incoming: found.incoming.sum(),
+                balance: found.balance(),
+                incoming: found.incoming_sum(),
                 escrowed: found.escrowed,
                 staked: found.left().0,
                 leaving: found.left().1,
@@ -433,7 +433,7 @@ impl Ledger {
             .accounts
             .iter()
             .filter(|(_, found)| found.seq() > 0)
-            .map(|(account, found)| (*account, found.seq(), found.last))
+            .map(|(account, found)| (*account, found.seq(), found.last()))
             .collect();
         let (what, count, limit) = ("heads", heads.len(), HANDOVER_HEADS_MAX);
         if count > limit {
@@ -680,7 +680,7 @@ impl Ledger {
     /// Whether a certificate changes nothing: it is here, or was dropped with all at its place.
     fn is_known(&self, certificate: &Certificate, id: &Digest) -> bool {
         let Block { account, seq, .. } = *certificate.body();
-        let dropped = || self.accounts.get(&account).is_some_and(|found| seq <= found.below);
+        let dropped = || self.accounts.get(&account).is_some_and(|found| seq <= found.below());
         self.certificates.contains_key(id) || (seq > 0 && dropped())
     }
 

@@ -258,7 +258,7 @@ impl Ledger {
         let mut dropped = Vec::new();
         for state in &base.states {
             let Some(found) = self.accounts.get_mut(&state.account) else { continue };
-            let drop = state.seq.min(found.seq()).saturating_sub(found.below);
+            let drop = state.seq.min(found.seq()).saturating_sub(found.below());
             if drop == 0 {
                 continue;
             }
@@ -267,7 +267,7 @@ impl Ledger {
                 dropped.push((state.account, certificate.body().seq));
             }
             found.chain.shrink_to_fit();
-            found.below += drop;
+            found.set_below(found.below() + drop);
             found.shrink();
         }
         // What ended before is nobody's any more.
@@ -280,7 +280,7 @@ impl Ledger {
 
     /// Certified blocks whose certificates are not kept, because a checkpoint says what they came to.
     pub fn dropped(&self) -> u64 {
-        self.accounts.values().map(|found| found.below).sum()
+        self.accounts.values().map(|found| found.below()).sum()
     }
 
     /// Takes certificates back that were kept elsewhere, of blocks before the checkpoint: those that the
@@ -290,16 +290,16 @@ impl Ledger {
         let mut stored: BTreeMap<(NodeId, u64), Arc<Certificate>> =
             certificates.iter().map(place).collect();
         for (account, found) in &mut self.accounts {
-            let mut expected = found.chain.first().map_or(found.last, |first| first.body().prev);
+            let mut expected = found.chain.first().map_or(found.last(), |first| first.body().prev);
             let mut before = Vec::new();
-            while let Some(certificate) = stored.remove(&(*account, found.below)) {
+            while let Some(certificate) = stored.remove(&(*account, found.below())) {
                 if certificate.id() != expected {
                     break;
                 }
                 expected = certificate.body().prev;
                 self.certificates.insert(certificate.id(), certificate.clone());
                 before.push(certificate);
-                found.below -= 1;
+                found.set_below(found.below() - 1);
             }
             if before.is_empty() {
                 continue;
@@ -312,7 +312,7 @@ impl Ledger {
 
     /// Where an account's chain begins here: blocks up to this seq have no certificates any more.
     pub fn pruned_below(&self, account: &NodeId) -> u64 {
-        self.accounts.get(account).map_or(0, |found| found.below)
+        self.accounts.get(account).map_or(0, |found| found.below())
     }
 
     // Below: how.

@@ -25,14 +25,14 @@ impl Ledger {
             account: *account,
             seq: found.seq(),
             head: found.head(self.pool),
-            epoch: found.epoch,
-            balance: found.balance,
+            epoch: found.epoch(),
+            balance: found.balance(),
             staked: found.staked,
             penalty: found.penalty,
             offences: found.offences.iter().copied().collect(),
             leaving: found.leaving.iter().map(|(unstake, amount)| (*unstake, *amount)).collect(),
             escrows: escrows.collect(),
-            incoming: found.incoming.iter().map(|(id, amount)| (*id, *amount)).collect(),
+            incoming: found.incoming().map(|(id, amount)| (*id, *amount)).collect(),
             vesting: found.vesting.iter().map(|(epoch, amount)| (*epoch, *amount)).collect(),
             holder: found.holder,
         })
@@ -103,13 +103,13 @@ impl Ledger {
                 self.escrows.insert(id, escrow);
             }
             let mut account = Account::default();
-            account.incoming = state.incoming.into_iter().collect();
+            for (id, amount) in state.incoming {
+                account.add_payment(id, amount);
+            }
             // What is written gets room: most accounts have nothing of this.
             if state.seq > 0 || state.epoch > 0 || state.balance > zero {
-                account.below = state.seq;
-                account.last = state.head;
-                account.epoch = state.epoch;
-                account.balance = state.balance;
+                account.set_below(state.seq);
+                account.set_last(state.head, state.epoch, state.balance);
             }
             if summary.escrowed.max(state.staked).max(summary.leaving) > zero {
                 account.escrowed = summary.escrowed;

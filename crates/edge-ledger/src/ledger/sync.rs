@@ -71,7 +71,7 @@ impl Ledger {
                 continue;
             }
             let id = certificate.id();
-            let dropped = || body.seq > 0 && found.is_some_and(|found| body.seq <= found.below);
+            let dropped = || body.seq > 0 && found.is_some_and(|found| body.seq <= found.below());
             // With nothing at its place it cannot be here.
             if held.is_some_and(|held| held.id() == id) || dropped() {
                 merged.known += 1;
@@ -184,7 +184,7 @@ impl Ledger {
         (low[0], high[0]) = (first_byte, first_byte);
         let in_bucket = self.accounts.range(NodeId(low)..=NodeId(high));
         let with_blocks = in_bucket.filter(|(_, found)| found.seq() > 0);
-        with_blocks.map(|(account, found)| (*account, found.seq(), found.last))
+        with_blocks.map(|(account, found)| (*account, found.seq(), found.last()))
     }
 
     /// Computed when it is asked for: a merge changes a bucket many times.

@@ -67,7 +67,7 @@ impl Ledger {
         }
         let credited = self.credited(block, found)?;
         let change = self.check_kind(block)?;
-        let before = found.map_or(Credits::ZERO, |found| found.balance);
+        let before = found.map_or(Credits::ZERO, Account::balance);
         let have = before.plus(credited)?.plus(change.returned())?;
         let need = block.debit;
         let computed = have.minus(need).map_err(|_| LedgerError::Insufficient { have, need })?;
@@ -95,7 +95,7 @@ impl Ledger {
         if block.epoch > self.epoch {
             return Err(LedgerError::EpochAhead { epoch: block.epoch });
         }
-        let from = found.map_or(0, |found| found.epoch);
+        let from = found.map_or(0, Account::epoch);
         if block.epoch < from {
             return Err(LedgerError::EpochFell { from, to: block.epoch });
         }
@@ -109,8 +109,8 @@ impl Ledger {
         }
         let mut sum = Credits::ZERO;
         for id in &block.credits {
-            let amount = match found.and_then(|found| found.incoming.get(id)) {
-                Some(amount) => *amount,
+            let amount = match found.and_then(|found| found.payment(id)) {
+                Some(amount) => amount,
                 None => return Err(self.no_credit(block, *id)),
             };
             sum = sum.plus(amount)?;
@@ -253,12 +253,11 @@ impl Ledger {
         let account = self.accounts.get_or_insert_with(block.account, Account::default);
         let forfeited = account.forfeited();
         for credit in &block.credits {
-            account.incoming.remove(credit);
+            account.take_payment(credit);
         }
         self.totals.uncredited = self.totals.uncredited.minus(effect.credited).expect(held);
-        self.totals.balances = self.totals.balances.minus(account.balance).expect(held);
-        account.balance = block.balance_after;
-        self.totals.balances = self.totals.balances.plus(account.balance).expect(fits);
+        self.totals.balances = self.totals.balances.minus(account.balance()).expect(held);
+        self.totals.balances = self.totals.balances.plus(block.balance_after).expect(fits);
         match &effect.change {
             Change::Nothing => {}
             Change::Ends(ended) => {
@@ -277,8 +276,7 @@ impl Ledger {
             }
         }
         account.chain.push(certificate.clone());
-        account.last = id;
-        account.epoch = block.epoch;
+        account.set_last(id, block.epoch, block.balance_after);
         match &block.kind {
             BlockKind::Escrow { budget, prices, expires_epoch } => {
                 account.escrowed = account.escrowed.plus(*budget).expect(fits);
@@ -330,7 +328,7 @@ impl Ledger {
 
     pub(super) fn add_incoming(&mut self, to: NodeId, id: Digest, amount: Credits) {
         let fits = "invariant: every sum of certified amounts is at most the grant";
-        self.accounts.get_or_insert_with(to, Account::default).incoming.insert(id, amount);
+        self.accounts.get_or_insert_with(to, Account::default).add_payment(id, amount);
         self.totals.uncredited = self.totals.uncredited.plus(amount).expect(fits);
     }
 
@@ -342,7 +340,7 @@ impl Ledger {
         self.check_marks(&account, &kind)?;
         let mut incoming: Vec<(Credits, Digest)> = Vec::new();
         if let Some(found) = self.accounts.get(&account) {
-            incoming.extend(found.incoming.iter().map(|(id, amount)| (*amount, *id)));
+            incoming.extend(found.incoming().map(|(id, amount)| (*amount, *id)));
         }
         if incoming.len() > CREDITS_MAX {
             incoming.sort_unstable_by(|a, b| b.cmp(a));
