@@ -1,4 +1,4 @@
-/** When a tab may work for others: by input, battery, and how busy the machine says it is. */
+/** When a tab may work for others: by input, whether it is seen, battery, and how busy the machine says it is. */
 
 /** Whether to work now, with which part of the limit, and why not, or why not with all of it. */
 export type Allowed = { yes: boolean; part: number; why: string };
@@ -14,6 +14,8 @@ const LOOK_MS = 500;
 const GRACE_MS = 10_000;
 /** The part of the limit that is used on a busy machine: it may be busy for days, and what keeps it busy goes first. */
 const BUSY_PART = 0.2;
+/** A page that nobody sees is not told how busy the machine is: what it was told last counts so long. */
+const TOLD_MS = 60_000;
 
 export class Activity {
   #idleAfter: number;
@@ -23,9 +25,17 @@ export class Activity {
   #battery: Battery | "unknown" | null = null;
   #pressed = false;
   #pressedSince = 0;
+  #hiddenSince = Infinity;
   #observer: { disconnect(): void } | null = null;
   #timer: ReturnType<typeof setInterval>;
   #heard = () => { this.#lastInput = performance.now(); };
+  /** Who turns to another page or back is at the machine. Timers of hidden pages run once a second, later once a minute. */
+  #seen = () => {
+    this.#heard();
+    this.#hiddenSince = document.hidden ? performance.now() : Infinity;
+    this.#look();
+  };
+  #over = new AbortController();
   #begun = performance.now();
   #looked = performance.now();
   #pressedMs = 0;
@@ -36,10 +46,16 @@ export class Activity {
     this.#respectBattery = respectBattery;
     this.#changed = changed;
     this.#lastInput = performance.now();
-    for (const input of INPUTS) addEventListener(input, this.#heard, { passive: true });
+    const { signal } = this.#over;
+    for (const input of INPUTS) addEventListener(input, this.#heard, { passive: true, signal });
+    document.addEventListener("visibilitychange", this.#seen, { signal });
+    if (document.hidden) this.#hiddenSince = performance.now();
     const battery = (navigator as { getBattery?: () => Promise<Battery> }).getBattery?.bind(navigator);
     if (battery === undefined) this.#battery = "unknown";
-    else battery().then((found) => { this.#battery = found; }, () => { this.#battery = "unknown"; });
+    else battery().then((found) => {
+      this.#battery = found;
+      found.addEventListener("chargingchange", () => this.#look(), { signal });
+    }, () => { this.#battery = "unknown"; });
     this.#observe();
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
     this.#look();
@@ -58,7 +74,7 @@ export class Activity {
   end(): void {
     clearInterval(this.#timer);
     this.#observer?.disconnect();
-    for (const input of INPUTS) removeEventListener(input, this.#heard);
+    this.#over.abort();
   }
 
   #observe(): void {
@@ -79,6 +95,7 @@ export class Activity {
 
   #look(): void {
     const now = performance.now();
+    if (this.#pressed && now - this.#hiddenSince >= TOLD_MS) this.#pressed = false;
     if (this.#pressed) this.#pressedMs += now - this.#looked;
     this.#looked = now;
     const allowed = this.#decide();

@@ -102,14 +102,36 @@ export async function get(url, path) {
   return answer.json();
 }
 
+const QUIET = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+
 export async function browser(more = []) {
-  return chromium.launch({
-    executablePath: CHROMIUM,
-    args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync", ...more,
-    ],
+  return chromium.launch({ executablePath: CHROMIUM, args: [...QUIET, ...more] });
+}
+
+/** A browser as people have it: of its tabs one is seen, and the others are slowed down. Answers their context. */
+export async function window() {
+  const folder = mkdtempSync(join(tmpdir(), "edge-net-window-"));
+  const own = ["--headless=new", `--user-data-dir=${folder}`, "--remote-debugging-port=0", "about:blank"];
+  const child = spawn(CHROMIUM, [...QUIET, ...own], { stdio: "ignore" });
+  const gone = new Promise((done) => child.once("exit", done));
+  const note = join(folder, "DevToolsActivePort");
+  const [port, path] = await until("the browser", 30, () => {
+    const lines = existsSync(note) ? readFileSync(note, "utf8").split("\n") : [];
+    return lines.length >= 2 ? lines : null;
   });
+  const chrome = await chromium.connectOverCDP(`ws://127.0.0.1:${port}${path}`, { noDefaults: true });
+  return {
+    context: chrome.contexts()[0],
+    end: async () => {
+      await chrome.close();
+      child.kill();
+      await gone;
+      rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
 }
 
 /** A tab at `/join` in a context of its own, or in the given one; what goes wrong in it is kept. */
