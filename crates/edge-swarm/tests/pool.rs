@@ -486,6 +486,14 @@ fn a_name_belongs_to_who_came_first_with_it() {
     net.ask(1, create()).unwrap();
     net.ask(2, create()).unwrap();
     net.cut.clear();
+    // Once they are connected they tell each other what they know.
+    let (one, two) = (net.id(1), net.id(2));
+    for (index, node) in [(1, two), (2, one)] {
+        net.input(index, Input::Disconnected { node });
+    }
+    for (index, node) in [(1, two), (2, one)] {
+        net.input(index, Input::Connected { node });
+    }
     net.run(Micros::from_secs(120));
     let owners = |net: &mut Net, node: usize| -> Vec<NodeId> {
         let Ok(Answer::Collections(views)) = net.ask(node, Command::ListCollections) else {
@@ -497,6 +505,15 @@ fn a_name_belongs_to_who_came_first_with_it() {
         let (has, owner) = (owners(&mut net, node), net.id(owner));
         assert_eq!(has, [owner], "{node}");
     }
+    // Both are told, for as long as there are two; and nobody else.
+    let clashes = |net: &mut Net, node: usize| {
+        let status = net.status(node);
+        status.notes.iter().filter(|note| note.contains("a collection both too")).count()
+    };
+    assert_eq!([0, 1, 2, 3].map(|node| clashes(&mut net, node)), [0, 1, 1, 0]);
+    net.ask(2, Command::DropCollection { name: "both".into() }).unwrap();
+    net.run(Micros::from_secs(60));
+    assert_eq!([1, 2].map(|node| clashes(&mut net, node)), [0, 0]);
 }
 
 /// One holder alone has the newest batch and stands still; the others get it while the search waits, and are

@@ -88,6 +88,15 @@ struct Collection {
     lost: bool,
     /// Since when this node knows it, in this run.
     since: Timestamp,
+    /// It belongs to this node, and another member has one of the same name.
+    rival: Option<(NodeId, CollectionId)>,
+}
+
+impl Collection {
+    fn new(spec: Signed<CollectionSpec>, lost: bool, since: Timestamp) -> Collection {
+        let (shards, live, rival) = (BTreeMap::new(), BTreeMap::new(), None);
+        Collection { spec, shards, live, lost, since, rival }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -378,25 +387,35 @@ impl Peer {
     fn learn_collection(&mut self, spec: Signed<CollectionSpec>, lost: bool) {
         let (owner, id) = (spec.signer, spec.body.id(&spec.signer));
         let known = self.shards.collections.contains_key(&id);
+        let named = self.shards.owner_of_name(&spec.body.name);
+        let clashes = named == Some(self.me) && owner != self.me && !spec.body.dropped;
         // The end of a collection is its owner's last word about it, and may come before the others.
         let news = match spec.body.dropped {
             true => known || self.shards.dropped.has_room(&owner),
             // Who came first with a name has it here: another's later one is not what is meant by it.
             false => {
-                let named = self.shards.owner_of_name(&spec.body.name);
                 let free = owner == self.me || named.is_none_or(|named| named == owner);
                 !known && free && self.shards.has_room(&owner)
             }
         };
-        if !news
+        if !(news || clashes)
             || self.shards.dropped.contains(&id)
             || (owner != self.me && !self.members.is_member(&owner))
             || spec.open(&mut self.verifier, &self.pool).is_err()
         {
             return;
         }
+        if clashes {
+            let own = self.find_own(&spec.body.name);
+            if let Some(own) = own.and_then(|own| self.shards.collections.get_mut(&own)) {
+                own.rival = Some((owner, id));
+            }
+            return;
+        }
         let key = [b"c".as_slice(), id.as_bytes()].concat();
         if spec.body.dropped {
+            let own = self.shards.collections.values_mut();
+            own.filter(|own| own.rival == Some((owner, id))).for_each(|own| own.rival = None);
             self.forget(Table::Shards, &key);
             self.forget(Table::Shards, &lost_key(&id));
             self.forget_collection(id, owner);
@@ -404,9 +423,7 @@ impl Peer {
         }
         self.persist(Table::Shards, &key, &spec);
         let name = spec.body.name.clone();
-        let (shards, live) = (BTreeMap::new(), BTreeMap::new());
-        let collection = Collection { spec, shards, live, lost: false, since: self.now };
-        self.shards.collections.insert(id, collection);
+        self.shards.collections.insert(id, Collection::new(spec, false, self.now));
         self.event(Event::CollectionKnown { collection: id, name });
         if lost {
             self.lose_log(id);
@@ -445,6 +462,21 @@ impl Peer {
         if recalled && self.shards.recalling.is_empty() {
             self.go_on_after_recall();
         }
+    }
+
+    /// Names that this node's collections share with those of other members.
+    pub(super) fn name_clashes(&self) -> impl Iterator<Item = String> {
+        let rivals = self.shards.collections.values().filter_map(|own| Some((own, own.rival?.0)));
+        let there = rivals.filter(|(_, rival)| self.members.is_member(rival));
+        there.map(|(own, rival)| {
+            let name = &own.spec.body.name;
+            format!(
+                "{} has a collection {name} too: members that heard of that one first hold no copies of this \
+                 node's and search the other. Make one of another name and import into it, then `edge-net \
+                 collection rm {name}`",
+                rival.short()
+            )
+        })
     }
 
     fn forget_collection(&mut self, id: CollectionId, owner: NodeId) {
@@ -1022,10 +1054,8 @@ impl Peer {
         for (_, value) in rows.iter().filter(|(k, _)| k.starts_with(b"c")) {
             let spec: Signed<CollectionSpec> = decode_stored(value).ok_or_else(damaged)?;
             let id = spec.body.id(&spec.signer);
-            let (shards, live) = (BTreeMap::new(), BTreeMap::new());
             let lost = stored.get(Table::Shards, &lost_key(&id)).is_some();
-            let collection = Collection { spec, shards, live, lost, since: Timestamp(0) };
-            self.shards.collections.insert(id, collection);
+            self.shards.collections.insert(id, Collection::new(spec, lost, Timestamp(0)));
         }
         for (_, value) in rows.iter().filter(|(k, _)| k.starts_with(b"h")) {
             let head: Signed<ShardHead> = decode_stored(value).ok_or_else(damaged)?;

@@ -388,6 +388,7 @@ impl Peer {
         if self.is_recovering() {
             notes.push(self.recovering_text());
         }
+        notes.extend(self.name_clashes());
         if !self.may_vote {
             notes.push(
                 "this node does not vote: its data folder was copied, restored or repaired".into(),
