@@ -607,8 +607,16 @@ fn a_ban_ends_lasts_longer_the_next_time_and_survives_a_restart() {
     net.nodes[0].banned.clear();
     net.start(0);
     net.settle();
-    assert_eq!(banned_for(&mut net, 0, id), hour, "what is left is not known after a restart");
+    assert_eq!(banned_for(&mut net, 0, id), hour, "what is left is not known after a kill");
     assert!(net.nodes[0].banned.contains(&id), "the transport is told again");
+    net.run(Micros::from_secs(60));
+    net.ask(0, Command::Drain).unwrap();
+    let left = banned_for(&mut net, 0, id);
+    assert!(left <= Some(Micros::from_secs(63 * 60)), "{left:?}");
+    net.kill(0);
+    net.start(0);
+    net.settle();
+    assert_eq!(banned_for(&mut net, 0, id), left, "an orderly end stores it");
     assert!(net.ask(0, Command::Unban { node: id }).is_ok());
     assert_eq!(banned_for(&mut net, 0, id), None);
     assert!(net.ask(0, Command::Unban { node: id }).is_err());

@@ -593,7 +593,6 @@ impl Peer {
         }
     }
 
-    /// Bans a node, for a time or for as long as its past says.
     /// Who takes the place of a banned node is banned as long.
     pub(super) fn ban_as(&mut self, heir: NodeId, old: &NodeId) {
         let Some(ban) = self.standing.bans.get(old) else { return };
@@ -603,6 +602,7 @@ impl Peer {
         }
     }
 
+    /// Bans a node, for a time or for as long as its past says.
     fn ban(&mut self, node: NodeId, last: Wrong, lasts: Option<Micros>) {
         let now = self.now;
         let before = self.standing.bans.get(&node);
@@ -667,8 +667,21 @@ impl Peer {
         self.after(FORGIVEN_AFTER, Timer::Unban(node));
     }
 
-    /// What was banned when the process ended is banned for the rest of its time, as far as it was
-    /// known then: the whole of it.
+    /// Stores how long bans still last.
+    pub(super) fn store_bans(&mut self) {
+        let (now, standing) = (self.now, self.standing.bans.iter().filter(|(_, ban)| ban.stands));
+        let left = |ban: &Ban| {
+            let left = Micros(ban.until.since(now).0.max(1));
+            StoredBan { left, times: ban.times, last: ban.last }
+        };
+        let bans: Vec<_> = standing.map(|(node, ban)| (*node, left(ban))).collect();
+        for (node, ban) in bans {
+            self.persist(Table::Bans, &node.0, &ban);
+        }
+    }
+
+    /// What was banned when the process ended is banned for the rest of its time, as far as it was known then: after
+    /// a kill that is the whole of it.
     pub(super) fn restore_bans(&mut self, stored: &Stored) {
         for (key, value) in stored.table(Table::Bans).iter().take(BANS_MAX) {
             let node = <[u8; 32]>::try_from(key.as_slice()).map(NodeId);

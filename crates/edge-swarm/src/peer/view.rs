@@ -423,6 +423,7 @@ impl Peer {
         }
         self.settle_for_drain();
         self.store_economy();
+        self.store_bans();
         self.after(DRAIN_MAX, Timer::Drain);
         self.step_drain();
     }
