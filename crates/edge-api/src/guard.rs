@@ -2,20 +2,32 @@
 //! against pages of other sites, which may send requests even where they may not read answers.
 //! Around every call: a time limit, and one shape of errors.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
+    body::{Body, HttpBody as _},
     extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt as _, stream};
 
 use crate::error::Failure;
 
 /// How long a request may take, its body included. Tasks have shorter limits of their own; this one
 /// is for bodies that never end.
 const REQUEST_MAX: Duration = Duration::from_secs(600);
+/// How long a body may go without a byte.
+const BODY_IDLE: Duration = Duration::from_secs(30);
 /// Bytes of a plain error text that are kept.
 const ERROR_BYTES_MAX: usize = 4 << 10;
 
@@ -101,7 +113,14 @@ pub(crate) async fn check(State(guard): State<Guard>, request: Request, next: Ne
         return Failure::new(StatusCode::UNAUTHORIZED, "refused", why, next).into_response();
     }
     let api = request.uri().path().starts_with("/api/");
+    let idle = Arc::new(AtomicBool::new(false));
+    let request = request.map(|body| patient(body, BODY_IDLE, idle.clone()));
     match tokio::time::timeout(REQUEST_MAX, next.run(request)).await {
+        Ok(_) if idle.load(Ordering::Relaxed) => {
+            let why = format!("its body went {} seconds without a byte", BODY_IDLE.as_secs());
+            let status = StatusCode::REQUEST_TIMEOUT;
+            Failure::new(status, "it took too long", why, "send it again").into_response()
+        }
         Ok(response) if api => shaped(response).await,
         Ok(response) => response,
         Err(_) => {
@@ -111,6 +130,29 @@ pub(crate) async fn check(State(guard): State<Guard>, request: Request, next: Ne
             Failure::new(status, "it took too long", why, next).into_response()
         }
     }
+}
+
+/// A body that ends, and says so, when it goes for long without a byte.
+fn patient(body: Body, longest: Duration, idle: Arc<AtomicBool>) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    let ended = io::ErrorKind::TimedOut;
+    Body::from_stream(stream::unfold(Some(body.into_data_stream()), move |bytes| {
+        let idle = idle.clone();
+        async move {
+            let mut bytes = bytes?;
+            match tokio::time::timeout(longest, bytes.next()).await {
+                Ok(Some(Ok(more))) => Some((Ok(more), Some(bytes))),
+                Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
+                Ok(None) => None,
+                Err(_) => {
+                    idle.store(true, Ordering::Relaxed);
+                    Some((Err(io::Error::from(ended)), None))
+                }
+            }
+        }
+    }))
 }
 
 /// Gives the framework's own plain refusals (a method, a query, a size) the shape of all others.
@@ -179,6 +221,22 @@ mod tests {
         assert!(admits(None) && admits(Some("http://127.0.0.1:3141")));
         for origin in ["http://evil.example", "null", "http://127.0.0.1:8080", "", "file://"] {
             assert!(!admits(Some(origin)), "{origin}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_ends() {
+        for (bytes, endless) in [("{}", false), ("", true)] {
+            let parts = stream::iter(["{", "}"].map(Ok::<_, io::Error>));
+            let body = match endless {
+                true => Body::from_stream(parts.chain(stream::pending())),
+                false => Body::from_stream(parts),
+            };
+            let idle = Arc::new(AtomicBool::new(false));
+            let read = patient(body, Duration::from_millis(20), idle.clone());
+            let read = axum::body::to_bytes(read, 100).await;
+            assert_eq!((read.is_err(), idle.load(Ordering::Relaxed)), (endless, endless));
+            assert_eq!(read.unwrap_or_default(), bytes);
         }
     }
 

@@ -41,6 +41,7 @@ pub mod backup;
 pub mod codec;
 mod credits;
 mod digest;
+mod gossip;
 mod id;
 mod identity;
 mod kind;
@@ -55,6 +56,7 @@ mod work;
 
 pub use credits::{Credits, CreditsError};
 pub use digest::{Digest, Hasher};
+pub use gossip::Validation;
 pub use id::{CollectionId, EscrowId, NodeId, RecordId, ShardId, TaskId};
 pub use identity::{
     GENESIS_LABEL_BYTES, GenesisLabel, IDENTITY_BYTES, IDENTITY_FILE_BYTES, IdentityError,

@@ -154,7 +154,8 @@ fn a_node_alone() {
     let again = node.ask(&["collection", "import", "notes", &documents()]);
     assert_eq!((again["stored"].as_u64(), again["known"].as_u64()), (Some(0), Some(stored)));
 
-    let killed = Command::new("kill").args(["-9", &node.pid()]).status().unwrap();
+    let killed =
+        Command::new("sh").args(["-c", &format!("kill -9 {}", node.pid())]).status().unwrap();
     assert!(killed.success());
     node.start(&[]);
     let found = node.ask(&["search", "when does a connection time out", "-c", "notes", "-k", "2"]);

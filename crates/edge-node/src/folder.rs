@@ -8,7 +8,7 @@
 //! | `identity.next` | the same of the key under which the node goes on, while it is being replaced |
 //! | `pool.redb` | everything the peer keeps, see [`crate::store`] |
 //! | `pool.mirror`, `members.mirror` | copies of two of its tables, for when it is damaged |
-//! | `marker` | random bytes of the last start, also in the store: a restored store shows |
+//! | `marker-…` | random digits of the last start, also in the store: a restored store shows |
 //! | `ports.json` | the ports that the system chose, for the next start |
 //! | `shards/` | snapshots of shards, see `snapshots.rs`; may be deleted while no node runs |
 //! | `keys/` | encryption keys, readable by their owner only, see [`crate::keys`] |

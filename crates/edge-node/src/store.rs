@@ -8,10 +8,11 @@
 //! identity.
 //!
 //! How a copy is told: the database holds the number of its own file on its device, the machine's
-//! id, and random bytes that every start draws anew and also writes to the file `marker`. Moving
+//! id, and random bytes that every start draws anew and also makes the name of a file `marker-…`. Moving
 //! the folder keeps all of them; `cp`, `tar`, a backup or an older database file beside a newer
-//! marker do not. A snapshot of a whole virtual machine that is rolled back keeps them too; nothing
-//! inside the machine could tell.
+//! marker do not. A backup that is written over the folder leaves the newer marker beside its own. What puts every file
+//! back in its place and takes newer ones away (a snapshot of a file system or of a virtual machine) keeps them all;
+//! nothing in the folder could tell.
 
 #[cfg(test)]
 pub(crate) mod disk;

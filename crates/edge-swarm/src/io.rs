@@ -6,7 +6,7 @@
 //! before it is durable.** A driver that groups commits keeps that order; a crash then loses
 //! nothing that anybody was told.
 
-use edge_base::{Digest, NodeId, Timestamp, Work};
+use edge_base::{Digest, NodeId, Timestamp, Validation, Work};
 
 use crate::{
     accept::Assumption,
@@ -166,17 +166,6 @@ pub struct Write {
     pub value: Option<Vec<u8>>,
 }
 
-/// Whether gossip is passed on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Validation {
-    /// It is new and holds.
-    Accept,
-    /// It is not passed on, and nobody is to blame.
-    Ignore,
-    /// It does not hold: whoever brought it should not have.
-    Reject,
-}
-
 /// How urgent work is, most urgent first. Workers dequeue in this order, with a share kept for the
 /// lower ones so that none starves.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -319,6 +308,8 @@ pub struct Settings {
     pub weighs_branches: bool,
     /// Whether a node that hears of too few believes nobody. Off only for measurements.
     pub notices_isolation: bool,
+    /// Whether own tasks and searches wait while others' budgets for this node are used up. Off only for measurements.
+    pub paces: bool,
     /// Whether senders have budgets and are banned. Off only for measurements.
     pub limits: bool,
     /// What tunes the share of audits and the budgets.
@@ -377,6 +368,7 @@ impl Default for Settings {
             waits_for_bids: true,
             weighs_branches: true,
             notices_isolation: true,
+            paces: true,
             limits: true,
             sketches: true,
             tuner: crate::tuner::Policy::Off,

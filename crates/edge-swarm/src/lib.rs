@@ -65,8 +65,7 @@ pub mod tuner;
 pub use command::{Answer, Command, Refusal};
 pub use event::Event;
 pub use io::{
-    CallId, Guarded, Input, LoadId, Output, REPAIR_WITHIN, Settings, Table, Urgency, Validation,
-    WorkId, Write,
+    CallId, Guarded, Input, LoadId, Output, REPAIR_WITHIN, Settings, Table, Urgency, WorkId, Write,
 };
 pub use line::Line;
 pub use peer::{

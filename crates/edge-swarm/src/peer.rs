@@ -6,15 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use edge_base::{Digest, Micros, NodeId, Rng, SecretKey, ShardId, TaskId, Timestamp, Verifier};
-use edge_base::{Work, codec};
+use edge_base::{Digest, Micros, NodeId, Rng, SecretKey, ShardId, TaskId};
+use edge_base::{Timestamp, Validation, Verifier, Work, codec};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     command::{Answer, Refusal},
     event::Event,
     frame::{Class, FrameKind},
-    io::{CallId, Input, LoadId, Output, Settings, Table, Urgency, Validation, WorkId, Write},
+    io::{CallId, Input, LoadId, Output, Settings, Table, Urgency, WorkId, Write},
     message::{self, Gossip, Message},
     ticket::Ticket,
 };
@@ -39,6 +39,7 @@ mod isolation;
 mod job;
 mod membership;
 mod offences;
+mod outflow;
 mod pace;
 mod parameters;
 mod payments;
@@ -116,6 +117,7 @@ pub struct Peer {
     /// What waits for a checkpoint that was stored and cannot be read, with what was stored beside it.
     pub(crate) recovering: Option<Box<(recover::Shelf, Stored)>>,
     pub(crate) standing: standing::Standing,
+    outflow: outflow::Outflow,
     pub(crate) wishes: parameters::Wishes,
     pub(crate) offences: offences::Offences,
     pub(crate) tuning: tuning::Tuning,
@@ -232,6 +234,8 @@ pub(crate) enum Timer {
     Pay,
     CatchUp(ShardId),
     EarlyBatch(TaskId),
+    /// Calls wait for room in others' budgets.
+    Outflow,
     Head(ShardId),
     Judge(Digest),
     Unban(NodeId),
@@ -239,7 +243,11 @@ pub(crate) enum Timer {
     Neighbours,
     Tune,
     Drain,
-    Agree { epoch: u64, round: u32, step: edge_ledger::Step },
+    Agree {
+        epoch: u64,
+        round: u32,
+        step: edge_ledger::Step,
+    },
     Session(NodeId),
 }
 
@@ -328,6 +336,7 @@ impl Peer {
                 Timer::Pay => self.on_pay_timer(),
                 Timer::CatchUp(shard) => self.on_catch_up_timer(shard),
                 Timer::EarlyBatch(task) => self.on_early_timer(task),
+                Timer::Outflow => self.on_outflow_timer(),
                 Timer::Head(shard) => self.on_head_timer(shard),
                 Timer::Judge(fault) => self.recheck(fault),
                 Timer::Unban(node) => self.on_unban_timer(node),
@@ -522,7 +531,9 @@ impl Peer {
 
     /// For anybody on the way who can read what the transport carries.
     fn send_openly(&mut self, to: NodeId, message: &Message) {
-        self.outputs.push_back(Output::Send { to, frame: message::encode_message(message) });
+        let frame = message::encode_message(message);
+        self.note_sent(to, &frame);
+        self.outputs.push_back(Output::Send { to, frame });
     }
 
     pub(crate) fn publish(&mut self, gossip: &Gossip) {

@@ -7,6 +7,7 @@ mod net;
 
 use edge_base::{
     Credits, Digest, EscrowId, Micros, NodeId, SecretKey, Signature, Signed, TaskId, TaskKind,
+    Validation,
     session::{
         Record, SessionId,
         agreement::XWING_CIPHERTEXT_BYTES,
@@ -20,8 +21,8 @@ use edge_ledger::{
     statement::{Assignment, Commit, Reveal, Voucher, commit_hash, task_id},
 };
 use edge_swarm::{
-    Answer, Command, Event, Here, Input, Revocation, RollCall, SuccessionRecord, Validation,
-    command::Priority,
+    Answer, Command, Event, Here, Input, Revocation, RollCall, SuccessionRecord,
+    command::{Canaries, Priority},
     contest::{Contest, HeadPair},
     frame::{Class, FrameKind},
     message::{
@@ -572,6 +573,59 @@ fn without_limits_every_frame_of_a_flood_is_worked_on() {
     let computed = net.nodes[0].peer.as_ref().unwrap().verifier_stats().computed - verified;
     assert!(after.inputs_decoded - before.inputs_decoded >= 2_000 && computed >= 2_000);
     assert_eq!((after.inputs_limited, after.bans), (0, 0));
+}
+
+/// Two thousand calls at once of a member that is nobody's: how many got their answers, how many of its frames were over
+/// budgets, who banned it, and after how long the last answer came.
+fn two_thousand_calls(paces: bool, search: bool) -> (usize, u64, usize, Micros) {
+    let mut net = Net::new();
+    net.paces = paces;
+    for _ in 0..2 {
+        net.join(true);
+    }
+    let own = net.join_with(false, Credits::from_micro(900_000_000));
+    if search {
+        let layout = vec![1];
+        net.ask(0, Command::CreateCollection { name: "docs".into(), layout }).unwrap();
+        net.append(0, 10).unwrap();
+    }
+    net.run(Micros::from_secs(60));
+    let began = net.now;
+    let calls: Vec<u64> = (0..2_000)
+        .map(|n| match search {
+            true => net.call_search(own),
+            false => {
+                let request = net::embedding(&format!("text {n}"), Canaries::default(), 1);
+                net.call(own, Command::Submit(request))
+            }
+        })
+        .collect();
+    let mut ended = began;
+    while net.now.since(began) < Micros::from_secs(30) {
+        net.run(Micros::from_millis(100));
+        if !calls.iter().all(|call| net.nodes[own].answers.contains_key(call)) {
+            ended = net.now;
+        }
+    }
+    let right = calls.iter().filter(|call| matches!(net.nodes[own].answers.get(call), Some(Ok(_))));
+    let right = right.count();
+    let id = net.id(own);
+    let over = (0..3).map(|n| net.nodes[n].peer.as_ref().unwrap().counters().inputs_limited).sum();
+    let banned = (0..3).filter(|n| net.nodes[*n].banned.contains(&id)).count();
+    (right, over, banned, ended.since(began))
+}
+
+#[test]
+fn who_asks_for_much_at_once_waits_for_room_and_is_not_banned() {
+    for search in [false, true] {
+        let (right, over, banned, took) = two_thousand_calls(true, search);
+        println!("search {search}: {right} right, {over} over, {banned} bans, {took:?}");
+        assert_eq!((right, over, banned), (2_000, 0, 0), "{search}");
+        assert!(took < Micros::from_secs(25), "{took:?}");
+    }
+    // Control.
+    let (_, over, banned, _) = two_thousand_calls(false, false);
+    assert!(over > 0 && banned > 0, "{over} {banned}");
 }
 
 fn banned_for(net: &mut Net, at: usize, node: NodeId) -> Option<Micros> {

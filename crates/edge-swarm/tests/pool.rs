@@ -13,7 +13,7 @@ use edge_base::{
 use edge_swarm::{
     Answer, Command, Event, Input, Peer, Refusal, Table, Ticket,
     command::{Canaries, Change, Priority, TaskRequest},
-    message::{CollectionSpec, Gossip, encode_gossip},
+    message::{CollectionSpec, Gossip, decode_gossip, encode_gossip},
 };
 
 use net::{Net, Node, PIN, Rows};
@@ -514,6 +514,44 @@ fn a_name_belongs_to_who_came_first_with_it() {
     net.ask(2, Command::DropCollection { name: "both".into() }).unwrap();
     net.run(Micros::from_secs(60));
     assert_eq!([1, 2].map(|node| clashes(&mut net, node)), [0, 0]);
+}
+
+/// Who ended before a node began is heard of from others, and never was connected to it.
+#[test]
+fn a_holder_that_was_dead_when_a_node_began_is_not_asked_for_ever() {
+    let mut net = with_ten_records(4);
+    net.records = true;
+    net.run(Micros::from_secs(20));
+    let (holders, others): (Vec<usize>, Vec<usize>) =
+        (1..5).partition(|n| !net.nodes[*n].shards.is_empty());
+    let (dead, again) = (holders[0], others[0]);
+    let gone = net.id(dead);
+    let last = net.delivered.iter().rev().find_map(|(_, bytes)| match decode_gossip(bytes) {
+        Ok(Gossip::Advert(advert)) if advert.signer == gone => Some(Gossip::Advert(advert)),
+        _ => None,
+    });
+    net.kill(dead);
+    for node in [0, again] {
+        net.kill(node);
+        net.start(node);
+        net.publish_to(node, last.as_ref().unwrap());
+    }
+    let counted = |net: &mut Net| {
+        [0, again].map(|node| {
+            let Ok(Answer::Collections(views)) = net.ask(node, Command::ListCollections) else {
+                panic!()
+            };
+            let shards = views.iter().flat_map(|view| &view.shards);
+            let copies = shards.flat_map(|shard| &shard.replicas);
+            copies.filter(|copy| copy.node == gone && copy.reachable).count()
+        })
+    };
+    assert_eq!(counted(&mut net), [1, 1], "it may be there");
+    net.run(Micros::from_secs(40));
+    assert_eq!(counted(&mut net), [0, 0]);
+    let view = net.search_from(again);
+    let silent: usize = view.shards.iter().map(|shard| shard.silent.len()).sum();
+    assert_eq!((view.hits.len(), silent), (5, 0), "{view:?}");
 }
 
 /// One holder alone has the newest batch and stands still; the others get it while the search waits, and are

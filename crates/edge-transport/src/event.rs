@@ -4,17 +4,6 @@ use std::time::Duration;
 
 use edge_base::NodeId;
 
-/// What is true of a published frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Validation {
-    /// It is passed on.
-    Accept,
-    /// It is not passed on, and nobody is to blame.
-    Ignore,
-    /// It does not hold: it is not passed on, and counts against whoever brought it.
-    Reject,
-}
-
 /// Something that happened. Addresses are multiaddresses in text form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

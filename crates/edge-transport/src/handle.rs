@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use edge_base::NodeId;
+use edge_base::{NodeId, Validation};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::TransportConfig;
 use crate::driver::Driver;
 use crate::error::TransportError;
-use crate::event::{TransportEvent, Validation};
+use crate::event::TransportEvent;
 use crate::identity::{keypair, peer_id_of};
 use crate::outgoing::Shared;
 use crate::platform;

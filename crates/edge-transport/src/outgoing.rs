@@ -3,12 +3,11 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use edge_base::NodeId;
+use edge_base::{NodeId, Validation};
 use tokio::sync::Notify;
 
 use crate::batch::{BATCH_FRAMES_MAX, BatchWriter, FRAME_HEADER_BYTES};
 use crate::config::{BATCH_BYTES, Limits};
-use crate::event::Validation;
 use crate::stats::TransportStats;
 
 /// What a queued frame costs beyond its bytes, so that empty frames are bounded too.

@@ -201,14 +201,7 @@ impl PeerLoop {
                 Output::Ban { node } => drop(transport.ban(node)),
                 Output::Unban { node } => drop(transport.unban(node)),
                 Output::Admit { node } => drop(transport.admit(node)),
-                Output::Judged { number, validation } => {
-                    let validation = match validation {
-                        edge_swarm::Validation::Accept => Validation::Accept,
-                        edge_swarm::Validation::Ignore => Validation::Ignore,
-                        edge_swarm::Validation::Reject => Validation::Reject,
-                    };
-                    transport.judge(number, validation);
-                }
+                Output::Judged { number, validation } => transport.judge(number, validation),
                 Output::WakeAt(at) => wake = Some(at),
             }
         }

@@ -197,14 +197,7 @@ impl PeerLoop {
                         tracing::debug!(%error, "cannot admit");
                     }
                 }
-                Output::Judged { number, validation } => {
-                    let validation = match validation {
-                        edge_swarm::Validation::Accept => Validation::Accept,
-                        edge_swarm::Validation::Ignore => Validation::Ignore,
-                        edge_swarm::Validation::Reject => Validation::Reject,
-                    };
-                    self.transport.judge(number, validation);
-                }
+                Output::Judged { number, validation } => self.transport.judge(number, validation),
                 Output::WakeAt(at) => wake = Some(at),
             }
         }

@@ -1,6 +1,9 @@
 //! What the database knows about itself and its surroundings.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use edge_base::{NodeId, codec};
 use redb::{ReadableDatabase as _, TableDefinition, TableError};
@@ -10,7 +13,10 @@ use super::{Finding, Owner, SCHEMA, Store, StoreError, io_error};
 use crate::{folder, platform};
 
 const META: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("meta");
-const MARKER: &str = "marker";
+/// Files whose names end in 32 hexadecimal digits, of which each start leaves one.
+const MARKER: &str = "marker-";
+/// A file that holds them, of earlier versions.
+const MARKER_BEFORE: &str = "marker";
 
 /// Where the database was when it was last opened.
 #[derive(Serialize, Deserialize)]
@@ -25,13 +31,36 @@ struct Surroundings {
 /// What [`Store::look_around`] found, to be noted by [`Store::settle`].
 pub(super) struct Look {
     facts: platform::Facts,
-    marker: Option<[u8; 16]>,
+    markers: Vec<[u8; 16]>,
     /// What does not fit what was noted at the last start.
     pub(super) mismatch: Option<String>,
 }
 
-fn marker_path(folder: &Path) -> PathBuf {
-    folder.join(MARKER)
+fn marker_path(folder: &Path, marker: &[u8; 16]) -> PathBuf {
+    folder.join(format!("{MARKER}{:032x}", u128::from_be_bytes(*marker)))
+}
+
+/// The markers of all starts that lie in a folder. A backup that is written over it leaves the newest there.
+pub(super) fn markers(folder: &Path) -> std::io::Result<Vec<[u8; 16]>> {
+    let before = std::fs::read(folder.join(MARKER_BEFORE)).ok();
+    let mut found: Vec<[u8; 16]> =
+        before.and_then(|bytes| bytes.try_into().ok()).into_iter().collect();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_prefix(MARKER));
+        let digits = digits.filter(|digits| digits.len() == 32);
+        found.extend(
+            digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()).map(u128::to_be_bytes),
+        );
+    }
+    Ok(found)
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error(path, &error)),
+        _ => Ok(()),
+    }
 }
 
 impl Store {
@@ -48,31 +77,36 @@ impl Store {
     /// Compares the database with its surroundings; changes nothing.
     pub(super) fn look_around(&self, folder: &Path, blank: bool) -> Result<Look, StoreError> {
         let facts = platform::facts(&self.path).map_err(|error| io_error(&self.path, &error))?;
-        let marker = std::fs::read(marker_path(folder)).ok();
-        let marker = marker.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+        let markers = markers(folder).map_err(|error| io_error(folder, &error))?;
         let before =
             self.meta("surroundings")?.and_then(|b| codec::decode::<Surroundings>(&b).ok());
         let mismatch = match &before {
             // Made by this start, or by one that ended before it got to the end.
             _ if blank => None,
             None => Some("it does not say where it was".to_owned()),
-            Some(before) => mismatch(before, &facts, marker),
+            Some(before) => mismatch(before, &facts, &markers),
         };
-        Ok(Look { facts, marker, mismatch })
+        Ok(Look { facts, markers, mismatch })
     }
 
     /// Notes the surroundings anew, and last that this was done.
     pub(super) fn settle(&self, folder: &Path, look: Look) -> Result<(), StoreError> {
-        let path = marker_path(folder);
         let mut marker = [0; 16];
         getrandom::fill(&mut marker).map_err(|error| StoreError::Io {
-            path: path.clone(),
+            path: folder.to_owned(),
             reason: format!("the operating system gives no randomness: {error}"),
         })?;
-        let marker_before = look.marker.unwrap_or_default();
+        // A start that ends at any place in here leaves no marker that the database does not know.
+        let marker_before = look.markers.first().copied().unwrap_or_default();
+        for other in look.markers.iter().skip(1) {
+            remove(&marker_path(folder, other))?;
+        }
         let now = Surroundings { facts: look.facts, marker, marker_before };
         self.put_meta("surroundings", &codec::encode(&now))?;
-        folder::replace(&path, &marker).map_err(|error| io_error(&path, &error))?;
+        let path = marker_path(folder, &marker);
+        folder::replace(&path, &[]).map_err(|error| io_error(&path, &error))?;
+        remove(&marker_path(folder, &marker_before))?;
+        remove(&folder.join(MARKER_BEFORE))?;
         self.put_meta("schema", &SCHEMA.to_le_bytes())
     }
 
@@ -166,7 +200,7 @@ impl Store {
 fn mismatch(
     before: &Surroundings,
     facts: &platform::Facts,
-    on_disk: Option<[u8; 16]>,
+    on_disk: &[[u8; 16]],
 ) -> Option<String> {
     let then = &before.facts;
     // Device numbers are only good for one start of the machine.
@@ -181,13 +215,13 @@ fn mismatch(
     if then.machine != facts.machine {
         return Some(format!("it is on another machine (/etc/machine-id) {last}"));
     }
-    match on_disk {
-        Some(marker) if marker == before.marker || marker == before.marker_before => None,
-        Some(_) => {
-            Some("it and the file `marker` are of different starts, as after a restore".into())
-        }
-        // The first start ended before it wrote the file.
-        None if before.marker_before == [0; 16] => None,
-        None => Some("the file `marker` beside it is missing".into()),
+    let known = |marker: &[u8; 16]| [before.marker, before.marker_before].contains(marker);
+    if !on_disk.iter().all(known) {
+        let text =
+            "a file `marker-…` beside it is of another start, as after a restore over the folder";
+        return Some(text.into());
     }
+    // The first start may have ended before it left one.
+    let missing = on_disk.is_empty() && before.marker_before != [0; 16];
+    missing.then(|| "the file `marker-…` beside it is missing".into())
 }

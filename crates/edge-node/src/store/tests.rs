@@ -33,6 +33,10 @@ fn open_as(path: &Path, owner: Option<Owner>) -> Result<Store, StoreError> {
         .map(|(store, _)| store)
 }
 
+fn markers(folder: &Path) -> Vec<[u8; 16]> {
+    meta::markers(folder).unwrap()
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -129,12 +133,12 @@ fn a_moved_folder_may_vote_and_a_copied_one_is_refused() {
     drop((folder, store));
 
     copy_folder(&moved, &copy);
-    let before = std::fs::read(copy.join("marker")).unwrap();
+    let before = markers(&copy);
     for _ in 0..2 {
         let refused = try_open(&copy, false).unwrap_err();
         assert!(matches!(&refused, StoreError::Copied { reason, .. } if reason.contains("`cp`")));
         assert!(refused.to_string().contains("freeze"), "{refused}");
-        assert_eq!(std::fs::read(copy.join("marker")).unwrap(), before, "nothing is noted");
+        assert_eq!(markers(&copy), before, "nothing is noted");
     }
     for moved in [true, false, false] {
         let (_folder, store, findings) = try_open(&copy, moved).unwrap();
@@ -167,6 +171,56 @@ fn an_older_database_beside_a_newer_marker_is_a_restore() {
     let (_folder, store, findings) = try_open(temp.path(), true).unwrap();
     assert!(matches!(findings.as_slice(), [Finding::Copied(_)]), "{findings:?}");
     assert!(!store.may_vote());
+}
+
+/// All files of a stopped node, written over those of a later start as `cp -r backup/* folder/` does.
+#[test]
+fn a_backup_that_is_written_over_a_folder_is_a_restore() {
+    let temp = tempfile::tempdir().unwrap();
+    let (folder, backup) = (temp.path().join("folder"), temp.path().join("backup"));
+    {
+        let (_folder, store, _) = open(&folder);
+        put(&store, Table::Pool, b"genesis", b"the pool");
+    }
+    copy_folder(&folder, &backup);
+    let restore = || {
+        for entry in std::fs::read_dir(&backup).unwrap() {
+            let from = entry.unwrap().path();
+            let bytes = std::fs::read(&from).unwrap();
+            std::fs::write(folder.join(from.file_name().unwrap()), bytes).unwrap();
+        }
+    };
+    // Nothing happened since: it is what it was.
+    restore();
+    {
+        let (_folder, store, findings) = open(&folder);
+        assert_eq!((findings, store.may_vote()), (vec![], true));
+        put(&store, Table::Votes, b"vote", b"later");
+    }
+    assert_eq!(markers(&folder).len(), 1, "each start leaves one");
+    restore();
+    let refused = try_open(&folder, false).unwrap_err();
+    assert!(matches!(&refused, StoreError::Copied { reason, .. } if reason.contains("restore")));
+    let (_folder, store, findings) = try_open(&folder, true).unwrap();
+    assert!(matches!(findings.as_slice(), [Finding::Copied(_)]), "{findings:?}");
+    assert!(!store.may_vote());
+    assert_eq!(markers(&folder).len(), 1);
+}
+
+/// The file of earlier versions is taken for what it says, and goes.
+#[test]
+fn a_marker_of_an_earlier_version_is_one() {
+    let temp = tempfile::tempdir().unwrap();
+    drop(open(temp.path()));
+    let [marker] = markers(temp.path())[..] else { panic!() };
+    let path = temp.path().join(format!("marker-{:032x}", u128::from_be_bytes(marker)));
+    std::fs::remove_file(path).unwrap();
+    std::fs::write(temp.path().join("marker"), [9; 16]).unwrap();
+    assert!(matches!(try_open(temp.path(), false).unwrap_err(), StoreError::Copied { .. }));
+    std::fs::write(temp.path().join("marker"), marker).unwrap();
+    let (_folder, store, findings) = open(temp.path());
+    assert_eq!((findings, store.may_vote()), (vec![], true));
+    assert!(!temp.path().join("marker").exists());
 }
 
 /// Certificates that a checkpoint made needless are removed: the file is made smaller by the next start.
@@ -320,7 +374,7 @@ fn a_first_start_that_was_killed_is_the_first_start_still() {
     std::fs::write(temp.path().join(DATABASE), []).unwrap();
     for place in ["before the marker", "before the pool", "after the pool"] {
         if place == "before the marker" {
-            std::fs::write(temp.path().join("marker"), [1; 16]).unwrap();
+            std::fs::write(temp.path().join(format!("marker-{:032x}", 7)), []).unwrap();
         }
         let store =
             open_as(temp.path(), Some(Owner { node: ME, bound: false })).expect("no reason to ask");

@@ -216,6 +216,18 @@ impl Bank {
         self.queue.retain(|(_, _, waiting)| *waiting != Some(call));
     }
 
+    /// Callers who wait for blocks of an account, which are not signed any more.
+    pub(super) fn take_calls_of(&mut self, account: &NodeId) -> Vec<CallId> {
+        let pending = self.pending.as_mut().filter(|p| p.block.body.account == *account);
+        let mut calls: Vec<CallId> = pending.and_then(|p| p.call.take()).into_iter().collect();
+        self.queue.retain(|(of, _, call)| {
+            let waits = call.filter(|_| of == account);
+            calls.extend(waits);
+            waits.is_none()
+        });
+        calls
+    }
+
     /// What the own block on its way does.
     pub(crate) fn pending_kind(&self) -> Option<&BlockKind> {
         self.pending.as_ref().map(|p| &p.block.body.kind)

@@ -32,6 +32,7 @@ impl Peer {
         self.staking.hold(&mut add);
         self.checkpoints.hold(&mut add);
         self.standing.hold(&mut add);
+        self.outflow.hold(&mut add);
         self.wishes.hold(&mut add);
         self.offences.hold(&mut add);
         self.audits.hold(&mut add);

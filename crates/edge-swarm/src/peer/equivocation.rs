@@ -175,6 +175,9 @@ impl Peer {
             account.short(),
             proof.seq()
         ));
+        if frozen {
+            self.refuse_blocks_of(&account);
+        }
     }
 
     fn gossip_about(&self, account: &NodeId) -> Option<Gossip> {

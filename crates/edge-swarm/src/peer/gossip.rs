@@ -4,13 +4,13 @@
 //! says: what comes out of [`Peer::on_gossip`] is a verdict for the transport. Whoever passes on
 //! what does not hold could have seen it, since the same check was its own.
 
-use edge_base::NodeId;
+use edge_base::{NodeId, Validation};
 use edge_ledger::{Certificate, Sealed};
 
 use super::{Peer, standing::Wrong};
 use crate::{
     frame::FrameKind,
-    io::{Output, Validation},
+    io::Output,
     message::{self, Evidence, Gossip},
 };
 

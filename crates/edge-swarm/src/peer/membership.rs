@@ -78,6 +78,8 @@ pub(crate) struct Member {
     pub(crate) advert: Option<Advert>,
     heard_advert: Heard,
     pub(crate) heard: Option<Timestamp>,
+    /// Since when nothing is known of it, neither a connection nor a message.
+    unheard: Option<Timestamp>,
     pub(crate) faults: u64,
     /// What became of its work, by kind.
     records: BTreeMap<TaskKind, Record>,
@@ -445,6 +447,7 @@ impl Peer {
             advert: None,
             heard_advert: Heard::default(),
             heard: None,
+            unheard: None,
             faults: 0,
             records: BTreeMap::new(),
         };
@@ -976,6 +979,7 @@ impl Peer {
                 self.send_away(stranger);
             }
         }
+        self.notice_absent();
         let waiting: Vec<NodeId> = self.members.ungreeted.iter().copied().collect();
         for node in waiting {
             self.greet(node);
@@ -988,6 +992,18 @@ impl Peer {
             self.greet(node);
         }
         self.after(Micros::from_secs(1), Timer::Hello);
+    }
+
+    /// Who is not connected and says nothing for long, not even through others, is away: it may have ended before this
+    /// node began.
+    fn notice_absent(&mut self) {
+        let (now, within) = (self.now, self.heard_within());
+        for member in self.members.all.values_mut().filter(|m| matches!(m.link, Link::Unknown)) {
+            let last = member.heard.unwrap_or(*member.unheard.get_or_insert(now));
+            if now.since(last) >= within {
+                member.link = Link::Down(now);
+            }
+        }
     }
 
     pub(super) fn on_advert(&mut self, signed: Signed<Advert>) {

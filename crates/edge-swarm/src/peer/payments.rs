@@ -161,6 +161,14 @@ impl Peer {
         self.step_drain();
     }
 
+    /// Nobody votes for blocks of an account any more: who waits for one is told.
+    pub(super) fn refuse_blocks_of(&mut self, account: &NodeId) {
+        let Some(bank) = &mut self.bank else { return };
+        for call in bank.take_calls_of(account) {
+            self.answer(call, Err(Refusal::Refused(FROZEN.into())));
+        }
+    }
+
     /// The own block that waits for votes.
     pub(super) fn pending_view(&self) -> Option<PendingView> {
         let bank = self.bank.as_ref()?;
@@ -195,11 +203,17 @@ impl Peer {
         let certified = certified.map(|c| block_view_of(c.body(), block));
         let pending = self.pending_view().filter(|pending| pending.block == block);
         if certified.is_none() && pending.is_none() {
-            let text = format!(
-                "no block {} is certified here or waits for votes; what was not signed before its \
-                 caller went away did not happen",
-                block.short()
-            );
+            let none = format!("no block {} is certified here or waits for votes", block.short());
+            let text = match bank.ledger.dropped() {
+                0 => format!(
+                    "{none}; what was not signed before its caller went away did not happen"
+                ),
+                dropped => format!(
+                    "{none}. That does not mean that it did not happen: {dropped} blocks that checkpoints \
+                     stand for are not kept here. Whether it counts shows in the balance and the number \
+                     of blocks: `edge-net ledger balance`"
+                ),
+            };
             return Err(Refusal::NotFound(text));
         }
         Ok(Answer::Fate(Box::new(FateView { block, certified, pending })))

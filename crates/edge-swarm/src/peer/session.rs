@@ -317,6 +317,8 @@ impl Peer {
 
     pub(super) fn send_privately(&mut self, to: NodeId, message: &Message) {
         let (now, bytes) = (self.now, message::encode_message(message));
+        // What is inside is charged besides the record.
+        self.note_sent(to, &bytes);
         if let Some(held) = self.sessions.pairs.get_mut(&to).and_then(|pair| pair.speaking(now)) {
             let record = held.session.encrypt(now, bytes);
             // Whoever speaks in one is one that is used.

@@ -82,6 +82,15 @@ const ALL: Budget = Budget { share: 120, burst_ms: 90 };
 /// What an author has others pass on.
 const AUTHOR: Budget = Budget { share: 40, burst_ms: 100 };
 
+/// What a node lets itself send to another: a part of what that one lets it, because budgets get smaller while
+/// there are attacks.
+const SENT_PERCENT: u64 = 50;
+
+/// What this node sends to a member, of its owner or not.
+pub(super) fn budget_for_sending(own: bool) -> Budget {
+    ALL.percent(if own { OWN_PERCENT } else { 100 }).percent(SENT_PERCENT)
+}
+
 /// What asking can add: a sender may make this node ask, too.
 const ASKED: Budget = Budget { share: 150, burst_ms: 600 };
 
@@ -118,6 +127,18 @@ impl Bucket {
             self.tokens_ns -= cost_ns;
         }
         enough
+    }
+
+    /// Takes a cost, or what is there of it.
+    pub(super) fn spend(&mut self, budget: Budget, cost_ns: u64, now: Timestamp) {
+        self.refill(budget, now);
+        self.tokens_ns = self.tokens_ns.saturating_sub(cost_ns);
+    }
+
+    /// What is there, in nanoseconds.
+    pub(super) fn left(&mut self, budget: Budget, now: Timestamp) -> u64 {
+        self.refill(budget, now);
+        self.tokens_ns
     }
 
     /// Takes one of what a budget gives each such time.

@@ -95,7 +95,7 @@ impl Peer {
                 let answer = self.status().map(|s| Answer::Status(Box::new(s)));
                 self.answer(call, answer);
             }
-            Command::Submit(request) => self.submit(call, request),
+            Command::Submit(_) | Command::Search { .. } => self.ask_others(call, command),
             Command::CancelTask(task) => self.cancel_task(call, task),
             Command::ListTasks { limit } => {
                 let views = self.task_views(limit);
@@ -129,9 +129,6 @@ impl Peer {
             }
             Command::Known { collection, ids, pending } => {
                 self.known_records(call, collection, ids, pending);
-            }
-            Command::Search { collection, k, query, units, remaining } => {
-                self.search(call, &collection, k, query, units, remaining);
             }
             Command::ListPeers => {
                 let views = self.peer_views();

@@ -8,14 +8,13 @@ use std::{
 };
 
 use edge_base::{
-    Credits, Digest, Micros, NodeId, RecordId, SecretKey, TaskKind, Timestamp, UNDERPAID, Verdict,
-    Verifier, Work, codec,
+    Credits, Digest, Micros, NodeId, RecordId, SecretKey, TaskKind, Timestamp, UNDERPAID,
+    Validation, Verdict, Verifier, Work, codec,
     shard::{AppendResult, LogBatch, LogEntry, ShardAnswer, ShardHit, ShardQuery},
 };
 use edge_ledger::{Genesis, Network};
 use edge_swarm::{
     Answer, Command, Event, Guarded, Input, Output, Peer, Refusal, Settings, Stored, Table, Ticket,
-    Validation,
     command::{Canaries, Change, Priority, TaskRequest},
     message::{FaultReport, Gossip, Message, decode_gossip, decode_message},
 };
@@ -233,6 +232,8 @@ pub(crate) struct Net {
     posted: u64,
     /// Whether the bids of who was drawn first are waited for, for nodes that start from now on.
     pub(crate) waits_for_bids: bool,
+    /// Whether own calls wait for room in others' budgets, for nodes that start from now on.
+    pub(crate) paces: bool,
     /// Pairs of nodes that do not hear each other from now on.
     pub(crate) cut: BTreeSet<(usize, usize)>,
     /// Frames that get lost, in a million, and by which draw.
@@ -289,6 +290,7 @@ impl Net {
             under_way: BTreeMap::new(),
             posted: 0,
             waits_for_bids: true,
+            paces: true,
             cut: BTreeSet::new(),
             loss: None,
             withholds: None,
@@ -407,6 +409,7 @@ impl Net {
             roots_take_two: self.roots_take_two,
             weighs_branches: self.weighs_branches,
             waits_for_bids: self.waits_for_bids,
+            paces: self.paces,
             sketches: self.sketches,
             coherence: self.coherence,
             limits: self.limits,

@@ -1,12 +1,12 @@
 //! Published frames, out and in.
 
-use edge_base::NodeId;
+use edge_base::{NodeId, Validation};
 use libp2p::PeerId;
 use libp2p::gossipsub::{self, MessageAcceptance, MessageId, PublishError};
 
 use super::{Driver, OUTBOX_MAX, OutboxItem, node_id, peer_id};
 use crate::behaviour::OUTSIDER_SCORE;
-use crate::event::{TransportEvent, Validation};
+use crate::event::TransportEvent;
 use crate::outgoing::JUDGED_MAX;
 use crate::platform::Instant;
 
