@@ -19,7 +19,9 @@ async function fetched(url: string): Promise<Response> {
 
 /** A module of WebAssembly. */
 export async function compiled(url: URL): Promise<WebAssembly.Module> {
-  return WebAssembly.compileStreaming(await fetched(url.href));
+  return WebAssembly.compileStreaming(await fetched(url.href)).catch((error: unknown) => {
+    throw new Error(`failed: ${url.href} is no module: ${error instanceof Error ? error.message : String(error)}`);
+  });
 }
 
 async function read(name: string): Promise<ArrayBuffer | null> {

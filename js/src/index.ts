@@ -96,10 +96,16 @@ const ROUTED_MAX = 1_024;
 const HERE = import.meta.url;
 const SNAPSHOT_MS = 2_000;
 const LIMIT_MAX = 0xffff_ffff;
+/** Characters of what a site or a collection is called. */
+const NAME_MAX = 256;
+/** Bytes of a text that is embedded. */
+const TEXT_MAX = 1 << 20;
 /** How long `connected` waits, and how often it looks. */
 const CONNECT_MS = 30_000;
 const LOOK_MS = 200;
 const STOP_MS = 3_000;
+/** The longest that timers of browsers wait. */
+const PATIENCE_MAX = 0x7fff_ffff;
 /** How long a payment is waited for. */
 const PAY_MS = 30_000;
 /** A worker that dies more often than so many times in so long stays dead; a start follows after this, longer each time. */
@@ -118,6 +124,11 @@ const HITS_MAX = 256;
 /** What a worker that computes takes before it has done anything, and room to work in. */
 const WORKER_BYTES = 32 << 20;
 
+/** Keys are kept, and one node of a site is one, only where nobody on the way can change the page. */
+function secure(): void {
+  if (!isSecureContext) throw new Error("failed: a node runs in pages that come by HTTPS or from localhost: serve this one so");
+}
+
 /**
  * Says whether this browser has what a node takes, and loads the small module for keys. Nothing else is loaded and
  * nothing runs before `start`. Where the module for keys cannot be loaded, `PiKey` and its like say so.
@@ -125,6 +136,7 @@ const WORKER_BYTES = 32 << 20;
 export async function init(): Promise<void> {
   if (typeof WebAssembly !== "object") throw new Error("failed: this browser has no WebAssembly");
   if (typeof Worker !== "function") throw new Error("failed: this page cannot start workers");
+  secure();
   await initKeys().catch(() => {});
 }
 
@@ -144,6 +156,7 @@ export class EdgeNetConfig {
 
   /** `siteId`: what the site calls itself; people see it, it changes nothing else. */
   constructor(siteId: string) {
+    if (typeof siteId !== "string" || siteId.length > NAME_MAX) throw new TypeError(`invalid: siteId is a text of at most ${NAME_MAX} characters`);
     this.siteId = siteId;
   }
 
@@ -189,7 +202,8 @@ export class EdgeNetConfig {
 
   /** A node to ask for a ticket: the origin that this page came from, when it came from a node. */
   from(origin: string): this {
-    if (!/^https?:$/.test(url(origin, "from").protocol)) throw new Error(`invalid: from is the address of a node (http://…), not ${origin}`);
+    const { protocol, username, password } = url(origin, "from");
+    if (!/^https?:$/.test(protocol) || username + password !== "") throw new Error(`invalid: from is the address of a node (http://…), not ${origin}`);
     this.#from = origin;
     return this;
   }
@@ -245,6 +259,7 @@ export class EdgeNetNode implements AsyncDisposable {
   #worker: Worker | null = null;
   #asking: Asking | null = null;
   #started: Started | null = null;
+  #id = "";
   #activity: Activity | null = null;
   #paused = false;
   #stopping = false;
@@ -269,8 +284,10 @@ export class EdgeNetNode implements AsyncDisposable {
 
   /** Starts the node. Only to be called when the person at the machine agreed. */
   async start(): Promise<void> {
+    if (this.#stopping && this.#worker !== null) throw new Error("refused: the node is stopping: wait for `stop()` first");
     if (this.#worker !== null) throw new Error("refused: the node runs already");
     if (typeof Worker !== "function") throw new Error("failed: a node runs in a browser's page: there are no workers here");
+    secure();
     this.#stopping = false;
     if (this.#again !== null) clearTimeout(this.#again);
     this.#again = null;
@@ -293,7 +310,7 @@ export class EdgeNetNode implements AsyncDisposable {
       else if (news === "ended") this.#end(value as string | null);
     };
     worker.addEventListener("error", (event) => {
-      if (this.#worker === worker) this.#died(event.message || "blocked by the page's policy?");
+      if (this.#worker === worker) this.#died(event.message || "is `worker.js` beside the package, and does the page's policy (`worker-src`) allow it?");
     });
     try {
       const options: StartOptions = {
@@ -303,6 +320,7 @@ export class EdgeNetNode implements AsyncDisposable {
       if (settings.ticket !== undefined) options.ticket = settings.ticket;
       if (settings.from !== undefined) options.from = settings.from;
       this.#started = await asking.ask<Started>("start", [options]);
+      this.#id = this.#started.id;
     } catch (error) {
       // Another start may have begun since.
       if (this.#worker === worker) this.#end(error instanceof Error ? error.message : String(error));
@@ -367,6 +385,7 @@ export class EdgeNetNode implements AsyncDisposable {
 
   /** Takes nothing new, finishes what was promised if that takes no longer than `patience` milliseconds, and ends. */
   async stop(patience = STOP_MS): Promise<void> {
+    number(patience, "patience", 0, PATIENCE_MAX);
     const [asking, worker] = [this.#asking, this.#worker];
     if (this.#again !== null) {
       clearTimeout(this.#again);
@@ -387,9 +406,9 @@ export class EdgeNetNode implements AsyncDisposable {
     await this.stop();
   }
 
-  /** 64 hexadecimal digits; empty before `start`. */
+  /** 64 hexadecimal digits; empty before the first `start`. */
   nodeId(): string {
-    return this.#started?.id ?? "";
+    return this.#id;
   }
 
   /** Why nothing survives a reload, if so. */
@@ -414,7 +433,9 @@ export class EdgeNetNode implements AsyncDisposable {
     if (typeof payload !== "object" || payload === null) throw new Error("invalid: the payload is an object");
     const options: SubmitOptions = {};
     if (maxCost !== undefined) {
-      if (!(maxCost >= 0 && maxCost <= 1e9)) throw new Error(`invalid: maxCost is an amount of rUv, not ${maxCost}`);
+      if (typeof maxCost !== "number" || !(maxCost >= 0 && maxCost <= 1e9)) {
+        throw new Error(`invalid: maxCost is an amount of rUv, not ${String(maxCost)}`);
+      }
       options.microRuv = Math.floor(maxCost * 1e6);
     }
     return (await this.#submit(kind, payload, options)) as TaskResults[K];
@@ -426,6 +447,7 @@ export class EdgeNetNode implements AsyncDisposable {
       case "vector_search": {
         const { query, data, k = 10, index } = payload as TaskPayloads["vector_search"];
         if (!Number.isInteger(k) || k < 1 || k > HITS_MAX) throw new Error(`invalid: k is 1 to ${HITS_MAX}, not ${k}`);
+        if (index !== undefined && (typeof index !== "string" || index.length > NAME_MAX)) throw new Error("invalid: `index` is the name of a collection");
         const found = await asking.ask<{ hits: Hit[] }>("search", [text(query ?? data, "query"), k, index]);
         return found.hits;
       }
@@ -439,7 +461,8 @@ export class EdgeNetNode implements AsyncDisposable {
       }
       case "semantic_match": {
         const { text: given, data, categories } = payload as TaskPayloads["semantic_match"];
-        if (categories !== undefined && !(Array.isArray(categories) && categories.every((one) => typeof one === "string"))) {
+        // Places that are left out count.
+        if (categories !== undefined && !(Array.isArray(categories) && [...categories].every((one) => typeof one === "string"))) {
           throw new Error("invalid: `categories` is a list of texts");
         }
         return asking.ask<Match>("matching", [text(given ?? data, "text"), categories ?? DEFAULT_CATEGORIES, options]);
@@ -454,7 +477,7 @@ export class EdgeNetNode implements AsyncDisposable {
         return done.data;
       }
       default:
-        throw new Error(`invalid: a tab submits no tasks of kind ${String(kind)}`);
+        throw new Error(`invalid: a tab submits vector_search, embedding, semantic_match and compression, not ${String(kind).slice(0, 40)}`);
     }
   }
 
@@ -570,7 +593,9 @@ export class EdgeNetNode implements AsyncDisposable {
   /** Remembers what the page saw of a peer, for `getOptimalPeers`. */
   recordTaskRouting(kind: string, peer: string, latencyMs: number, ok: boolean): void {
     if (!(latencyMs >= 0 && latencyMs < Number.POSITIVE_INFINITY)) throw new RangeError(`latencyMs is a time, not ${latencyMs}`);
-    if (!kind || !peer) throw new Error("invalid: `kind` and `peer` are texts that are not empty");
+    text(kind, "kind");
+    text(peer, "peer");
+    decision(ok, "ok");
     const seen = this.#routed.get(peer) ?? { good: 0, bad: 0, latencyMs };
     if (ok) seen.good += 1;
     else seen.bad += 1;
@@ -583,6 +608,7 @@ export class EdgeNetNode implements AsyncDisposable {
 
   /** The `n` connected members that keep most of what they promise, best first; of equals the faster one. */
   async getOptimalPeers(n: number): Promise<string[]> {
+    number(n, "n", 0, Number.POSITIVE_INFINITY);
     const peers = (await this.#ready().ask<Peer[]>("peers")).filter((peer) => peer.connected && peer.faults === 0);
     const kept = (peer: Peer) => {
       const { good, bad } = this.#routed.get(peer.node) ?? { good: 0, bad: 0 };
@@ -591,7 +617,7 @@ export class EdgeNetNode implements AsyncDisposable {
     };
     const latency = (peer: Peer) => this.#routed.get(peer.node)?.latencyMs ?? Number.POSITIVE_INFINITY;
     const order = (a: Peer, b: Peer) => kept(b) - kept(a) || a.load - b.load || Number(latency(a) > latency(b));
-    return peers.sort(order).slice(0, Math.max(0, n)).map((peer) => peer.node);
+    return peers.sort(order).slice(0, n).map((peer) => peer.node);
   }
 
   /** The members that this node knows, as `/api/v1/peers` says them. */
@@ -691,7 +717,8 @@ export class EdgeNetNode implements AsyncDisposable {
     const credits = `${amount(balance + incoming)} rUv${aside}${vouchers > 0 ? ` and ${amount(vouchers)} promised` : ""}`;
     const count = status.executed_for_others;
     const earned = `${count} ${count === 1 ? "task" : "tasks"} done for others since the start, ${credits}`;
-    this.#say(`This tab ${does}. ${status.connected} of ${status.members} members connected, ${earned}.`);
+    const lost = this.volatile === null ? "" : ` Nothing is stored (${this.volatile}): this node and its credits end with this page.`;
+    this.#say(`This tab ${does}. ${status.connected} of ${status.members} members connected, ${earned}.${lost}`);
   }
 
   #say(sentence: string): void {
@@ -760,6 +787,7 @@ function decision(given: boolean, name: string): boolean {
 }
 
 function url(given: string, name: string, base?: string): URL {
+  if (typeof given !== "string") throw new TypeError(`invalid: ${name} is an address, not ${String(given)}`);
   try {
     return new URL(given, base);
   } catch {
@@ -787,5 +815,9 @@ function amount(ruv: number): string {
 
 function text(given: string | undefined, name: string): string {
   if (typeof given !== "string" || given.trim() === "") throw new Error(`invalid: \`${name}\` is a text that is not empty`);
+  // A character has three bytes at most.
+  if (given.length * 3 > TEXT_MAX && new TextEncoder().encode(given).length > TEXT_MAX) {
+    throw new Error(`invalid: \`${name}\` has more than ${TEXT_MAX >> 20} MiB`);
+  }
   return given;
 }

@@ -45,8 +45,7 @@ async function join(): Promise<void> {
     });
     await node.start();
     stop.disabled = false;
-    const kept = node.volatile === null ? "" : ` This browser stores nothing (${node.volatile}): after a reload it is a new node.`;
-    more.textContent = `Node ${node.nodeId().slice(0, 8)}.${kept}`;
+    more.textContent = `Node ${node.nodeId().slice(0, 8)}.`;
   } catch (error) {
     status.textContent = `It did not start: ${error instanceof Error ? error.message : String(error)}.`;
     consent.disabled = false;

@@ -74,7 +74,7 @@ async function aside<T>(op: string, args: unknown[]): Promise<T> {
     return await new Promise<T>((done, failed) => {
       worker.addEventListener("error", (event) => {
         event.preventDefault();
-        failed(new Error(`failed: the worker for backups did not start: ${event.message || "blocked by the page's policy?"}`));
+        failed(new Error(`failed: the worker for backups did not start: ${event.message || "is `keys-worker.js` beside the package, and does the page's policy (`worker-src`) allow it?"}`));
       });
       new Asking(worker).ask<T>(op, args).then(done, failed);
     });

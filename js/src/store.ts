@@ -20,10 +20,12 @@ const VERSION = 1;
 const ROWS = "rows";
 const SECRETS = "secrets";
 
+const NO_ROOM = "there is no room left for this site";
+
 /** What a browser says of its storage may be a name alone. */
 function failure(said: DOMException | null): Error {
   if (said?.name === "QuotaExceededError") {
-    return new Error("there is no room left for this site: free some storage and start again, it goes on where it was");
+    return new Error(NO_ROOM);
   }
   return new Error(said?.message || said?.name || "its storage failed");
 }
@@ -76,7 +78,10 @@ class Database implements Store {
       if (value === null) rows.delete([table, bytes(key)]);
       else rows.put(value, [table, bytes(key)]);
     }
-    await committed(transaction);
+    await committed(transaction).catch((error: Error) => {
+      const more = error.message === NO_ROOM ? ": free some storage and start again, it goes on where it was" : "";
+      throw new Error(error.message + more);
+    });
   }
 
   async load(table: string, key: Uint8Array): Promise<Uint8Array | null> {

@@ -53,11 +53,12 @@ function ready() {
 /** Two nodes with one identity would contradict each other: one per origin, as long as this worker lives. */
 async function only(): Promise<boolean> {
   return new Promise((taken) => {
-    void navigator.locks.request(LOCK, { ifAvailable: true }, (held) => {
+    navigator.locks.request(LOCK, { ifAvailable: true }, (held) => {
       taken(held !== null);
       if (held === null) return undefined;
       return new Promise<void>((release) => { lock = release; });
-    });
+      // Where a site may keep nothing, each start is a node of its own.
+    }).catch(() => taken(true));
   });
 }
 
@@ -71,8 +72,12 @@ function hasSimd(): boolean {
 type Said = { pool?: string; ticket?: string; gateways?: string[]; error?: { why?: string } };
 
 async function asked(method: string, url: URL): Promise<Said> {
-  const answer = await fetch(url, { method });
-  const said = (await answer.json()) as Said;
+  const answer = await fetch(url, { method }).catch((error: unknown) => {
+    throw new Error(`failed: ${url.origin} cannot be reached, or it or this page's policy (\`connect-src\`) forbids it: ${reason(error)}`);
+  });
+  const said = (await answer.json().catch(() => {
+    throw new Error(`failed: what answers at ${url.origin} is no node`);
+  })) as Said;
   if (!answer.ok) throw new Error(`refused: ${url.host} answered: ${said.error?.why ?? answer.statusText}`);
   return said;
 }
@@ -99,7 +104,7 @@ async function start(options: StartOptions): Promise<Started> {
   if (running !== null) throw new Error("refused: the node runs already");
   if (!hasSimd()) throw new Error("failed: this browser has no WebAssembly SIMD; use a newer one");
   if (!(await only())) {
-    throw new Error("refused: another tab of this site runs the node already; close it and start again here");
+    throw new Error("refused: another node of this site runs already, in another tab of this site or in this one; end it and start again");
   }
   try {
     // Written out, so that bundlers find the files.

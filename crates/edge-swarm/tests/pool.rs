@@ -861,6 +861,33 @@ fn with_ten_records(others: usize) -> Net {
     net
 }
 
+/// Many tasks at once of a member whose credits are enough for a few of them: the others are executed by itself.
+#[test]
+fn tasks_for_which_credits_are_missing_are_executed_here_and_soon() {
+    let mut net = Net::new();
+    for _ in 0..3 {
+        net.join(true);
+    }
+    let own = net.join_with(false, Credits::from_micro(500_000));
+    net.run(Micros::from_secs(30));
+    let began = net.now;
+    let units = 20_000;
+    let request = |n| net::embedding(&format!("text {n}"), Canaries::default(), units);
+    let calls: Vec<u64> = (0..30).map(|n| net.call(own, Command::Submit(request(n)))).collect();
+    let all = |net: &Net| calls.iter().all(|call| net.nodes[own].answers.contains_key(call));
+    while !all(&net) {
+        net.run(Micros::from_millis(100));
+    }
+    let took = net.now.since(began);
+    let results = calls.iter().map(|call| match &net.nodes[own].answers[call] {
+        Ok(Answer::Task(result)) => result.check.own_execution.clone(),
+        other => panic!("{other:?}"),
+    });
+    let alone = results.flatten().filter(|why| why.contains("credits")).count();
+    assert!(alone > 0);
+    assert!(took <= Micros::from_secs(8), "{took:?}");
+}
+
 fn invite(net: &mut Net, credits: u64) -> Result<Ticket, Refusal> {
     let credits = Credits::from_whole(credits).unwrap();
     match net.ask(0, Command::Invite { owner: false, credits })? {

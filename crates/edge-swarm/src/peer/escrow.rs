@@ -104,6 +104,12 @@ impl Peer {
         })
     }
 
+    /// Why own tasks have to go without others for now: all credits are set aside for other ones.
+    pub(super) fn funds_are_elsewhere(&self) -> Option<String> {
+        let opening = self.escrow.opening || self.escrow.open.is_some();
+        (!opening).then(|| "this node's credits are set aside for other tasks of its own".into())
+    }
+
     /// Draws the price of one execution, opening an escrow where needed.
     pub(super) fn funds(&mut self, price: Credits) -> Funds {
         if price == Credits::ZERO {

@@ -68,11 +68,11 @@ impl Peer {
         let escrow = match self.funds(total) {
             Funds::Ready(escrow) => escrow,
             Funds::Wait => {
-                // Witnesses that are away would keep the task from any answer at all.
-                if waited
-                    && placed == 0
-                    && let Some(reason) = self.funds_are_stuck()
-                {
+                // Witnesses that are away would keep the task from any answer at all, and so may credits that come
+                // back only once other tasks are over.
+                let stuck = self.funds_are_stuck().filter(|_| placed == 0);
+                let reason = stuck.or_else(|| self.funds_are_elsewhere());
+                if let Some(reason) = reason.filter(|_| waited) {
                     self.execute_own(id, &reason);
                 }
                 return;
