@@ -433,7 +433,7 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
         let many = json!({"texts": vec!["x"; 16_385]}).to_string();
         let nobody = json!({"to": "ab".repeat(32), "credits": 1}).to_string();
         let nobody = nobody.as_bytes();
-        let cases: [(&str, &str, &[u8], u16, &str); 46] = [
+        let cases: [(&str, &str, &[u8], u16, &str); 48] = [
             ("GET", "/api/v1/nothing", b"", 404, "nothing is served"),
             ("PUT", "/api/v1/status", b"", 405, "method not allowed"),
             ("POST", "/api/v1/embed", b"{", 400, "EOF"),
@@ -490,6 +490,7 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
             ("POST", "/api/v1/collections", b"{\"name\": \"..\"}", 400, "address"),
             ("POST", "/api/v1/identity/invite", b"{\"credits\": 0.0000001}", 400, "six digits"),
             ("POST", "/api/v1/identity/invite", b"{\"credits\": -1}", 400, "not an amount"),
+            ("POST", "/api/v1/ledger/stake", b"{\"credits\": 0.0000015}", 400, "not an amount"),
             (
                 "POST",
                 "/api/v1/embed",
@@ -503,6 +504,7 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
             ("POST", "/api/v1/ledger/stake", b"{\"credits\": 0}", 403, "nothing"),
             ("POST", "/api/v1/ledger/stake", b"{\"credits\": 1000001}", 403, "needed"),
             ("POST", "/api/v1/ledger/stake", b"{\"credits\": -1}", 400, "not an amount"),
+            ("POST", "/api/v1/ledger/unstake", b"{\"credits\": 0.0000015}", 400, "not an amount"),
             ("POST", "/api/v1/ledger/unstake", b"{\"credits\": 1}", 403, "0 are staked"),
             ("POST", "/api/v1/ledger/unstake", b"{}", 400, "credits"),
             ("POST", "/api/v1/ledger/send", b"{\"to\": \"ab\", \"credits\": 1}", 400, "64 hex"),

@@ -210,6 +210,11 @@ impl FrameKind {
         !self.gossip && self.number == SKETCH
     }
 
+    /// Whether it is what a requester says to who works for it, and no answer to what that one said.
+    pub fn is_of_requester(self) -> bool {
+        matches!(self.name(), "Offer" | "Assign" | "RevealPlease" | "Over" | "Paid")
+    }
+
     /// Whether it is gossip.
     pub fn is_gossip(self) -> bool {
         self.gossip

@@ -151,6 +151,7 @@ pub(crate) async fn handover(State(app): State<App>, Body(body): Body<Witnesses>
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Amount {
+    #[serde(deserialize_with = "amount")]
     credits: Credits,
     /// On top of a payment that is not certified yet.
     #[serde(default)]

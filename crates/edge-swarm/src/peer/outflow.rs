@@ -1,9 +1,9 @@
 //! What others' budgets for this node still have room for.
 //!
 //! A member charges what this node sends to it (`standing.rs`); what is over its budget it drops, and whoever
-//! sends far more it bans. A node therefore keeps the same account of what it sent to each member, and begins
+//! sends far more it bans. A node therefore keeps such an account of what it asked of each member, and begins
 //! no task or search of its own while too little is left for what those under way will still say. Calls wait
-//! here, first come first served.
+//! here, first come first served. What it answers does not count: whoever asks for much would make it wait.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     command::{Command, Refusal},
-    frame::{Class, FrameKind},
+    frame::FrameKind,
     io::CallId,
 };
 
@@ -44,10 +44,10 @@ impl Outflow {
 }
 
 impl Peer {
-    /// Charges a frame that is sent to a member.
+    /// Charges a frame that is sent to a member, if it asks for something.
     pub(super) fn note_sent(&mut self, to: NodeId, frame: &[u8]) {
         let kind = FrameKind::of(frame);
-        if kind.class() == Class::Gossip || !self.members.is_member(&to) {
+        if !kind.is_of_requester() || !self.members.is_member(&to) {
             return;
         }
         let (now, left) = (self.now, &mut self.outflow.left);
@@ -69,8 +69,8 @@ impl Peer {
         let each = under_way * FOLLOWS_NS * 2 / asked.len().max(2) as u64;
         asked.iter().all(|node| {
             let budget = budget_for_sending(self.members.is_trusted(node));
-            let bucket = self.outflow.left.get_mut(node);
-            bucket.is_none_or(|bucket| bucket.left(budget, now) >= each)
+            let sent = self.outflow.left.get_mut(node);
+            sent.unwrap_or(&mut Bucket::full(budget, now)).left(budget, now) >= each
         })
     }
 
