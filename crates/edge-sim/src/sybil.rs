@@ -27,9 +27,9 @@ pub struct Sybil {
     pub stake: u64,
 }
 
-/// The identities are made known so many times.
+/// The identities are made known so many times ...
 const TELLINGS: u32 = 2;
-/// ... this far apart.
+/// ... this far apart, and advertise as often for as long as the run lasts: who says nothing is away.
 pub(crate) const TELL_EVERY: Micros = Micros::from_secs(5);
 
 struct Job {
@@ -106,19 +106,18 @@ impl Sybils {
         self.keys.contains_key(node)
     }
 
-    /// What makes the identities known to everybody; nothing more after a while.
-    pub(crate) fn tell(&mut self, inviter: &SecretKey) -> Option<Vec<Vec<u8>>> {
-        if self.told >= TELLINGS {
-            return None;
-        }
+    /// What makes the identities known to everybody, and what they say of themselves.
+    pub(crate) fn tell(&mut self, inviter: &SecretKey) -> Vec<Vec<u8>> {
         self.told += 1;
         let mut gossip = Vec::new();
         for (node, key) in &self.keys {
-            let membership = Membership { node: *node, group: *node };
-            let membership = Some(Signed::seal(membership, inviter, &self.pool));
             let addresses = vec!["/memory/nowhere".to_owned()];
-            let record = MemberRecord { membership, node: *node, addresses: addresses.clone() };
-            gossip.push(encode_gossip(&Gossip::Member(record)));
+            if self.told <= TELLINGS {
+                let membership = Membership { node: *node, group: *node };
+                let membership = Some(Signed::seal(membership, inviter, &self.pool));
+                let record = MemberRecord { membership, node: *node, addresses: addresses.clone() };
+                gossip.push(encode_gossip(&Gossip::Member(record)));
+            }
             let advert = Advert {
                 counter: u64::from(self.told),
                 life: 1,
@@ -134,7 +133,7 @@ impl Sybils {
             };
             gossip.push(encode_gossip(&Gossip::Advert(Signed::seal(advert, key, &self.pool))));
         }
-        Some(gossip)
+        gossip
     }
 
     /// A frame leaves an honest node for anybody.

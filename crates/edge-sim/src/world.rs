@@ -944,11 +944,11 @@ impl World {
         }
     }
 
-    /// Everybody is told of identities without peers.
+    /// Everybody is told of identities without peers, and hears of them from then on.
     fn on_sybil(&mut self) {
         let Some(sybils) = &mut self.sybils else { return };
         let inviter = sybils.inviter;
-        let Some(gossip) = sybils.tell(&self.nodes[inviter as usize].key) else { return };
+        let gossip = sybils.tell(&self.nodes[inviter as usize].key);
         for frame in gossip {
             self.publish(inviter, frame.into());
         }

@@ -317,7 +317,7 @@ impl Peer {
 
     pub(super) fn send_privately(&mut self, to: NodeId, message: &Message) {
         let (now, bytes) = (self.now, message::encode_message(message));
-        // What is inside is charged besides the record.
+        // Of a record what is inside counts: its kind is nobody else's to know.
         self.note_sent(to, &bytes);
         if let Some(held) = self.sessions.pairs.get_mut(&to).and_then(|pair| pair.speaking(now)) {
             let record = held.session.encrypt(now, bytes);
