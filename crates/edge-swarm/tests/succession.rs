@@ -213,6 +213,59 @@ fn what_was_paid_to_the_old_account_reaches_the_heir() {
     (0..5).for_each(|node| net.conserved(node));
 }
 
+/// What the new key takes from the account of the one before is no payment that somebody asked for.
+#[test]
+fn what_an_heir_takes_over_stops_no_payment_of_its_own() {
+    let (mut net, worker) = pool();
+    let heir = key(1);
+    let Ok(Answer::Rotated { .. }) = rotate(&mut net, worker, &heir) else { panic!() };
+    (1..3).for_each(|witness| net.kill(witness));
+    start_again(&mut net, worker, &heir);
+    net.run(Micros::from_secs(5));
+    let pending = net.balances(worker).pending.expect("it gets no quorum of votes");
+    assert!(pending.text.contains("sends 100"), "{pending:?}");
+    let to = net.id(0);
+    let Err(Refusal::Refused(why)) = net.ask(worker, Command::Send { to, amount: whole(1) }) else {
+        panic!("the new account has nothing yet")
+    };
+    assert!(why.contains("1 rUv are needed and this node has 0"), "{why}");
+}
+
+/// Vouchers for the key before say nothing of what the new one is promised out of the same escrow.
+#[test]
+fn an_heir_is_vouched_for_while_an_escrow_goes_on() {
+    let (mut net, worker) = pool();
+    let heir = key(1);
+    let vouchers = |net: &mut Net| net.balances(worker).vouchers;
+    // A task a second, so that the requester's escrow does not end.
+    let submit = |net: &mut Net, tasks: usize| {
+        for n in 0..tasks {
+            net.submit(&format!("{tasks}: task {n}")).unwrap();
+            net.run(Micros::from_secs(1));
+        }
+    };
+    submit(&mut net, 30);
+    let before = vouchers(&mut net);
+    assert!(before > Credits::ZERO);
+    let rotating = rotate(&mut net, worker, &heir);
+    assert!(matches!(rotating, Ok(Answer::Rotated { .. })));
+    start_again(&mut net, worker, &heir);
+    assert_eq!(vouchers(&mut net), before, "they are worth what they were");
+    submit(&mut net, 8);
+    assert!(vouchers(&mut net) > before, "the new key is promised its own");
+    net.kill(worker);
+    let kept = {
+        net.start(worker);
+        vouchers(&mut net)
+    };
+    assert!(kept > before, "and keeps both");
+    let sum = |view: BalanceView| view.balance.plus(view.incoming).unwrap();
+    assert!(matches!(net.ask(0, Command::Settle), Ok(Answer::Done)));
+    net.run(Micros::from_secs(15));
+    assert_eq!(vouchers(&mut net), Credits::ZERO);
+    assert!(sum(net.balances(worker)) >= kept.plus(whole(100)).unwrap());
+}
+
 /// What a node holds of who is who, as far as it is told by others.
 fn standing(net: &mut Net, asked: usize) -> BTreeMap<NodeId, (bool, Option<NodeId>)> {
     let Ok(Answer::Peers(peers)) = net.ask(asked, Command::ListPeers) else { panic!() };

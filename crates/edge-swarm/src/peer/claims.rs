@@ -54,6 +54,7 @@ struct Held {
 /// Vouchers this node holds, and what it knows as a witness of the ends of others' escrows.
 #[derive(Debug, Default)]
 pub(crate) struct Promises {
+    /// By escrow and worker, which is this node or a key that it went under before.
     held: BTreeMap<(EscrowId, NodeId), Held>,
     /// Escrows that are about to end, and what their end pays this node.
     ending: BTreeMap<EscrowId, Credits>,
@@ -81,9 +82,9 @@ impl Promises {
         self.held.keys().map(|(escrow, _)| *escrow)
     }
 
-    /// What a requester vouched for out of an escrow.
-    pub(crate) fn vouched(&self, escrow: &EscrowId, requester: &NodeId) -> Credits {
-        let held = self.held.get(&(*escrow, *requester));
+    /// What was vouched for to a worker out of an escrow.
+    pub(crate) fn vouched(&self, escrow: &EscrowId, worker: &NodeId) -> Credits {
+        let held = self.held.get(&(*escrow, *worker));
         held.map_or(Credits::ZERO, |held| held.voucher.body.cumulative)
     }
 
@@ -94,18 +95,23 @@ impl Promises {
     }
 }
 
-fn stored_key(escrow: &EscrowId, requester: &NodeId) -> Vec<u8> {
-    [b"r".as_slice(), escrow.as_bytes(), &requester.0].concat()
+fn stored_key(escrow: &EscrowId, worker: &NodeId) -> Vec<u8> {
+    [b"r".as_slice(), escrow.as_bytes(), &worker.0].concat()
 }
 
 impl Peer {
     pub(super) fn restore_promises(&mut self, stored: &Stored) {
         let vouchers =
             stored.table(Table::Vouchers).iter().filter(|(key, _)| key.starts_with(b"r"));
-        for (_, value) in vouchers.take(VOUCHERS_MAX) {
-            if let Some(voucher) = decode_stored::<Signed<Voucher>>(value) {
-                self.hold_voucher(voucher);
+        for (key, value) in vouchers.take(VOUCHERS_MAX) {
+            let Some(voucher) = decode_stored::<Signed<Voucher>>(value) else { continue };
+            // Builds of before had the requester in the key.
+            let place = stored_key(&voucher.body.escrow, &voucher.body.worker);
+            if *key != place {
+                self.forget(Table::Vouchers, key);
+                self.persist(Table::Vouchers, &place, &voucher);
             }
+            self.hold_voucher(voucher);
         }
         let proofs = stored.table(Table::Pool).iter().filter(|(key, _)| key.starts_with(OVERDRAWN));
         for (_, value) in proofs {
@@ -116,16 +122,16 @@ impl Peer {
     }
 
     fn hold_voucher(&mut self, voucher: Signed<Voucher>) {
-        let key = (voucher.body.escrow, voucher.body.requester);
+        let key = (voucher.body.escrow, voucher.body.worker);
         let (shown, shown_at) =
             self.promises.held.get(&key).map_or((Credits::ZERO, None), |h| (h.shown, h.shown_at));
         self.promises.held.insert(key, Held { voucher, shown, shown_at });
         if self.promises.held.len() > VOUCHERS_MAX {
             let held = self.promises.held.iter();
             let least = held.min_by_key(|(_, held)| held.voucher.body.cumulative);
-            if let Some((escrow, requester)) = least.map(|(key, _)| *key) {
-                self.promises.held.remove(&(escrow, requester));
-                self.forget(Table::Vouchers, &stored_key(&escrow, &requester));
+            if let Some((escrow, worker)) = least.map(|(key, _)| *key) {
+                self.promises.held.remove(&(escrow, worker));
+                self.forget(Table::Vouchers, &stored_key(&escrow, &worker));
             }
         }
     }
@@ -134,29 +140,29 @@ impl Peer {
 
     /// Keeps a voucher that was checked.
     pub(super) fn keep_voucher(&mut self, voucher: Signed<Voucher>) {
-        let Voucher { escrow, requester, cumulative, .. } = voucher.body;
-        self.persist(Table::Vouchers, &stored_key(&escrow, &requester), &voucher);
+        let Voucher { escrow, worker, cumulative, .. } = voucher.body;
+        self.persist(Table::Vouchers, &stored_key(&escrow, &worker), &voucher);
         self.hold_voucher(voucher);
-        let held = self.promises.held.get(&(escrow, requester));
+        let held = self.promises.held.get(&(escrow, worker));
         let shown = held.map_or(cumulative, |held| held.shown);
         let grown = cumulative.minus(shown).unwrap_or(Credits::ZERO);
         let late = self.promises.ending.get(&escrow).is_some_and(|paid| *paid < cumulative);
         if late || grown >= self.settings.exposure_max {
-            self.claim(&[(escrow, requester)]);
+            self.claim(&[escrow]);
         }
     }
 
     /// Shows vouchers to the witnesses where their requester is gone.
     pub(super) fn claim_from_absent(&mut self) {
         let now = self.now;
-        let due = self.promises.held.iter().filter(|((_, requester), held)| {
+        let due = self.promises.held.iter().filter(|(_, held)| {
             let gone = self
                 .members
-                .get(requester)
+                .get(&held.voucher.body.requester)
                 .is_some_and(|m| matches!(m.link, Link::Down(at) if now.since(at) >= CLAIM_AFTER));
             gone && held.shown_at.is_none_or(|at| now.since(at) >= CLAIM_AFTER)
         });
-        let due: Vec<_> = due.map(|(key, _)| *key).collect();
+        let due: Vec<_> = due.map(|((escrow, _), _)| *escrow).collect();
         self.claim(&due);
     }
 
@@ -164,16 +170,17 @@ impl Peer {
     pub(super) fn claim_all(&mut self) {
         let unshown = |held: &Held| held.shown < held.voucher.body.cumulative;
         let due = self.promises.held.iter().filter(|(_, held)| unshown(held));
-        let due: Vec<_> = due.map(|(key, _)| *key).collect();
+        let due: Vec<_> = due.map(|((escrow, _), _)| *escrow).collect();
         self.claim(&due);
     }
 
-    fn claim(&mut self, due: &[(EscrowId, NodeId)]) {
+    /// What is held under a key before is that key's to claim.
+    fn claim(&mut self, due: &[EscrowId]) {
         let now = self.now;
         let Some(bank) = &self.bank else { return };
         let witnesses = bank.ledger.witness_set().members.clone();
-        for key in due {
-            let Some(held) = self.promises.held.get_mut(key) else { continue };
+        for escrow in due {
+            let Some(held) = self.promises.held.get_mut(&(*escrow, self.me)) else { continue };
             held.shown = held.voucher.body.cumulative;
             held.shown_at = Some(now);
             let voucher = held.voucher.clone();
@@ -191,8 +198,8 @@ impl Peer {
     pub(super) fn on_ending(&mut self, block: SignedBlock) {
         let owner = block.body.account;
         let Some(escrow) = block.body.kind.ends() else { return };
-        let key = (escrow, owner);
-        let concerns = self.promises.held.contains_key(&key) || self.jobs.draws_on(&escrow);
+        let holds = self.promises.held.contains_key(&(escrow, self.me));
+        let concerns = holds || self.jobs.draws_on(&escrow);
         let Some(bank) = self.bank.as_ref().filter(|_| concerns) else { return };
         let is_open = |view: &edge_ledger::EscrowView<'_>| {
             view.owner == owner && view.state == EscrowState::Open
@@ -205,8 +212,8 @@ impl Peer {
         if self.promises.ending.len() < ENDINGS_MAX {
             self.promises.ending.insert(escrow, paid);
         }
-        if paid < self.promises.vouched(&escrow, &owner) {
-            self.claim(&[key]);
+        if paid < self.promises.vouched(&escrow, &self.me) {
+            self.claim(&[escrow]);
         }
     }
 
@@ -214,9 +221,9 @@ impl Peer {
     pub(super) fn drop_vouchers(&mut self, escrow: EscrowId) {
         self.promises.ending.remove(&escrow);
         let of_it = self.promises.held.keys().filter(|(e, _)| *e == escrow).copied();
-        for (escrow, requester) in of_it.collect::<Vec<_>>() {
-            self.promises.held.remove(&(escrow, requester));
-            self.forget(Table::Vouchers, &stored_key(&escrow, &requester));
+        for (escrow, worker) in of_it.collect::<Vec<_>>() {
+            self.promises.held.remove(&(escrow, worker));
+            self.forget(Table::Vouchers, &stored_key(&escrow, &worker));
         }
     }
 

@@ -201,7 +201,7 @@ impl Peer {
     pub(super) fn on_paid(&mut self, from: NodeId, voucher: Signed<Voucher>) {
         let body = voucher.body;
         let fits = voucher.signer == from && body.requester == from && body.worker == self.me;
-        let before = self.promises.vouched(&body.escrow, &from);
+        let before = self.promises.vouched(&body.escrow, &self.me);
         if !fits || body.cumulative <= before {
             return;
         }

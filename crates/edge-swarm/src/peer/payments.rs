@@ -24,9 +24,12 @@ pub(super) enum Place {
     Behind,
 }
 
-fn is_payment(kind: &BlockKind) -> bool {
+/// Whether a block is what somebody asked for who may ask again. What goes to the node itself is what came
+/// to the account of a key before its own.
+fn is_payment(kind: &BlockKind, me: &NodeId) -> bool {
     match kind {
-        BlockKind::Send { .. } | BlockKind::Stake { .. } | BlockKind::Unstake { .. } => true,
+        BlockKind::Send { to, .. } => to != me,
+        BlockKind::Stake { .. } | BlockKind::Unstake { .. } => true,
         BlockKind::Open
         | BlockKind::Escrow { .. }
         | BlockKind::Settle { .. }
@@ -134,11 +137,12 @@ impl Peer {
         if bank.ledger.account(&self.me).frozen {
             return refuse(FROZEN.into());
         }
+        let is_payment = |kind: &BlockKind| is_payment(kind, &self.me);
         if place == Place::Behind || !bank.on_its_way().any(is_payment) {
             return Ok(());
         }
-        let text = match self.pending_view().filter(|_| bank.pending_kind().is_some_and(is_payment))
-        {
+        let pays = bank.pending_kind().is_some_and(is_payment);
+        let text = match self.pending_view().filter(|_| pays) {
             Some(view) => format!(
                 "{UNDER_WAY}, and another one would come on top of it: {}, for {} s \
                  now, with {} of {} votes ({})",
