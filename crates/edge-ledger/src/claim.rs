@@ -194,7 +194,8 @@ impl ClaimBook {
         }
     }
 
-    fn of_escrow(&self, escrow: EscrowId) -> impl Iterator<Item = &Signed<Voucher>> {
+    /// The claims on an escrow, ascending by worker.
+    pub fn of_escrow(&self, escrow: EscrowId) -> impl Iterator<Item = &Signed<Voucher>> {
         let range = (escrow, NodeId([0; 32]))..=(escrow, NodeId([0xff; 32]));
         self.standing.range(range).map(|(_, voucher)| voucher)
     }

@@ -295,6 +295,11 @@ impl VoteLog {
         other.then(|| EquivocationProof::new(cast.block.clone(), certificate.block.clone()))
     }
 
+    /// The block of the last vote on an account under a set version.
+    pub fn last_block(&self, set_version: u64, account: &NodeId) -> Option<&SignedBlock> {
+        self.votes.get(&(set_version, *account)).map(|cast| &cast.block)
+    }
+
     /// The block hash of the last vote on an account under a set version.
     pub fn last_vote(&self, set_version: u64, account: &NodeId) -> Option<(u64, Digest)> {
         let cast = self.votes.get(&(set_version, *account))?;

@@ -87,6 +87,8 @@ pub(crate) struct Checks {
     earned: BTreeMap<(EscrowId, NodeId), u64>,
     /// What a worker was promised of an escrow.
     promised: BTreeMap<(EscrowId, NodeId), u64>,
+    /// Whether a promise counts from where it arrived. Who forgot one that nobody got cannot learn of it.
+    pub(crate) promises_arrive: bool,
     // Liars.
     liars: BTreeSet<NodeId>,
     lies: BTreeSet<(NodeId, Digest, Digest)>,
@@ -144,6 +146,7 @@ impl Checks {
             stopped: BTreeSet::new(),
             earned: BTreeMap::new(),
             promised: BTreeMap::new(),
+            promises_arrive: false,
             liars: BTreeSet::new(),
             lies: BTreeSet::new(),
             lied: BTreeMap::new(),

@@ -50,6 +50,9 @@ pub struct Faults {
     /// Processes that are killed at random moments, any node's, and start again at once or soon.
     /// Every second one is killed while something that it wrote is not durable yet.
     pub kills: u32,
+    /// A crash of the first requester that is no witness takes back what it wrote in this time, though its drive
+    /// had said that it was durable: a file system that goes back to a snapshot.
+    pub rolls_back: Option<Micros>,
     /// Peers that crash and restart, in percent.
     pub crash_percent: u64,
     /// Workers that take work and give nothing half of the time, in percent.
@@ -238,6 +241,7 @@ const NO_FAULTS: Faults = Faults {
     partitions: 0,
     partition: Micros::from_secs(10),
     kills: 0,
+    rolls_back: None,
     crash_percent: 0,
     unreliable_percent: 0,
     liar_percent: 0,
@@ -543,6 +547,27 @@ impl Scenario {
                     within: Micros::from_secs(60),
                 },
                 faults: Faults { kills: 100, ..NO_FAULTS },
+                ..MIXED
+            },
+            Scenario {
+                name: "rollback",
+                about: "a member that is killed finds its data 20 seconds old, again and again, without a trace",
+                peers: 9,
+                witnesses: 4,
+                workload: Workload {
+                    requesters: 6,
+                    embeddings: 240,
+                    matches: 60,
+                    compressions: 0,
+                    collections: 0,
+                    appends: 0,
+                    records: 0,
+                    searches: 0,
+                    stop_percent: 0,
+                    within: Micros::from_secs(120),
+                },
+                weather: CALM,
+                faults: Faults { kills: 40, rolls_back: Some(Micros::from_secs(20)), ..NO_FAULTS },
                 ..MIXED
             },
             Scenario {

@@ -359,6 +359,7 @@ impl World {
         if scenario.faults.kills > 0 {
             checks.watch_places();
         }
+        checks.promises_arrive = scenario.faults.rolls_back.is_some() || scenario.faults.lost_owner;
         let ready = (scenario.setup == Setup::Ready).then(|| {
             checks.expect_set(pool::witness_set(&ids, &roles.witnesses));
             let grants = grants(&scenario, &roles);
@@ -442,7 +443,12 @@ impl World {
             .checkpoints
             .and(roles.witnesses.last())
             .map(|last| TwoFaced::new(*last, keys[*last as usize].clone(), genesis.hash()));
-        let lies_for = (options.mutant == Some(Mutant::LostAcknowledgement)).then_some(30_000_000);
+        let rolled_back = roles.requesters.iter().find(|n| !roles.witnesses.contains(n)).copied();
+        let lies_for = |number: u32| match options.mutant {
+            Some(Mutant::LostAcknowledgement) => Some(30_000_000),
+            _ if rolled_back == Some(number) => scenario.faults.rolls_back.map(|time| time.0),
+            _ => None,
+        };
         let mut nodes = Vec::with_capacity(keys.len());
         for (number, key) in keys.into_iter().enumerate() {
             let settings = Settings {
@@ -464,6 +470,7 @@ impl World {
                     _ => Settings::default().coherence,
                 },
                 checks_audits: !options.no_defence,
+                asks_heads: !options.no_defence,
                 call_every: match scenario.attack {
                     Some(Attack::Minting(_)) => CALL_EVERY,
                     _ => Settings::default().call_every,
@@ -492,7 +499,7 @@ impl World {
             }
             disk.begin_sync();
             disk.end_sync(0);
-            disk.lie_for(lies_for);
+            disk.lie_for(lies_for(number as u32));
             let mut node = Node::new(key, settings, disk, &mut rng);
             node.unreliable = roles.unreliable.contains(&(number as u32));
             // Attackers do not mind what their own flood is answered with.
@@ -920,6 +927,9 @@ impl World {
             Some(faulty) => faulty.sending(from, to, frame),
             None => frame,
         };
+        if self.is_up(to) {
+            self.checks.on_arrival(&frame);
+        }
         self.frame_input(from, to, false, frame);
         self.copiers_act();
     }

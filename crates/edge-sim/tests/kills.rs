@@ -47,3 +47,22 @@ fn drives_that_lie_are_caught() {
     }
     panic!("only {caught:?}");
 }
+
+/// A member whose data go back 20 seconds each time it is killed signs nothing twice, pays what it promised, and is
+/// paid. The control: one that asks nobody what it signed.
+#[test]
+fn who_is_rolled_back_takes_no_word_back_either() {
+    let run = |seed: u64, no_defence: bool| {
+        let options = Options { no_defence, ..Options::default() };
+        simulate(Scenario::named("rollback").unwrap(), seed, options)
+    };
+    for seed in 1..=8 {
+        let outcome = run(seed, false);
+        assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
+        assert!(outcome.kills == 40 && outcome.certificates > 50, "seed {seed}");
+    }
+    let broken = |checker: &str| {
+        (1..=8).any(|seed| run(seed, true).violations.iter().any(|v| v.checker == checker))
+    };
+    assert!(broken("owner-signs-once") && broken("escrow-ends-once"));
+}

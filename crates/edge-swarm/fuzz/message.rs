@@ -9,16 +9,16 @@ use edge_ledger::{
     Amendment, AuditCommits, Ballot, Block, BlockKind, Carried, Certified, Change, ChangeOrder,
     Checkpoint, Closing, CpuHours, Decided, EquivocationProof, Genesis, Handover, Head, Network,
     Offence, OffenceKind, Parameter, ParameterVote, Parameters, Phase, Plan, Proposal, Proposed,
-    Resolutions, Sealed, Seen, Sketch, Statement,
+    Resolutions, Sealed, Seen, SignedBlock, Sketch, Statement,
     statement::{Assignment, Commit, FaultProof, Reveal, Voucher},
 };
 use edge_swarm::{
     Here, RollCall, Ticket,
     command::Priority,
     message::{
-        Acquaintance, Advert, CollectionSpec, DeclineReason, Evidence, FaultReport, Gossip,
-        MayWithdraw, MemberRecord, Membership, Message, Offer, ShardHead, SketchAnswer, Withdrawal,
-        decode_gossip, decode_message, encode_gossip, encode_message,
+        AccountHead, Acquaintance, Advert, CollectionSpec, DeclineReason, Evidence, FaultReport,
+        Gossip, MayWithdraw, MemberRecord, Membership, Message, Offer, ShardHead, SketchAnswer,
+        Withdrawal, decode_gossip, decode_message, encode_gossip, encode_message,
     },
 };
 
@@ -205,23 +205,24 @@ fn report(evidence: Evidence) -> FaultReport {
     FaultReport { proof, evidence }
 }
 
+fn block(to: u8) -> SignedBlock {
+    signed(Block {
+        account: node(),
+        seq: 4,
+        prev: Digest([1; 32]),
+        epoch: 0,
+        kind: BlockKind::Send {
+            to: NodeId([to; 32]),
+            amount: Credits::from_micro(5),
+            memo: Digest([2; 32]),
+        },
+        debit: Credits::from_micro(5),
+        credits: vec![Digest([3; 32])],
+        balance_after: Credits::from_micro(6),
+    })
+}
+
 fn equivocation() -> EquivocationProof {
-    let block = |to: u8| {
-        signed(Block {
-            account: node(),
-            seq: 4,
-            prev: Digest([1; 32]),
-            epoch: 0,
-            kind: BlockKind::Send {
-                to: NodeId([to; 32]),
-                amount: Credits::from_micro(5),
-                memo: Digest([2; 32]),
-            },
-            debit: Credits::from_micro(5),
-            credits: vec![Digest([3; 32])],
-            balance_after: Credits::from_micro(6),
-        })
-    };
     EquivocationProof::new(block(1), block(2))
 }
 
@@ -307,6 +308,12 @@ fn messages() -> Vec<Message> {
         Message::Closed(Box::new(closing())),
         Message::CheckpointWant { epoch: 3, version: 2 },
         Message::Checkpoints { chain: vec![decided().sealed], last: Box::new(decided()) },
+        Message::AskHeads,
+        Message::SayHeads {
+            epoch: 3,
+            heads: vec![AccountHead { account: node(), seq: 7, signed: Some(Box::new(block(1))) }],
+            claims: vec![],
+        },
     ]
 }
 

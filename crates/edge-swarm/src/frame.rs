@@ -75,7 +75,7 @@ const LISTED: u64 = 7_680;
 
 /// Direct messages by number. Nothing costs less than 40 us: decryption, queues and decoding are
 /// there for the smallest frame too.
-const DIRECT: [Rule; 53] = [
+const DIRECT: [Rule; 55] = [
     rule("Hello", Class::Greeting, 400, LISTED),
     rule("Welcome", Class::Greeting, 150, SIGNED / 2),
     rule("Refused", Class::Greeting, 40, BULK),
@@ -132,6 +132,8 @@ const DIRECT: [Rule; 53] = [
     rule("RollCall", Class::Ledger, 150, BULK),
     rule("Seen", Class::Ledger, 150, LISTED),
     rule("Heir", Class::Greeting, 150, SIGNED),
+    rule("AskHeads", Class::Ledger, 100, BULK),
+    rule("SayHeads", Class::Ledger, 60, SIGNED),
 ];
 
 /// The place of Sketch in [`DIRECT`].

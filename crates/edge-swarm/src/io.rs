@@ -310,6 +310,9 @@ pub struct Settings {
     pub notices_isolation: bool,
     /// Whether own tasks and searches wait while others' budgets for this node are used up. Off only for measurements.
     pub paces: bool,
+    /// Whether a node that starts learns from others what it signed before: blocks from witnesses, vouchers from
+    /// workers. Off only for measurements.
+    pub asks_heads: bool,
     /// Whether senders have budgets and are banned. Off only for measurements.
     pub limits: bool,
     /// What tunes the share of audits and the budgets.
@@ -369,6 +372,7 @@ impl Default for Settings {
             weighs_branches: true,
             notices_isolation: true,
             paces: true,
+            asks_heads: true,
             limits: true,
             sketches: true,
             tuner: crate::tuner::Policy::Off,

@@ -46,6 +46,10 @@ pub const ADDRESSES_MAX: usize = 8;
 pub const ADDRESS_BYTES_MAX: usize = 256;
 /// The most certificates in one message.
 pub const CERTIFICATES_PER_MESSAGE: usize = 32;
+/// The most accounts that one key signs for and a witness tells it of.
+pub const HEADS_OF_OWNER_MAX: usize = 65;
+/// The most claims that a witness tells their debtor of.
+pub const CLAIMS_TOLD_MAX: usize = 64;
 /// The most heads in one list of them.
 pub const HEADS_PER_MESSAGE: usize = 8_192;
 
@@ -505,6 +509,29 @@ pub enum Message {
         /// From its succession to that of the sender, at most [`CHAIN_MAX`].
         chain: Vec<SuccessionRecord>,
     },
+
+    /// A node asks a witness what it knows of the accounts that the node signs for.
+    AskHeads,
+    /// The answer.
+    SayHeads {
+        /// The witness's epoch.
+        epoch: u64,
+        /// An entry for each account, at most [`HEADS_OF_OWNER_MAX`].
+        heads: Vec<AccountHead>,
+        /// What of the owner's vouchers was shown there, of open escrows; at most [`CLAIMS_TOLD_MAX`].
+        claims: Vec<Signed<Voucher>>,
+    },
+}
+
+/// What a witness knows of an account.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountHead {
+    /// The account.
+    pub account: NodeId,
+    /// The last certified position there, 0 without a block.
+    pub seq: u64,
+    /// The last block of it that the witness saw for which it voted under its present set, or waits to.
+    pub signed: Option<Box<SignedBlock>>,
 }
 
 /// What a node says to a sketch.
@@ -787,7 +814,11 @@ fn message_in_bounds(message: &Message) -> bool {
         | Message::AuditDoubt(_)
         | Message::Next(_)
         | Message::RollCall(_)
+        | Message::AskHeads
         | Message::Seen(_) => true,
+        Message::SayHeads { heads, claims, .. } => {
+            heads.len() <= HEADS_OF_OWNER_MAX && claims.len() <= CLAIMS_TOLD_MAX
+        }
     }
 }
 

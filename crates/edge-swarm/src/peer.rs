@@ -40,6 +40,7 @@ mod job;
 mod membership;
 mod offences;
 mod outflow;
+mod own_heads;
 mod pace;
 mod parameters;
 mod payments;
@@ -118,6 +119,7 @@ pub struct Peer {
     pub(crate) recovering: Option<Box<(recover::Shelf, Stored)>>,
     pub(crate) standing: standing::Standing,
     outflow: outflow::Outflow,
+    own_heads: own_heads::OwnHeads,
     pub(crate) wishes: parameters::Wishes,
     pub(crate) offences: offences::Offences,
     pub(crate) tuning: tuning::Tuning,
@@ -449,6 +451,10 @@ impl Peer {
             Message::Claim(claim) => self.on_claim(from, *claim),
             Message::AskWithdraw(step) => self.on_ask_withdraw(from, step),
             Message::SayWithdraw { step, answer } => self.on_say_withdraw(from, step, answer),
+            Message::AskHeads => self.on_ask_heads(from),
+            Message::SayHeads { epoch, heads, claims } => {
+                self.on_say_heads(from, epoch, heads, claims);
+            }
             Message::Challenge { shard, seq, nonce } => self.on_challenge(from, shard, seq, nonce),
             Message::Possesses { shard, nonce, digest } => {
                 self.on_possesses(from, shard, nonce, digest);

@@ -26,9 +26,9 @@ use edge_swarm::{
     contest::{Contest, HeadPair},
     frame::{Class, FrameKind},
     message::{
-        Acquaintance, Advert, CollectionSpec, DeclineReason, Evidence, FaultReport, Gossip,
-        MayWithdraw, MemberRecord, Membership, Message, Offer, ShardHead, SketchAnswer, Withdrawal,
-        encode_gossip, encode_message, shard_id,
+        AccountHead, Acquaintance, Advert, CollectionSpec, DeclineReason, Evidence, FaultReport,
+        Gossip, MayWithdraw, MemberRecord, Membership, Message, Offer, ShardHead, SketchAnswer,
+        Withdrawal, encode_gossip, encode_message, shard_id,
     },
 };
 
@@ -298,6 +298,16 @@ impl Flooder {
                 answered: vec![],
             }))),
             Message::Heir { root: Box::new(self.member(n)), chain: vec![self.succession(n)] },
+            Message::AskHeads,
+            Message::SayHeads {
+                epoch: 0,
+                heads: vec![AccountHead {
+                    account: me,
+                    seq: n,
+                    signed: Some(Box::new(self.block(n))),
+                }],
+                claims: vec![],
+            },
         ]
     }
 

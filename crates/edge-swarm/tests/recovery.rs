@@ -163,11 +163,13 @@ fn until_then_nothing_is_signed_and_an_older_checkpoint_is_not_enough() {
 }
 
 /// The founder has the grant in the genesis record, so without its checkpoint it could sign at once. The
-/// control: one that does not know that it had a checkpoint signs a place that it has signed before.
+/// control: one that does not know that it had a checkpoint, and asks no witness, signs a place that it has
+/// signed before.
 #[test]
 fn a_node_that_forgot_its_checkpoint_would_sign_a_place_twice() {
-    let signs = |knows: bool| {
+    let signs = |knows: bool, asks: bool| {
         let mut net = pool();
+        net.asks_heads = asks;
         let head = account(&net, 0, 0).seq;
         assert!(head > 0);
         (0..6).for_each(|node| net.kill(node));
@@ -181,5 +183,6 @@ fn a_node_that_forgot_its_checkpoint_would_sign_a_place_twice() {
         net.run(Micros::from_secs(2));
         own_block(&net, 0).map(|block| block.body.seq <= head)
     };
-    assert_eq!((signs(true), signs(false)), (None, Some(true)));
+    assert_eq!((signs(true, false), signs(false, true)), (None, None));
+    assert_eq!(signs(false, false), Some(true));
 }

@@ -219,11 +219,10 @@ fn what_an_heir_takes_over_stops_no_payment_of_its_own() {
     let (mut net, worker) = pool();
     let heir = key(1);
     let Ok(Answer::Rotated { .. }) = rotate(&mut net, worker, &heir) else { panic!() };
+    // It gets no quorum for anything.
     (1..3).for_each(|witness| net.kill(witness));
     start_again(&mut net, worker, &heir);
     net.run(Micros::from_secs(5));
-    let pending = net.balances(worker).pending.expect("it gets no quorum of votes");
-    assert!(pending.text.contains("sends 100"), "{pending:?}");
     let to = net.id(0);
     let Err(Refusal::Refused(why)) = net.ask(worker, Command::Send { to, amount: whole(1) }) else {
         panic!("the new account has nothing yet")

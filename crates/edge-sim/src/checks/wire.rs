@@ -1,5 +1,6 @@
 //! What leaves the nodes: assignments, reveals, promises, certificates.
 
+use edge_ledger::Voucher;
 use edge_swarm::message::{FRAME_GOSSIP, Gossip, Message, decode_gossip, decode_message};
 
 use super::{Checks, Ordered};
@@ -32,13 +33,24 @@ impl Checks {
                 self.ordered.insert((body.task, body.worker), ordered);
             }
             Ok(Message::Revealed { reveal, .. }) => self.on_reveal(reveal.body),
-            Ok(Message::Paid(voucher)) => {
-                let body = voucher.body;
-                let known = self.promised.entry((body.escrow, body.worker)).or_default();
-                *known = (*known).max(body.cumulative.micro());
-            }
+            Ok(Message::Paid(voucher)) if !self.promises_arrive => self.on_promise(&voucher.body),
             _ => {}
         }
+    }
+
+    /// A frame comes to a process that runs.
+    pub(crate) fn on_arrival(&mut self, frame: &[u8]) {
+        if self.promises_arrive
+            && frame.get(4) == Some(&PAID)
+            && let Ok(Message::Paid(voucher)) = decode_message(frame)
+        {
+            self.on_promise(&voucher.body);
+        }
+    }
+
+    fn on_promise(&mut self, body: &Voucher) {
+        let known = self.promised.entry((body.escrow, body.worker)).or_default();
+        *known = (*known).max(body.cumulative.micro());
     }
 
     fn on_reveal(&mut self, reveal: edge_ledger::Reveal) {

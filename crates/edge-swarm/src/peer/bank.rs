@@ -21,6 +21,7 @@ use super::{
     checkpoint::{Checkpoints, stored_base},
     decode_stored,
     equivocation::FROZEN,
+    escrow::Asked,
     fair::has_room,
     membership::Link,
     pace::{Pace, is_free},
@@ -68,6 +69,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// By whom it was signed.
+    pub(super) fn asked(&self) -> Asked {
+        if self.since.is_some() { Asked::Now } else { Asked::Before }
+    }
+
     /// Votes that are in.
     pub(super) fn votes(&self) -> usize {
         self.collector.votes()
@@ -193,7 +199,12 @@ impl Bank {
         Ok(Restored { bank, stale, shelf, unreadable })
     }
 
-    fn set_pending(&mut self, block: SignedBlock, call: Option<CallId>, since: Option<Timestamp>) {
+    pub(super) fn set_pending(
+        &mut self,
+        block: SignedBlock,
+        call: Option<CallId>,
+        since: Option<Timestamp>,
+    ) {
         let collector =
             VoteCollector::new(block.clone(), self.ledger.witness_set(), self.ledger.pool());
         self.pending = Some(Pending { block, collector, call, since });
@@ -302,9 +313,11 @@ impl Peer {
             return;
         }
         let Some(bank) = &mut self.bank else { return };
-        if bank.pending.is_some() || bank.handing_over.is_some() {
+        let busy = bank.pending.is_some() || bank.handing_over.is_some();
+        if busy || bank.queue.is_empty() || !self.knows_own_heads() {
             return;
         }
+        let Some(bank) = &mut self.bank else { return };
         let Some((account, kind, call)) = bank.queue.pop_front() else { return };
         match bank.ledger.next_block(account, kind.clone()) {
             Ok(body) => {
@@ -571,7 +584,7 @@ impl Peer {
                 bank.pending.as_ref().is_some_and(|p| edge_ledger::block_hash(&p.block) == hash);
             if same { bank.pending.take() } else { None }
         });
-        let ours = finished.is_some();
+        let asked = finished.as_ref().map_or(Asked::Never, Pending::asked);
         if let Some(pending) = finished {
             self.forget(Table::OwnBlock, b"pending");
             if let Some(call) = pending.call {
@@ -580,13 +593,14 @@ impl Peer {
         }
         self.event(Event::BlockCertified { hash, kind: kind_name(&body.kind).into() });
         if body.account == self.me {
-            self.on_own_block_certified(hash, &body.kind.clone(), ours);
+            self.on_own_block_certified(hash, &body.kind.clone(), asked);
         }
         self.step_rotation();
     }
 
     pub(super) fn on_propose_timer(&mut self) {
         self.propose();
+        self.knows_own_heads();
         self.ask_on();
         self.step_handover();
         self.recover();

@@ -38,6 +38,8 @@ const ENDINGS_MAX: usize = 1_024;
 const VOUCHERS_MAX: usize = 16_384;
 /// Proofs of overdrafts kept to tell others of.
 const OVERDRAFTS_MAX: usize = 256;
+/// Vouchers said again to who greets, of those that it gave and of those that it was given.
+pub(super) const SHOWN_MAX: usize = 64;
 /// Proofs told to a node that greets.
 const TOLD_MAX: usize = 16;
 /// Before the stored key of a proof.
@@ -75,6 +77,11 @@ impl Promises {
     /// Whether an escrow is about to end.
     pub(crate) fn is_ending(&self, escrow: &EscrowId) -> bool {
         self.ending.contains_key(escrow)
+    }
+
+    /// As a witness: the end of an escrow that an account asks for.
+    pub(crate) fn ending_of(&self, account: &NodeId) -> Option<&SignedBlock> {
+        self.noticed.get(account).map(|(block, _)| block)
     }
 
     /// Escrows out of which vouchers are held.
@@ -164,6 +171,23 @@ impl Peer {
         });
         let due: Vec<_> = due.map(|((escrow, _), _)| *escrow).collect();
         self.claim(&due);
+    }
+
+    /// What two nodes that meet again tell each other of what one promised the other: either may have missed it.
+    pub(super) fn tell_promises(&mut self, to: NodeId) {
+        self.show_vouchers(to);
+        self.promise_again(to);
+    }
+
+    /// Shows a requester what it vouched for: its data may be older than that.
+    fn show_vouchers(&mut self, requester: NodeId) {
+        let of_it = self.promises.held.values().map(|held| &held.voucher).filter(|voucher| {
+            let body = &voucher.body;
+            (body.requester, body.worker) == (requester, self.me)
+        });
+        for voucher in of_it.take(SHOWN_MAX).cloned().collect::<Vec<_>>() {
+            self.send(requester, &Message::Claim(Box::new(voucher)));
+        }
     }
 
     /// Before this node leaves: what it holds is shown to the witnesses.
@@ -271,6 +295,9 @@ impl Peer {
     }
 
     pub(super) fn on_claim(&mut self, from: NodeId, voucher: Signed<Voucher>) {
+        if voucher.body.requester == self.me && voucher.body.worker == from {
+            self.remember_promise(&voucher);
+        }
         let Some(bank) = self.bank.as_mut().filter(|_| voucher.body.worker == from) else { return };
         // A claim that does not hold changes nothing, and its sender learns nothing from it.
         if bank.claims.raise(&voucher, &bank.ledger, &mut self.verifier).is_err() {

@@ -13,7 +13,7 @@ use edge_ledger::{
     BlockKind, EscrowState, FeeRate, PAYMENTS_MAX, Payment, PriceList, statement::Voucher,
 };
 
-use super::{Peer, Stored, Timer, decode_stored, task::TaskRecord};
+use super::{Peer, Stored, Timer, claims::SHOWN_MAX, decode_stored, task::TaskRecord};
 use crate::{
     command::{Answer, Priority},
     io::{CallId, Table},
@@ -30,6 +30,12 @@ const KEEPS_FREE: u64 = 4;
 const BUDGET_EXECUTIONS: u64 = 100;
 /// An escrow that nobody drew on for this long is settled.
 const SETTLE_AFTER: Micros = Micros::from_secs(5);
+/// After a start escrows of before it are settled no sooner: workers that come back show what was vouched for.
+const SETTLE_RESTORED_AFTER: Micros = Micros::from_secs(3);
+/// The same of an escrow that this node's data know nothing of: all that is known is what workers show.
+const SETTLE_UNKNOWN_AFTER: Micros = Micros::from_secs(60);
+/// Own vouchers that are kept for escrows whose certificates come after them.
+const EARLY_MAX: usize = 1_024;
 /// Vouchers are sent this often.
 const PAY_EVERY: Micros = Micros::from_millis(500);
 
@@ -42,6 +48,17 @@ pub(crate) enum Funds {
     Wait,
     /// There are not enough credits.
     Short,
+}
+
+/// Whether this node asked for a block of its account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    /// This process did.
+    Now,
+    /// It was on its way when this process began.
+    Before,
+    /// Its data know nothing of it.
+    Never,
 }
 
 #[derive(Debug)]
@@ -65,6 +82,10 @@ pub(crate) struct Spending {
     open: Option<Open>,
     opening: bool,
     closing: BTreeSet<EscrowId>,
+    /// Own vouchers of escrows that are not known here yet: whose certificates are on their way.
+    early: Vec<Signed<Voucher>>,
+    /// Escrows of before this start, and from when on they are closing.
+    before: BTreeMap<EscrowId, Timestamp>,
     settling: BTreeSet<EscrowId>,
     debts: BTreeMap<(EscrowId, NodeId), Debt>,
     settle_calls: Vec<CallId>,
@@ -74,11 +95,22 @@ impl Spending {
     /// Own escrows about which something is left to do.
     pub(super) fn known(&self) -> impl Iterator<Item = EscrowId> + '_ {
         let owed = self.debts.keys().map(|(escrow, _)| *escrow);
-        self.closing.iter().chain(&self.settling).copied().chain(owed)
+        self.closing.iter().chain(&self.settling).chain(self.before.keys()).copied().chain(owed)
+    }
+
+    /// Whether credits that are set aside come back without anybody's doing, shortly.
+    fn returns(&self, now: Timestamp) -> bool {
+        let soon = |at: &Timestamp| *at <= now + SETTLE_RESTORED_AFTER;
+        !self.closing.is_empty() || !self.settling.is_empty() || self.before.values().any(soon)
     }
 }
 
-fn forgotten_key(escrow: &EscrowId) -> Vec<u8> {
+/// Where a voucher is stored that this node gave.
+fn promised_key(escrow: &EscrowId, worker: &NodeId) -> Vec<u8> {
+    [b"i".as_slice(), escrow.as_bytes(), &worker.0].concat()
+}
+
+fn unknown_key(escrow: &EscrowId) -> Vec<u8> {
     [b"f".as_slice(), escrow.as_bytes()].concat()
 }
 
@@ -141,7 +173,7 @@ impl Peer {
         let wish = price.times(BUDGET_EXECUTIONS).unwrap_or(have).max(part);
         let budget = wish.min(have);
         if bank.ledger.parameters().fee_in(bank.ledger.epoch()).payable(budget) < price {
-            let returning = !self.escrow.closing.is_empty() || !self.escrow.settling.is_empty();
+            let returning = self.escrow.returns(now);
             self.step_settlements();
             return if returning { Funds::Wait } else { Funds::Short };
         }
@@ -187,13 +219,36 @@ impl Peer {
             .map(|(key, d)| (*key, d.amount, d.tasks))
             .collect();
         for ((escrow, worker), cumulative, tasks) in due {
-            let body = Voucher { escrow, requester: self.me, worker, cumulative, tasks };
-            let voucher = Signed::seal(body, &self.key, &self.pool);
-            let key = [b"i".as_slice(), escrow.as_bytes(), &worker.0].concat();
-            self.persist(Table::Vouchers, &key, &voucher);
+            let voucher = self.voucher(escrow, worker, cumulative, tasks);
+            self.persist(Table::Vouchers, &promised_key(&escrow, &worker), &voucher);
             if let Some(debt) = self.escrow.debts.get_mut(&(escrow, worker)) {
                 debt.vouched = cumulative;
             }
+            self.send(worker, &Message::Paid(voucher));
+        }
+    }
+
+    fn voucher(
+        &self,
+        escrow: EscrowId,
+        worker: NodeId,
+        cumulative: Credits,
+        tasks: u64,
+    ) -> Signed<Voucher> {
+        let body = Voucher { escrow, requester: self.me, worker, cumulative, tasks };
+        Signed::seal(body, &self.key, &self.pool)
+    }
+
+    /// Says once more what a worker that was away was promised: it may have missed it.
+    pub(super) fn promise_again(&mut self, worker: NodeId) {
+        let of_it = self
+            .escrow
+            .debts
+            .iter()
+            .filter(|((_, to), debt)| *to == worker && debt.vouched > Credits::ZERO);
+        let of_it = of_it.take(SHOWN_MAX).map(|((escrow, _), debt)| (*escrow, *debt));
+        for (escrow, debt) in of_it.collect::<Vec<_>>() {
+            let voucher = self.voucher(escrow, worker, debt.vouched, debt.tasks);
             self.send(worker, &Message::Paid(voucher));
         }
     }
@@ -246,10 +301,7 @@ impl Peer {
 
     /// Whether nothing is owed that was not settled.
     pub(super) fn is_settled(&self) -> bool {
-        self.escrow.open.is_none()
-            && !self.escrow.opening
-            && self.escrow.closing.is_empty()
-            && self.escrow.settling.is_empty()
+        self.escrow.open.is_none() && !self.escrow.opening && !self.escrow.returns(self.now)
     }
 
     /// Before leaving: settle what is open, and let the witnesses see what others promised.
@@ -261,6 +313,10 @@ impl Peer {
 
     /// Settles escrows that nothing draws on any more.
     fn step_settlements(&mut self) {
+        let now = self.now;
+        let Spending { before, closing, .. } = &mut self.escrow;
+        closing.extend(before.iter().filter(|(_, at)| **at <= now).map(|(escrow, _)| *escrow));
+        before.retain(|_, at| *at > now);
         let ready: Vec<EscrowId> = self
             .escrow
             .closing
@@ -321,11 +377,12 @@ impl Peer {
             || self.searches.parts().any(|parts| draws(parts, false))
     }
 
-    /// A block of this account was certified; `asked` says that this process or its disk knew of it.
-    pub(super) fn on_own_block_certified(&mut self, hash: Digest, kind: &BlockKind, asked: bool) {
+    /// A block of this account was certified.
+    pub(super) fn on_own_block_certified(&mut self, hash: Digest, kind: &BlockKind, asked: Asked) {
         if let BlockKind::Escrow { budget, .. } = kind {
-            if !asked {
-                return self.forget_escrow(EscrowId(hash));
+            if asked != Asked::Now {
+                self.escrow.opening &= asked == Asked::Never;
+                return self.meet_unknown_escrow(EscrowId(hash));
             }
             let open = Open {
                 escrow: EscrowId(hash),
@@ -340,20 +397,27 @@ impl Peer {
         }
     }
 
-    /// An escrow that this node opened before its disk was lost, or as another copy of it did. What
-    /// was promised from it is not known here: ending it would break those promises.
-    fn forget_escrow(&mut self, escrow: EscrowId) {
-        self.persist_bytes(Table::Vouchers, &forgotten_key(&escrow), vec![1]);
+    /// An escrow that this process did not open: one before it did, whose data may have been older or lost, or a
+    /// copy of this node. What was promised from it is what workers show.
+    fn meet_unknown_escrow(&mut self, escrow: EscrowId) {
+        self.persist_bytes(Table::Vouchers, &unknown_key(&escrow), vec![1]);
+        self.escrow.before.insert(escrow, self.now + SETTLE_UNKNOWN_AFTER);
+        let of_it: Vec<_> = self.escrow.early.extract_if(.., |v| v.body.escrow == escrow).collect();
+        of_it.iter().for_each(|voucher| self.remember_promise(voucher));
         self.note(format!(
-            "the escrow {} was opened before this node's data were lost; what it owes is not known \
-             here, so its credits stay set aside for those who hold vouchers",
+            "the escrow {} was opened before this start, and this node's data do not say what was promised from it: \
+             after a minute it is settled with what workers show",
             escrow.short()
         ));
     }
 
     pub(super) fn on_escrow_ended(&mut self, escrow: EscrowId) {
-        self.escrow.settling.remove(&escrow);
-        self.escrow.closing.remove(&escrow);
+        let own = self.escrow.settling.remove(&escrow)
+            | self.escrow.closing.remove(&escrow)
+            | self.escrow.before.remove(&escrow).is_some();
+        if own {
+            self.forget(Table::Vouchers, &unknown_key(&escrow));
+        }
         let ours: Vec<NodeId> = self
             .escrow
             .debts
@@ -363,6 +427,7 @@ impl Peer {
             .collect();
         for worker in ours {
             self.escrow.debts.remove(&(escrow, worker));
+            self.forget(Table::Vouchers, &promised_key(&escrow, &worker));
         }
         self.drop_vouchers(escrow);
         self.step_settlements();
@@ -391,8 +456,7 @@ impl Peer {
     /// earned.
     pub(super) fn restore_spending(&mut self, stored: &Stored) {
         let Some(bank) = &self.bank else { return };
-        let known = |e: &EscrowId| stored.get(Table::Vouchers, &forgotten_key(e)).is_none();
-        let open: BTreeSet<EscrowId> = bank.ledger.open_escrows(&self.me).filter(known).collect();
+        let open: BTreeSet<EscrowId> = bank.ledger.open_escrows(&self.me).collect();
         for (_, value) in stored.table(Table::Tasks).iter().filter(|(k, _)| k.starts_with(b"t")) {
             let Some(record) = decode_stored::<TaskRecord>(value) else { continue };
             for worker in record.workers.iter().filter(|w| w.paid > Credits::ZERO) {
@@ -406,17 +470,45 @@ impl Peer {
         for (key, value) in stored.table(Table::Vouchers) {
             let Some(voucher) = decode_stored::<Signed<Voucher>>(value) else { continue };
             let body = voucher.body;
-            if key.starts_with(b"i")
-                && let Some(debt) = self.escrow.debts.get_mut(&(body.escrow, body.worker))
-            {
+            if key.starts_with(b"i") && open.contains(&body.escrow) {
+                let debt = self.escrow.debts.entry((body.escrow, body.worker)).or_default();
                 debt.vouched = body.cumulative;
                 debt.amount = debt.amount.max(body.cumulative);
+                debt.tasks = debt.tasks.max(body.tasks);
             }
         }
         // A block on its way may end one of them: that one is not ended twice.
         let ending = bank.pending_kind().and_then(BlockKind::ends);
         self.escrow.opening = matches!(bank.pending_kind(), Some(BlockKind::Escrow { .. }));
         self.escrow.settling.extend(ending);
-        self.escrow.closing = open.into_iter().filter(|e| Some(*e) != ending).collect();
+        let from = |escrow: &EscrowId| match stored.get(Table::Vouchers, &unknown_key(escrow)) {
+            Some(_) => self.now + SETTLE_UNKNOWN_AFTER,
+            None => self.now + SETTLE_RESTORED_AFTER,
+        };
+        let before = open.into_iter().filter(|e| Some(*e) != ending).map(|e| (e, from(&e)));
+        self.escrow.before = before.collect();
+    }
+
+    /// A worker shows what this node vouched for. Data that are older than that do not have it, and a settlement
+    /// that pays less would get no votes, ever.
+    pub(super) fn remember_promise(&mut self, voucher: &Signed<Voucher>) {
+        let Voucher { escrow, worker, cumulative, tasks, .. } = voucher.body;
+        let known = self.escrow.debts.get(&(escrow, worker)).map_or(Credits::ZERO, |d| d.amount);
+        let ends =
+            self.escrow.closing.contains(&escrow) || self.escrow.before.contains_key(&escrow);
+        let heard_of = || self.bank.as_ref().is_some_and(|b| b.ledger.escrow(&escrow).is_some());
+        let early = !ends && !heard_of() && self.escrow.early.len() < EARLY_MAX;
+        let own = (ends && cumulative > known || early) && voucher.signer == self.me;
+        let learns = own && self.settings.asks_heads;
+        if !learns || voucher.open(&mut self.verifier, &self.pool).is_err() {
+            return;
+        }
+        if early {
+            self.escrow.early.push(voucher.clone());
+            return;
+        }
+        self.persist(Table::Vouchers, &promised_key(&escrow, &worker), voucher);
+        let debt = Debt { amount: cumulative, tasks, vouched: cumulative };
+        self.escrow.debts.insert((escrow, worker), debt);
     }
 }

@@ -764,6 +764,7 @@ impl Peer {
         self.tell_equivocations(from);
         self.tell_overdrafts(from);
         self.tell_contests(from);
+        self.tell_promises(from);
         self.announce_replicas(Some(from));
     }
 
@@ -886,6 +887,7 @@ impl Peer {
             self.on_handover(handover);
         }
         self.on_advert(advert);
+        self.tell_promises(from);
         self.announce_replicas(Some(from));
     }
 

@@ -283,6 +283,8 @@ impl Peer {
             | Message::AuditDoubt(_)
             | Message::RollCall(_)
             | Message::Seen(_)
+            | Message::AskHeads
+            | Message::SayHeads { .. }
             | Message::Sketch(_)
             | Message::SketchAnswer { .. }
             | Message::Next(_)

@@ -505,6 +505,7 @@ fn answers_ns(message: &Message) -> Option<(Class, u64)> {
             Some((Class::Ledger, 150 * US))
         }
         Message::AskWithdraw(_) => Some((Class::Ledger, 50 * US)),
+        Message::AskHeads => Some((Class::Ledger, 200 * US)),
         Message::Want { .. } => Some((Class::Content, 400 * US)),
         Message::LogWant { .. } => Some((Class::Shards, 16 * MS)),
         Message::Challenge { .. } => Some((Class::Shards, 50 * US)),

@@ -31,6 +31,7 @@ impl Peer {
         let Some(pending) = bank.pending.take_if(|p| p.block.body.seq <= view.seq) else { return };
         self.forget(Table::OwnBlock, b"pending");
         let (hash, kind) = (block_hash(&pending.block), pending.block.body.kind.clone());
+        let asked = pending.asked();
         // Whoever signs one block at a place finds that one there; a copy of this node may not.
         let other = pending.block.body.seq == view.seq && view.head != hash;
         if other {
@@ -45,7 +46,7 @@ impl Peer {
             self.answer(call, answer);
         }
         if !other {
-            self.on_own_block_certified(hash, &kind, true);
+            self.on_own_block_certified(hash, &kind, asked);
         }
     }
 

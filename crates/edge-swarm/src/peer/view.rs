@@ -376,6 +376,7 @@ impl Peer {
             ));
         }
         notes.extend(self.is_over().map(String::from));
+        notes.extend(self.own_heads_text());
         if balance.frozen {
             notes.push(FROZEN.into());
         }

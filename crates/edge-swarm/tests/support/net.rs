@@ -234,6 +234,7 @@ pub(crate) struct Net {
     pub(crate) waits_for_bids: bool,
     /// Whether own calls wait for room in others' budgets, for nodes that start from now on.
     pub(crate) paces: bool,
+    pub(crate) asks_heads: bool,
     /// Pairs of nodes that do not hear each other from now on.
     pub(crate) cut: BTreeSet<(usize, usize)>,
     /// Frames that get lost, in a million, and by which draw.
@@ -291,6 +292,7 @@ impl Net {
             posted: 0,
             waits_for_bids: true,
             paces: true,
+            asks_heads: true,
             cut: BTreeSet::new(),
             loss: None,
             withholds: None,
@@ -410,6 +412,7 @@ impl Net {
             weighs_branches: self.weighs_branches,
             waits_for_bids: self.waits_for_bids,
             paces: self.paces,
+            asks_heads: self.asks_heads,
             sketches: self.sketches,
             coherence: self.coherence,
             limits: self.limits,
