@@ -114,6 +114,8 @@ const DEATHS_MS = 600_000;
 const AGAIN_MS = 1_000;
 /** How long a start waits to be let in. */
 const LET_IN_MS = 10_000;
+/** The same where the page's policy forbids a connection: others may still be tried. */
+const FORBIDDEN_MS = 5_000;
 const EVENTS = ["status", "event", "ended"];
 /** Until a node that has never met another is said to have a problem. */
 const JOINING_MS = 15_000;
@@ -270,6 +272,8 @@ export class EdgeNetNode implements AsyncDisposable {
   #routed = new Map<string, Routed>();
   #listeners = new Map<keyof Events, Set<(value: never) => void>>();
   #said = "not started";
+  /** Which connection the page's policy forbids, once one was tried. */
+  #forbidden: string | null = null;
   #begun = 0;
   /** When its worker died, latest last; and the start that follows. */
   #deaths: number[] = [];
@@ -289,6 +293,7 @@ export class EdgeNetNode implements AsyncDisposable {
     if (typeof Worker !== "function") throw new Error("failed: a node runs in a browser's page: there are no workers here");
     secure();
     this.#stopping = false;
+    this.#forbidden = null;
     if (this.#again !== null) clearTimeout(this.#again);
     this.#again = null;
     const settings = this.#settings;
@@ -307,6 +312,10 @@ export class EdgeNetNode implements AsyncDisposable {
       // What a node of before says late ends no other one.
       if (this.#worker !== worker) return;
       if (news === "event") this.#emit("event", value as Events["event"]);
+      else if (news === "forbidden") {
+        this.#forbidden = value as string;
+        this.#sentence();
+      }
       else if (news === "ended") this.#end(value as string | null);
     };
     worker.addEventListener("error", (event) => {
@@ -341,11 +350,11 @@ export class EdgeNetNode implements AsyncDisposable {
 
   /** Waits a while until this node is a member; of a ticket that is refused nothing can come. */
   async #letIn(asking: Asking): Promise<void> {
-    const end = Date.now() + LET_IN_MS;
+    const begun = Date.now();
     for (;;) {
       await this.#look();
       const out = outside(this.#snapshot?.status.notes ?? []);
-      if (out === undefined || this.#asking !== asking || Date.now() > end) return;
+      if (out === undefined || this.#asking !== asking || this.#isTooLate(begun, LET_IN_MS)) return;
       if (!out.startsWith(NOT_YET)) {
         this.#end(out);
         throw new Error(`refused: ${out}`);
@@ -354,14 +363,21 @@ export class EdgeNetNode implements AsyncDisposable {
     }
   }
 
+  /** Whether there is no use in waiting on for a connection. */
+  #isTooLate(begun: number, milliseconds: number): boolean {
+    const most = this.#forbidden === null ? milliseconds : Math.min(milliseconds, FORBIDDEN_MS);
+    return Date.now() > begun + most;
+  }
+
   /** Waits until another member is connected; fails with the status sentence if none is after so many milliseconds. */
   async connected(milliseconds = CONNECT_MS): Promise<void> {
-    const end = Date.now() + number(milliseconds, "milliseconds", 0, Number.MAX_SAFE_INTEGER);
+    const most = number(milliseconds, "milliseconds", 0, Number.MAX_SAFE_INTEGER);
+    const begun = Date.now();
     for (;;) {
       const asking = this.#ready();
       const { connected, notes } = await asking.ask<Status>("status");
       if (connected > 0 && outside(notes) === undefined) break;
-      if (Date.now() > end) throw new Error(`failed: nobody was reached. ${this.#said}`);
+      if (this.#isTooLate(begun, most)) throw new Error(`failed: nobody was reached. ${this.#said}`);
       await new Promise((done) => setTimeout(done, LOOK_MS));
     }
     await this.#look();
@@ -709,9 +725,13 @@ export class EdgeNetNode implements AsyncDisposable {
     if (status.connected === 0) {
       const early = !this.#met && Date.now() - this.#begun < JOINING_MS;
       does = early ? "is joining the pool" : "is not connected; it tries again by itself";
+      if (this.#forbidden !== null) does = `is not connected: this page's policy forbids ${this.#forbidden}`;
     }
     const waits = outside(status.notes);
-    if (waits !== undefined) return this.#say(`This tab is ${waits}.`);
+    if (waits !== undefined) {
+      const why = status.connected === 0 && this.#forbidden !== null ? `: this page's policy forbids ${this.#forbidden}` : "";
+      return this.#say(`This tab is ${waits}${why}.`);
+    }
     const { balance, incoming, escrowed, vouchers } = status.balance;
     const aside = escrowed > 0 ? `, ${amount(escrowed)} set aside for own tasks` : "";
     const credits = `${amount(balance + incoming)} rUv${aside}${vouchers > 0 ? ` and ${amount(vouchers)} promised` : ""}`;

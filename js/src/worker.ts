@@ -254,3 +254,8 @@ answering(page, {
     return { hits: JSON.parse(await pool.call<string>("hits", [found])), shards: JSON.parse(shards) };
   },
 }, worded);
+
+// A policy forbids connections without a word to what opens them.
+self.addEventListener("securitypolicyviolation", (event) => {
+  tell(page, "forbidden", `${event.blockedURI} (${event.effectiveDirective})`);
+});

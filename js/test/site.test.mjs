@@ -114,4 +114,10 @@ test("an app that Vite built joins over HTTPS and wss with a certificate of one'
   assert.match(used.said, /match: sea/);
   assert.ok(tls.seen() > 0, "through the TLS proxy");
   assert.deepEqual(used.wrong, []);
+
+  // A gateway that the policy forbids: the browser says so to nobody but the worker, and that is told soon.
+  const forbidden = { ticket: await ticket(), gateway: `/ip4/127.0.0.1/tcp/${plain}/ws/p2p/${id}` };
+  const told = /nobody was reached.*this page's policy forbids ws:.* \(connect-src\)/s;
+  // Sooner than those who wait for a network give up.
+  await assert.rejects(tutorial(await chrome.newContext(), served.url, "use", forbidden, /^done$/m, 25), told);
 });

@@ -64,6 +64,9 @@ pub(crate) struct Started {
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) key: SecretKey,
+    /// The key that is to take its place, and how many did.
+    pub(crate) heir: Option<SecretKey>,
+    pub(crate) rotated: u32,
     pub(crate) settings: Settings,
     pub(crate) disk: Disk,
     pub(crate) clock: Clock,
@@ -103,6 +106,8 @@ impl Node {
         Node {
             id: key.node_id(),
             key,
+            heir: None,
+            rotated: 0,
             settings,
             disk,
             clock: Clock::new(0, 0, rng),

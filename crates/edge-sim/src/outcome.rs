@@ -53,6 +53,8 @@ pub struct Outcome {
     pub task_p99_ms: f64,
     /// Processes that were killed at random moments.
     pub kills: u64,
+    /// Keys that gave their place to another, and whose nodes went on.
+    pub rotations: u64,
     /// Executions, each computed for real.
     pub executions: u64,
     /// Executions that requesters made because others were missing.
@@ -371,6 +373,7 @@ impl Outcome {
             task_p50_ms: world.calls.task_ms(0.5),
             task_p99_ms: world.calls.task_ms(0.99),
             kills: world.kills,
+            rotations: world.nodes.iter().map(|node| u64::from(node.rotated)).sum(),
             executions,
             own_executions,
             liars: found.liars,

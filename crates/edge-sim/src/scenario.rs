@@ -50,6 +50,8 @@ pub struct Faults {
     /// Processes that are killed at random moments, any node's, and start again at once or soon.
     /// Every second one is killed while something that it wrote is not durable yet.
     pub kills: u32,
+    /// Keys that members give up for new ones; witnesses and the founder have to keep theirs.
+    pub rotations: u32,
     /// A crash of the first requester that is no witness takes back what it wrote in this time, though its drive
     /// had said that it was durable: a file system that goes back to a snapshot.
     pub rolls_back: Option<Micros>,
@@ -241,6 +243,7 @@ const NO_FAULTS: Faults = Faults {
     partitions: 0,
     partition: Micros::from_secs(10),
     kills: 0,
+    rotations: 0,
     rolls_back: None,
     crash_percent: 0,
     unreliable_percent: 0,
@@ -547,6 +550,26 @@ impl Scenario {
                     within: Micros::from_secs(60),
                 },
                 faults: Faults { kills: 100, ..NO_FAULTS },
+                ..MIXED
+            },
+            Scenario {
+                name: "rotations",
+                about: "members go on under new keys, 15 times, while processes are killed",
+                peers: 9,
+                witnesses: 4,
+                workload: Workload {
+                    requesters: 6,
+                    embeddings: 240,
+                    matches: 60,
+                    compressions: 0,
+                    collections: 0,
+                    appends: 0,
+                    records: 0,
+                    searches: 0,
+                    stop_percent: 0,
+                    within: Micros::from_secs(120),
+                },
+                faults: Faults { kills: 30, rotations: 15, ..NO_FAULTS },
                 ..MIXED
             },
             Scenario {

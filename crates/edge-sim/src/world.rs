@@ -48,7 +48,7 @@ mod replaying;
 
 use calls::Calls;
 pub(crate) use calls::Probe;
-use faults::Fault;
+use faults::{Fault, NEXT_KEY};
 
 /// Memo of signatures that held, shared by all nodes of a run.
 const MEMO: usize = 1 << 22;
@@ -547,7 +547,8 @@ impl World {
     }
 
     pub(crate) fn number(&self, id: &NodeId) -> Option<u32> {
-        self.numbers.get(id).copied()
+        // A key that gave its place to another is nowhere.
+        self.numbers.get(id).copied().filter(|number| self.nodes[*number as usize].id == *id)
     }
 
     /// Handles events until the queue is empty or the time has come.
@@ -649,8 +650,22 @@ impl World {
         node.settings.life_min = now / 1_000_000;
         node.clock = Clock::new(now, skew, &mut self.rng);
         let local = node.clock.local(now);
-        let (key, settings) = (node.key.clone(), node.settings.clone());
         let stored = node.disk.stored();
+        let done = Peer::rotated(&stored);
+        let before = node.id;
+        if let Some(heir) = node.heir.take_if(|heir| done == Some(heir.node_id())) {
+            node.id = heir.node_id();
+            node.key = heir;
+            node.rotated += 1;
+        }
+        let (id, key, settings) = (node.id, node.key.clone(), node.settings.clone());
+        if id != before {
+            self.numbers.insert(id, number);
+            for other in 0..self.nodes.len() as u32 {
+                self.input(other, Input::Disconnected { node: before });
+            }
+        }
+        let node = &mut self.nodes[number as usize];
         match Peer::new(key, settings, stored, self.verifier.clone(), seed, local) {
             Ok(mut peer) => {
                 if !node.may_vote {
@@ -761,6 +776,11 @@ impl World {
         match event {
             PeerEvent::Joined { .. } => self.on_joined(number),
             PeerEvent::TaskStarted { task, .. } => self.calls.on_task_started(task),
+            // The process ends, and one with the next key starts.
+            PeerEvent::Rotated { .. } => {
+                let ends = Fault::Crash { node: number, down: NEXT_KEY };
+                self.queue.after(Micros(1), Happening::Fault(ends));
+            }
             _ => {}
         }
     }
@@ -1117,8 +1137,11 @@ impl World {
     /// A node bans another: their connection ends, and what is under way is not taken.
     fn on_ban(&mut self, number: u32, node: &NodeId) {
         let Some(other) = self.number(node) else { return };
-        self.network.ban(number, other);
-        self.checks.on_ban(self.queue.now(), number, other);
+        // A key that gives its place away is refused everywhere; bans here are of the machine.
+        if self.nodes[other as usize].heir.is_none() {
+            self.network.ban(number, other);
+            self.checks.on_ban(self.queue.now(), number, other);
+        }
         if self.network.unlink(number, other) {
             for (node, other) in [(number, other), (other, number)] {
                 self.queue.after(Micros(1), Happening::Noticed { node, other });

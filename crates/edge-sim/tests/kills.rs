@@ -66,3 +66,16 @@ fn who_is_rolled_back_takes_no_word_back_either() {
     };
     assert!(broken("owner-signs-once") && broken("escrow-ends-once"));
 }
+
+/// Members go on under new keys while processes are killed: the same rules hold, and the work goes on.
+#[test]
+fn who_goes_on_under_a_new_key_takes_no_word_back() {
+    let mut rotations = 0;
+    for seed in 1..=5 {
+        let outcome = simulate(Scenario::named("rotations").unwrap(), seed, Options::default());
+        assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
+        assert!(outcome.kills == 30 && outcome.tasks_done > 200, "seed {seed}");
+        rotations += outcome.rotations;
+    }
+    assert!(rotations > 40, "{rotations}");
+}

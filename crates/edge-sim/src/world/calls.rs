@@ -44,6 +44,8 @@ pub(crate) enum Probe {
     Stake,
     /// Something that is done beside the work: it has to succeed.
     Errand,
+    /// The key that takes the node's place; who ends on the way, or has begun before, is told so.
+    Rotated,
     /// A search of a shard that its owner forked where it was: the answer has to be marked.
     Marked,
     /// How a node is, at the end.
@@ -437,6 +439,7 @@ impl World {
                 self.calls.handed_over = true;
             }
             (Probe::Errand, Ok(_)) => {}
+            (Probe::Rotated, Ok(Answer::Rotated { .. }) | Err(_)) => {}
             (Probe::Marked, answer) => self.on_marked(node, answer),
             // A founder that was down asks again, and finds one under way.
             (Probe::Change, _) => {}

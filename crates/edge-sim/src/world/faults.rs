@@ -1,6 +1,6 @@
 //! What goes wrong: crashes, restarts, cuts and lost disks, planned from the seed.
 
-use edge_base::{Credits, Micros, Rng};
+use edge_base::{Credits, Micros, Rng, SecretKey};
 use edge_swarm::{Command, Table};
 
 use super::{Happening, World, calls::Probe};
@@ -18,6 +18,10 @@ const KILLED: Micros = Micros::from_secs(2);
 const AGAIN: Micros = Micros::from_millis(50);
 /// How far a clock is set.
 const CLOCK_JUMP_US: i64 = 3_600_000_000;
+/// Keys that one node goes through.
+const STEPS_MAX: u32 = 8;
+/// How long the process takes that goes on under the next key.
+pub(crate) const NEXT_KEY: Micros = Micros::from_millis(300);
 
 /// One thing that goes wrong, or its end.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub(crate) enum Fault {
     Kill,
     /// It starts from its disk.
     Restart { node: u32 },
+    /// Some member that may gives its key up for a new one.
+    Rotate,
     /// The network falls apart into two sides.
     Cut { sides: Vec<bool> },
     /// The network is whole.
@@ -63,6 +69,9 @@ impl World {
         for _ in 0..faults.kills {
             plan.push((start + rng.below(within.0 + 1), Fault::Kill));
             last = last.max(start + within.0 + KILLED.0);
+        }
+        for _ in 0..faults.rotations {
+            plan.push((start + rng.below(within.0 + 1), Fault::Rotate));
         }
         if faults.crash_witnesses {
             let mut witnesses = self.roles.witnesses.clone();
@@ -146,6 +155,7 @@ impl World {
                     None => self.queue.after(AGAIN, Happening::Fault(Fault::Kill)),
                 }
             }
+            Fault::Rotate => self.rotate_some(),
             Fault::Restart { node } => {
                 self.boot(node);
                 self.ask_again(node);
@@ -208,6 +218,22 @@ impl World {
             let after = Micros(50_000 + self.rng.below(NOTICE.0));
             self.queue.after(after, Happening::Noticed { node: other, other: number });
         }
+    }
+
+    /// Has a member begin to give its key up; asked again, one goes on with the key that it has begun with.
+    fn rotate_some(&mut self) {
+        let may = |n: &u32| {
+            let node = &self.nodes[*n as usize];
+            *n != 0
+                && self.is_up(*n)
+                && !self.roles.witnesses.contains(n)
+                && node.rotated < STEPS_MAX
+        };
+        let among: Vec<u32> = (0..self.nodes.len() as u32).filter(may).collect();
+        let Some(number) = self.rng.pick(&among).copied() else { return };
+        let fresh = SecretKey::from_seed(self.rng.bytes());
+        let heir = self.nodes[number as usize].heir.get_or_insert(fresh).clone();
+        self.probe(number, Probe::Rotated, Command::Rotate { heir: Box::new(heir) });
     }
 
     fn holder_to_lose(&self) -> Option<u32> {
