@@ -256,6 +256,20 @@ const NO_FAULTS: Faults = Faults {
     clock_jump_percent: 0,
 };
 
+/// Tasks of six requesters for two minutes.
+const TASKS_ONLY: Workload = Workload {
+    requesters: 6,
+    embeddings: 240,
+    matches: 60,
+    compressions: 0,
+    collections: 0,
+    appends: 0,
+    records: 0,
+    searches: 0,
+    stop_percent: 0,
+    within: Micros::from_secs(120),
+};
+
 const WORKLOAD: Workload = Workload {
     requesters: 10,
     embeddings: 400,
@@ -557,18 +571,7 @@ impl Scenario {
                 about: "members go on under new keys, 15 times, while processes are killed",
                 peers: 9,
                 witnesses: 4,
-                workload: Workload {
-                    requesters: 6,
-                    embeddings: 240,
-                    matches: 60,
-                    compressions: 0,
-                    collections: 0,
-                    appends: 0,
-                    records: 0,
-                    searches: 0,
-                    stop_percent: 0,
-                    within: Micros::from_secs(120),
-                },
+                workload: TASKS_ONLY,
                 faults: Faults { kills: 30, rotations: 15, ..NO_FAULTS },
                 ..MIXED
             },
@@ -577,18 +580,7 @@ impl Scenario {
                 about: "a member that is killed finds its data 20 seconds old, again and again, without a trace",
                 peers: 9,
                 witnesses: 4,
-                workload: Workload {
-                    requesters: 6,
-                    embeddings: 240,
-                    matches: 60,
-                    compressions: 0,
-                    collections: 0,
-                    appends: 0,
-                    records: 0,
-                    searches: 0,
-                    stop_percent: 0,
-                    within: Micros::from_secs(120),
-                },
+                workload: TASKS_ONLY,
                 weather: CALM,
                 faults: Faults { kills: 40, rolls_back: Some(Micros::from_secs(20)), ..NO_FAULTS },
                 ..MIXED

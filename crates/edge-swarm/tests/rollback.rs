@@ -213,6 +213,44 @@ fn what_was_vouched_for_after_the_snapshot_is_paid() {
     }
 }
 
+/// A worker that is away when the node starts has something to show, too.
+#[test]
+fn who_is_away_at_the_start_is_waited_for() {
+    let (mut net, node) = pool(true);
+    let away = net.join(false);
+    let tasks = |net: &mut Net, name: &str| {
+        for n in 0..20 {
+            net.submit_by(node, &format!("{name} {n}")).unwrap();
+        }
+        net.run(Micros::from_secs(1));
+    };
+    tasks(&mut net, "before");
+    let snapshot = net.nodes[node].disk.clone();
+    let early = net.balances(away).vouchers;
+    tasks(&mut net, "after");
+    assert!(net.balances(away).vouchers > early && early > Credits::ZERO);
+    net.kill(away);
+    rolled_back(&mut net, node, &snapshot);
+    net.run(Micros::from_secs(20));
+    assert!(net.balances(node).pending.is_none(), "it settles nothing yet");
+    net.start(away);
+    net.run(Micros::from_secs(10));
+    let view = net.balances(node);
+    assert_eq!((view.escrowed, net.balances(away).vouchers), (Credits::ZERO, Credits::ZERO));
+    assert!(view.pending.is_none());
+    sent(&mut net, node, 5);
+    // Who never comes back holds up nothing for longer than a minute.
+    tasks(&mut net, "more");
+    net.kill(away);
+    net.kill(node);
+    net.start(node);
+    net.run(Micros::from_secs(50));
+    assert!(net.balances(node).escrowed > Credits::ZERO);
+    net.run(Micros::from_secs(20));
+    assert_eq!(net.balances(node).escrowed, Credits::ZERO);
+    (0..4).for_each(|witness| net.conserved(witness));
+}
+
 /// An escrow that is not in the data at all, or only as a block on its way: it is not used once more, and is settled
 /// with what workers show. The next tasks have one of their own meanwhile.
 #[test]

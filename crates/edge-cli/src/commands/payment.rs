@@ -75,7 +75,7 @@ fn unknown_fate(client: &Client, asked: Duration, failure: Failure) -> Failure {
     let pending = &balance["pending"];
     let payment = matches!(pending["kind"].as_str(), Some("send" | "stake" | "unstake"));
     let waits = Duration::from_micros(pending["waits"].as_u64().unwrap_or(0));
-    let (why, next) = if payment && waits > asked + CLOCKS {
+    let (why, next) = if pending.is_object() && waits > asked + CLOCKS {
         // It stood before this one, which is taken back with the call.
         (
             format!(

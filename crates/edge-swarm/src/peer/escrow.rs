@@ -32,8 +32,9 @@ const BUDGET_EXECUTIONS: u64 = 100;
 const SETTLE_AFTER: Micros = Micros::from_secs(5);
 /// After a start escrows of before it are settled no sooner: workers that come back show what was vouched for.
 const SETTLE_RESTORED_AFTER: Micros = Micros::from_secs(3);
-/// The same of an escrow that this node's data know nothing of: all that is known is what workers show.
-const SETTLE_UNKNOWN_AFTER: Micros = Micros::from_secs(60);
+/// And no later, where members are away that may have something to show. An escrow that this node's data know nothing
+/// of is settled then.
+const SETTLE_AT_LAST: Micros = Micros::from_secs(60);
 /// Own vouchers that are kept for escrows whose certificates come after them.
 const EARLY_MAX: usize = 1_024;
 /// Vouchers are sent this often.
@@ -84,8 +85,8 @@ pub(crate) struct Spending {
     closing: BTreeSet<EscrowId>,
     /// Own vouchers of escrows that are not known here yet: whose certificates are on their way.
     early: Vec<Signed<Voucher>>,
-    /// Escrows of before this start, and from when on they are closing.
-    before: BTreeMap<EscrowId, Timestamp>,
+    /// Escrows of before this start.
+    before: BTreeMap<EscrowId, Due>,
     settling: BTreeSet<EscrowId>,
     debts: BTreeMap<(EscrowId, NodeId), Debt>,
     settle_calls: Vec<CallId>,
@@ -99,9 +100,22 @@ impl Spending {
     }
 
     /// Whether credits that are set aside come back without anybody's doing, shortly.
-    fn returns(&self, now: Timestamp) -> bool {
-        let soon = |at: &Timestamp| *at <= now + SETTLE_RESTORED_AFTER;
+    fn returns(&self, now: Timestamp, all_met: bool) -> bool {
+        let soon = |due: &Due| due.is_at(now + SETTLE_RESTORED_AFTER, all_met);
         !self.closing.is_empty() || !self.settling.is_empty() || self.before.values().any(soon)
+    }
+}
+
+/// When an escrow of before this start is settled: once every member was met, between these.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    first: Timestamp,
+    last: Timestamp,
+}
+
+impl Due {
+    fn is_at(self, now: Timestamp, all_met: bool) -> bool {
+        now >= self.last || (all_met && now >= self.first)
     }
 }
 
@@ -173,7 +187,7 @@ impl Peer {
         let wish = price.times(BUDGET_EXECUTIONS).unwrap_or(have).max(part);
         let budget = wish.min(have);
         if bank.ledger.parameters().fee_in(bank.ledger.epoch()).payable(budget) < price {
-            let returning = self.escrow.returns(now);
+            let returning = self.escrow.returns(now, self.members.all_are_met());
             self.step_settlements();
             return if returning { Funds::Wait } else { Funds::Short };
         }
@@ -301,7 +315,8 @@ impl Peer {
 
     /// Whether nothing is owed that was not settled.
     pub(super) fn is_settled(&self) -> bool {
-        self.escrow.open.is_none() && !self.escrow.opening && !self.escrow.returns(self.now)
+        let returns = self.escrow.returns(self.now, self.members.all_are_met());
+        self.escrow.open.is_none() && !self.escrow.opening && !returns
     }
 
     /// Before leaving: settle what is open, and let the witnesses see what others promised.
@@ -313,10 +328,11 @@ impl Peer {
 
     /// Settles escrows that nothing draws on any more.
     fn step_settlements(&mut self) {
-        let now = self.now;
+        let (now, all_met) = (self.now, self.members.all_are_met());
         let Spending { before, closing, .. } = &mut self.escrow;
-        closing.extend(before.iter().filter(|(_, at)| **at <= now).map(|(escrow, _)| *escrow));
-        before.retain(|_, at| *at > now);
+        let due = before.iter().filter(|(_, due)| due.is_at(now, all_met));
+        closing.extend(due.map(|(escrow, _)| *escrow));
+        before.retain(|escrow, _| !closing.contains(escrow));
         let ready: Vec<EscrowId> = self
             .escrow
             .closing
@@ -401,7 +417,8 @@ impl Peer {
     /// copy of this node. What was promised from it is what workers show.
     fn meet_unknown_escrow(&mut self, escrow: EscrowId) {
         self.persist_bytes(Table::Vouchers, &unknown_key(&escrow), vec![1]);
-        self.escrow.before.insert(escrow, self.now + SETTLE_UNKNOWN_AFTER);
+        let at = self.now + SETTLE_AT_LAST;
+        self.escrow.before.insert(escrow, Due { first: at, last: at });
         let of_it: Vec<_> = self.escrow.early.extract_if(.., |v| v.body.escrow == escrow).collect();
         of_it.iter().for_each(|voucher| self.remember_promise(voucher));
         self.note(format!(
@@ -481,11 +498,12 @@ impl Peer {
         let ending = bank.pending_kind().and_then(BlockKind::ends);
         self.escrow.opening = matches!(bank.pending_kind(), Some(BlockKind::Escrow { .. }));
         self.escrow.settling.extend(ending);
-        let from = |escrow: &EscrowId| match stored.get(Table::Vouchers, &unknown_key(escrow)) {
-            Some(_) => self.now + SETTLE_UNKNOWN_AFTER,
-            None => self.now + SETTLE_RESTORED_AFTER,
+        let last = self.now + SETTLE_AT_LAST;
+        let due = |escrow: &EscrowId| match stored.get(Table::Vouchers, &unknown_key(escrow)) {
+            Some(_) => Due { first: last, last },
+            None => Due { first: self.now + SETTLE_RESTORED_AFTER, last },
         };
-        let before = open.into_iter().filter(|e| Some(*e) != ending).map(|e| (e, from(&e)));
+        let before = open.into_iter().filter(|e| Some(*e) != ending).map(|e| (e, due(&e)));
         self.escrow.before = before.collect();
     }
 

@@ -219,6 +219,14 @@ impl Members {
         self.all.keys().filter(|node| !self.is_dead(node)).count()
     }
 
+    /// Whether every member is connected and has greeted.
+    pub(crate) fn all_are_met(&self) -> bool {
+        let met = |node: &NodeId, member: &Member| {
+            matches!(member.link, Link::Up) && !self.ungreeted.contains(node)
+        };
+        self.all.iter().all(|(node, member)| self.is_dead(node) || met(node, member))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

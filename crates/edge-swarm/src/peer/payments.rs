@@ -152,7 +152,10 @@ impl Peer {
                 view.quorum,
                 view.block.to_hex()
             ),
-            None => format!("{UNDER_WAY}: another caller's waits in line"),
+            None => {
+                let why = self.own_heads_text().map_or_else(String::new, |why| format!("; {why}"));
+                format!("{UNDER_WAY}: another caller's waits in line{why}")
+            }
         };
         refuse(text)
     }
