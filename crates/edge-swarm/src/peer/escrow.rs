@@ -319,6 +319,11 @@ impl Peer {
         self.escrow.open.is_none() && !self.escrow.opening && !returns
     }
 
+    /// The same, and no escrow of before this start is left.
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.is_settled() && self.escrow.before.is_empty()
+    }
+
     /// Before leaving: settle what is open, and let the witnesses see what others promised.
     pub(super) fn settle_for_drain(&mut self) {
         self.claim_all();

@@ -160,7 +160,7 @@ impl Peer {
         }
         let busy = self.bank.as_ref().is_some_and(|bank| bank.is_busy());
         let worked = self.jobs.load() == 0 || late;
-        if !(idle && worked && self.is_settled()) || busy || self.is_recovering() {
+        if !(idle && worked && self.owes_nothing()) || busy || self.is_recovering() {
             return;
         }
         match self.accounts_of(&self.me).first() {
