@@ -363,9 +363,14 @@ export class EdgeNetNode implements AsyncDisposable {
     }
   }
 
+  /** Which connection the page's policy forbids, where that may be why nobody was met; a network may be lost, too. */
+  #blocked(): string | null {
+    return this.#met ? null : this.#forbidden;
+  }
+
   /** Whether there is no use in waiting on for a connection. */
   #isTooLate(begun: number, milliseconds: number): boolean {
-    const most = this.#forbidden === null ? milliseconds : Math.min(milliseconds, FORBIDDEN_MS);
+    const most = this.#blocked() === null ? milliseconds : Math.min(milliseconds, FORBIDDEN_MS);
     return Date.now() > begun + most;
   }
 
@@ -725,11 +730,11 @@ export class EdgeNetNode implements AsyncDisposable {
     if (status.connected === 0) {
       const early = !this.#met && Date.now() - this.#begun < JOINING_MS;
       does = early ? "is joining the pool" : "is not connected; it tries again by itself";
-      if (this.#forbidden !== null) does = `is not connected: this page's policy forbids ${this.#forbidden}`;
+      if (this.#blocked() !== null) does = `is not connected: this page's policy forbids ${this.#blocked()}`;
     }
     const waits = outside(status.notes);
     if (waits !== undefined) {
-      const why = status.connected === 0 && this.#forbidden !== null ? `: this page's policy forbids ${this.#forbidden}` : "";
+      const why = this.#blocked() === null ? "" : `: this page's policy forbids ${this.#blocked()}`;
       return this.#say(`This tab is ${waits}${why}.`);
     }
     const { balance, incoming, escrowed, vouchers } = status.balance;

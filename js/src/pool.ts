@@ -164,7 +164,7 @@ export class Pool {
     hand.worker.terminate();
     hand.worker = worker();
     hand.asking = new Asking(hand.worker);
-    hand.bytes = 0;
+    this.#holds(hand, 0);
     hand.kernels = null;
     hand.keeps = 0;
     this.stats.renewed += 1;
@@ -363,19 +363,31 @@ export class Pool {
     this.stats.running += 1;
     try {
       const { result, ms, bytes } = await this.#answer(hand, this.#ask(hand, piece.what));
-      hand.bytes = bytes;
-      this.stats.bytes = this.#hands.reduce((sum, one) => sum + one.bytes, 0);
+      this.#holds(hand, bytes);
       this.spent(ms, "busy", piece.others ? this.#othersCost : 1);
       this.stats.executed += 1;
       piece.done(result as never);
-      if (bytes > this.#memoryOfEach() && !this.#goesOn(piece.what)) await this.#renew(hand);
     } catch (error) {
       this.stats.failed += 1;
       piece.failed(new Error(reason(error)));
     } finally {
       hand.running = null;
       this.stats.running -= 1;
+      this.#giveBack();
       this.#handOut();
+    }
+  }
+
+  #holds(hand: Hand, bytes: number): void {
+    hand.bytes = bytes;
+    this.stats.bytes = this.#hands.reduce((sum, one) => sum + one.bytes, 0);
+  }
+
+  /** Starts idle workers again whose memory has grown over the limit. */
+  #giveBack(): void {
+    for (const hand of this.#hands) {
+      const idle = hand.ready && hand.running === null;
+      if (idle && hand.bytes > this.#memoryOfEach() && !this.#goesOn(hand.keeps)) void this.#renew(hand);
     }
   }
 
@@ -383,10 +395,9 @@ export class Pool {
     return Math.floor(this.#memory / Math.max(1, this.#hands.length));
   }
 
-  /** Whether parts of the same operation wait: a worker that started again now would need its arrays again. */
-  #goesOn(what: Uint8Array | Part): boolean {
-    if (what instanceof Uint8Array) return false;
-    const same = (piece: Piece) => !(piece.what instanceof Uint8Array) && piece.what.operation === what.operation;
+  /** Whether parts of an operation wait: a worker that started again now would need its arrays again. */
+  #goesOn(operation: number): boolean {
+    const same = (piece: Piece) => !(piece.what instanceof Uint8Array) && piece.what.operation === operation;
     return this.#hands.some((hand) => hand.queue.some(same));
   }
 
@@ -410,6 +421,7 @@ export class Pool {
 
   #drop(hand: Hand): void {
     this.#hands = this.#hands.filter((other) => other !== hand);
+    this.#holds(hand, 0);
     this.stats.workers = this.#hands.length;
     const [first] = this.#hands;
     if (first !== undefined) first.queue.push(...hand.queue);
