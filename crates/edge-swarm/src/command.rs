@@ -16,7 +16,7 @@ mod ledger;
 
 pub use ledger::{
     AccountProofView, BalanceView, BlockView, CheckpointView, EconomyView, FateView, LedgerView,
-    ParameterView, PendingView, WithdrawalView,
+    ParameterView, PendingView, VoteRefusalView, WithdrawalView,
 };
 
 /// How urgent the owner of a task says it is. High costs twice the price.

@@ -206,8 +206,12 @@ fn what_was_vouched_for_after_the_snapshot_is_paid() {
             assert!(view.pending.is_none());
             sent(&mut net, node, 5);
         } else {
-            assert!(view.pending.is_some() && view.escrowed > Credits::ZERO, "{view:?}");
+            assert!(view.escrowed > Credits::ZERO, "{view:?}");
             assert_eq!(held(&mut net), late);
+            let why = view.pending.and_then(|pending| pending.refused()).expect("it gets no votes");
+            assert!(why.contains("witnesses do not vote for it now"), "{why}");
+            let notes = net.status(node).notes;
+            assert!(notes.iter().any(|note| note.contains(&why)), "{notes:?}");
         }
         (0..4).for_each(|witness| net.conserved(witness));
     }
@@ -312,4 +316,21 @@ fn accounts_of_keys_before_are_asked_for_too() {
     let ledger = net.ledger_of(0);
     assert_eq!((ledger.account(&old).seq, ledger.account(&old).frozen), (after + 1, false));
     assert_eq!(ledger.account(&old).staked, whole(10));
+}
+
+/// Data of before the key was replaced have the old key, which nobody hears: the node is told so.
+#[test]
+fn who_goes_back_to_a_key_that_was_replaced_is_told() {
+    let (mut net, node) = pool(true);
+    let (snapshot, key) = (net.nodes[node].disk.clone(), net.nodes[node].key.clone());
+    let heir = SecretKey::from_seed([101; 32]);
+    let done = net.ask(node, Command::Rotate { heir: Box::new(heir) });
+    assert!(matches!(done, Ok(Answer::Rotated { .. })), "{done:?}");
+    // Those who told the key of its end refuse its connections for a minute.
+    net.run(Micros::from_secs(70));
+    net.nodes[node].key = key;
+    rolled_back(&mut net, node, &snapshot);
+    net.run(Micros::from_secs(5));
+    let notes = net.status(node).notes;
+    assert!(notes.iter().any(|note| note.contains("an older copy")), "{notes:?}");
 }

@@ -159,6 +159,15 @@ pub(super) fn show_pending(output: &Output, pending: &Value) {
         false => "it goes on by itself".to_owned(),
     };
     output.line(format!("    block {}; {becomes}", text(pending, "block")));
+    if let [first, ..] = list(pending, "refusals") {
+        output.line(format!(
+            "    {} of {} witnesses do not vote for it now; {} says: {}",
+            list(pending, "refusals").len(),
+            text(pending, "witnesses"),
+            node_name(&first["witness"]),
+            text(first, "reason"),
+        ));
+    }
     if pending["behind"].as_u64() > Some(0) {
         output.line(format!("    {} more of this node wait behind it", text(pending, "behind")));
     }

@@ -67,6 +67,32 @@ pub struct PendingView {
     pub behind: usize,
     /// Nobody votes for it: its account is frozen.
     pub doomed: bool,
+    /// Witnesses that said last that they do not vote for it, for now at least.
+    pub refusals: Vec<VoteRefusalView>,
+}
+
+impl PendingView {
+    /// Why so many do not vote that there can be no quorum, as the first of them put it; `None` if there can be one.
+    #[must_use]
+    pub fn refused(&self) -> Option<String> {
+        let VoteRefusalView { witness, reason } = self.refusals.first()?;
+        (self.refusals.len() > self.witnesses - self.quorum).then(|| {
+            let (some, all) = (self.refusals.len(), self.witnesses);
+            format!(
+                "{some} of {all} witnesses do not vote for it now; {} says: {reason}",
+                witness.short()
+            )
+        })
+    }
+}
+
+/// Why a witness does not vote for a block.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VoteRefusalView {
+    /// The witness.
+    pub witness: NodeId,
+    /// In its own words.
+    pub reason: String,
 }
 
 /// What became of a block.

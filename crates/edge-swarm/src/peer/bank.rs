@@ -66,6 +66,8 @@ pub(super) struct Pending {
     pub(super) call: Option<CallId>,
     /// When it was signed; before this process began if absent.
     pub(super) since: Option<Timestamp>,
+    /// Why witnesses that have not voted do not.
+    refusals: BTreeMap<NodeId, String>,
 }
 
 impl Pending {
@@ -77,6 +79,11 @@ impl Pending {
     /// Votes that are in.
     pub(super) fn votes(&self) -> usize {
         self.collector.votes()
+    }
+
+    /// Which witnesses said last that they do not vote, and why.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        self.refusals.iter().map(|(witness, reason)| (*witness, reason.as_str()))
     }
 }
 
@@ -207,7 +214,7 @@ impl Bank {
     ) {
         let collector =
             VoteCollector::new(block.clone(), self.ledger.witness_set(), self.ledger.pool());
-        self.pending = Some(Pending { block, collector, call, since });
+        self.pending = Some(Pending { block, collector, call, since, refusals: BTreeMap::new() });
     }
 
     /// Votes of the set before are void: the same block asks the present one.
@@ -448,6 +455,7 @@ impl Peer {
         let Some(bank) = &mut self.bank else { return };
         let Some(pending) = &mut bank.pending else { return };
         let block = vote.body.block;
+        pending.refusals.remove(&vote.signer);
         if let Ok(Some(certificate)) = pending.collector.add(&vote, &mut self.verifier) {
             let voted = certificate.votes.iter().map(|(witness, _)| *witness).collect();
             self.await_answers(block, voted);
@@ -462,17 +470,20 @@ impl Peer {
         let _ = self.take_certificate(certificate);
     }
 
-    /// Witnesses miss something this node can give them.
+    /// A witness does not vote, for now at least: it may miss something that this node can give it.
     pub(super) fn on_no_vote(
         &mut self,
         from: NodeId,
         block: Digest,
         missing: Option<(NodeId, u64)>,
-        _reason: String,
+        reason: String,
     ) {
         self.on_answer_of(from, block);
-        let Some(bank) = self.bank.as_ref().filter(|bank| bank.asks_for(&block)) else { return };
-        let Some(pending) = &bank.pending else { return };
+        let Some(bank) = self.bank.as_mut().filter(|bank| bank.asks_for(&block)) else { return };
+        let Some(pending) = &mut bank.pending else { return };
+        if bank.ledger.witness_set().contains(&from) {
+            pending.refusals.insert(from, reason);
+        }
         let Some((account, seq)) = missing else { return };
         let mut list: Vec<Certificate> = bank
             .ledger

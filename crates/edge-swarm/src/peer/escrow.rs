@@ -516,22 +516,24 @@ impl Peer {
     /// that pays less would get no votes, ever.
     pub(super) fn remember_promise(&mut self, voucher: &Signed<Voucher>) {
         let Voucher { escrow, worker, cumulative, tasks, .. } = voucher.body;
-        let known = self.escrow.debts.get(&(escrow, worker)).map_or(Credits::ZERO, |d| d.amount);
-        let ends =
-            self.escrow.closing.contains(&escrow) || self.escrow.before.contains_key(&escrow);
-        let heard_of = || self.bank.as_ref().is_some_and(|b| b.ledger.escrow(&escrow).is_some());
-        let early = !ends && !heard_of() && self.escrow.early.len() < EARLY_MAX;
-        let own = (ends && cumulative > known || early) && voucher.signer == self.me;
-        let learns = own && self.settings.asks_heads;
+        let Some(ledger) = self.bank.as_ref().map(|bank| &bank.ledger) else { return };
+        let Spending { closing, before, debts, early, .. } = &mut self.escrow;
+        let ends = closing.contains(&escrow) || before.contains_key(&escrow);
+        let is_news = match debts.get(&(escrow, worker)) {
+            _ if !ends => ledger.escrow(&escrow).is_none() && early.len() < EARLY_MAX,
+            Some(debt) => cumulative > debt.amount,
+            None => true,
+        };
+        let learns = is_news && self.settings.asks_heads && voucher.signer == self.me;
         if !learns || voucher.open(&mut self.verifier, &self.pool).is_err() {
             return;
         }
-        if early {
-            self.escrow.early.push(voucher.clone());
-            return;
+        if ends {
+            debts.insert((escrow, worker), Debt { amount: cumulative, tasks, vouched: cumulative });
+            self.persist(Table::Vouchers, &promised_key(&escrow, &worker), voucher);
+        } else {
+            // Its escrow's certificate is on its way.
+            early.push(voucher.clone());
         }
-        self.persist(Table::Vouchers, &promised_key(&escrow, &worker), voucher);
-        let debt = Debt { amount: cumulative, tasks, vouched: cumulative };
-        self.escrow.debts.insert((escrow, worker), debt);
     }
 }

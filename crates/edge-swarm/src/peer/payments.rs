@@ -11,7 +11,7 @@ use edge_ledger::{BlockKind, block_hash};
 
 use super::{Peer, bank::block_view_of};
 use crate::{
-    command::{Answer, Command, FateView, PendingView, Refusal, UNDER_WAY},
+    command::{Answer, Command, FateView, PendingView, Refusal, UNDER_WAY, VoteRefusalView},
     io::CallId,
 };
 
@@ -38,6 +38,9 @@ fn is_payment(kind: &BlockKind, me: &NodeId) -> bool {
         | BlockKind::Rotate { .. } => false,
     }
 }
+
+/// An own block that gets no quorum is told of after this: most refusals are over by then.
+const TELL_REFUSED_AFTER: Micros = Micros::from_secs(10);
 
 /// What the owner of an account with two blocks at one number has to know.
 pub(super) const FROZEN: &str = "this account is frozen: two blocks at one number were signed with its key, and nobody \
@@ -198,7 +201,21 @@ impl Peer {
             witnesses: set.members.len(),
             behind: bank.queued(),
             doomed: bank.ledger.account(&pending.block.body.account).frozen,
+            refusals: pending
+                .refusals()
+                .map(|(witness, reason)| VoteRefusalView { witness, reason: reason.into() })
+                .collect(),
         })
+    }
+
+    /// What to tell where an own block gets no quorum for a while.
+    pub(super) fn refused_block_text(&self) -> Option<String> {
+        let view = self.pending_view().filter(|view| view.waits >= TELL_REFUSED_AFTER)?;
+        let why = view.refused()?;
+        Some(format!(
+            "block {} of this node's account ({}) waits, and what comes after it: {why}",
+            view.seq, view.text
+        ))
     }
 
     /// What became of a block.

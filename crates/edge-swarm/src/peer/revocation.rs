@@ -25,7 +25,7 @@ const EARLY_MAX: usize = 1_024;
 /// A revoked node has this long to hear of it before its connection is closed.
 const TOLD_WITHIN: Micros = Micros::from_secs(2);
 /// It is told again when it comes again after this: it may have been restored, or the word was lost.
-const TOLD_EVERY: Micros = Micros::from_secs(600);
+const TOLD_EVERY: Micros = Micros::from_secs(60);
 
 /// What is known of revoked keys.
 #[derive(Debug, Default)]

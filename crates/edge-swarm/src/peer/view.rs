@@ -23,8 +23,8 @@ const REVOKED: &str = "this node's key was revoked: nobody hears it any more, an
 
 /// The same of one that gave its place up.
 const GAVE_UP: &str = "this node's key gave its place to another: nobody hears it any more. If you replaced it, stop \
-    this node and start it again, and it goes on under the new key; if you did not, it was \
-    stolen: hand in its revocation at another node (`edge-net identity revoke`), which \
+    this node and start it again, and it goes on under the new key, unless its data folder is an older copy that does not \
+    have that key: put a newer one in its place; if you did not, it was stolen: hand in its revocation at another node (`edge-net identity revoke`), which \
     voids that";
 /// And of one whose place was voided.
 const VOID: &str = "the key that this node's took the place of was revoked, or named another heir, too: this node is \
@@ -379,6 +379,8 @@ impl Peer {
         notes.extend(self.own_heads_text());
         if balance.frozen {
             notes.push(FROZEN.into());
+        } else {
+            notes.extend(self.refused_block_text());
         }
         if let Some(text) = self.rotation_text() {
             notes.push(text);
