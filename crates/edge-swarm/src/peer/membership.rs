@@ -4,30 +4,28 @@
 //! [`Membership`]. Messages of others are dropped. Adverts say what a member can do and serve as
 //! its heartbeat.
 
+mod adverts;
+mod invites;
+mod neighbours;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use edge_base::{Credits, Digest, Micros, NodeId, RingSet, Signed, TaskKind, Timestamp};
-use edge_ledger::{BlockKind, Genesis, Handover};
+use edge_ledger::{Genesis, Handover};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Peer, StartError, Stored, Timer,
-    bank::Bank,
-    branches::{Branches, FREE_INVITES},
-    decode_stored,
-    revocation::Revoked,
+    Peer, StartError, Stored, bank::Bank, branches::Branches, decode_stored, revocation::Revoked,
     succession::Successions,
 };
 use crate::{
-    command::{Answer, PeerView, Refusal, TicketView},
+    command::PeerView,
     event::Event,
-    io::{CallId, Output, Table},
+    io::{Output, Table},
     message::{
-        ADDRESSES_MAX, Acquaintance, Advert, Gossip, MEMBERS_PER_MESSAGE, MemberRecord, Membership,
-        Message, PINS_MAX,
+        Acquaintance, Advert, Gossip, MEMBERS_PER_MESSAGE, MemberRecord, Membership, Message,
     },
     reputation::Promises,
-    ticket::{Ticket, ticket_id},
 };
 
 /// The most members a peer knows; further ones are refused with a note.
@@ -43,18 +41,9 @@ const TICKET_LIFE: Micros = Micros::from_secs(7 * 24 * 3_600);
 /// Connected nodes that are not members: more push the oldest out, so that they never take all
 /// connections. Whoever has a ticket needs its place for one round trip.
 const STRANGERS_MAX: usize = 16;
-/// How long a node that is not a member may stay connected.
-const STRANGER_KEPT: Micros = Micros::from_secs(10);
 /// Before the stored key of which advert of a member is the newest known: older ones say nothing, also after
 /// a restart of this node.
 const HEARD: &[u8] = b"heard";
-/// It is stored for every start of a member, for everything new that it can do, and for every so many
-/// adverts: not for each, which would keep disks awake.
-const HEARD_EVERY: u64 = 64;
-/// Up to this many members everybody greets everybody.
-const FULL_MESH_MAX: usize = 16;
-/// In a larger pool neighbours are chosen this long after a member was heard of.
-const CHOOSE_AFTER: Micros = Micros::from_millis(500);
 /// Results that must have been checked before a member counts as proven.
 pub(crate) const PROVEN_RESULTS: u64 = 10;
 
@@ -566,107 +555,6 @@ impl Peer {
             && signed.open(&mut self.verifier, &self.pool).is_ok()
     }
 
-    /// Has neighbours chosen: at once where everybody is one, in a moment where choosing takes long
-    /// and many may come at a time.
-    pub(super) fn choose_neighbours(&mut self) {
-        if self.members.all.len() <= FULL_MESH_MAX {
-            self.keep_neighbours();
-        } else if !std::mem::replace(&mut self.members.choosing, true) {
-            self.after(CHOOSE_AFTER, Timer::Neighbours);
-        }
-    }
-
-    pub(super) fn on_neighbours_timer(&mut self) {
-        self.members.choosing = false;
-        self.keep_neighbours();
-    }
-
-    /// Asks the transport for connections: to everybody in a small pool, to the witnesses and a
-    /// stable sample of the rest in a large one.
-    pub(super) fn keep_neighbours(&mut self) {
-        let mut keep: Vec<NodeId> = self.members.all.keys().copied().collect();
-        if keep.len() > FULL_MESH_MAX {
-            let me = self.me;
-            keep.sort_by_cached_key(|node| distance(&me, node));
-            // Nearness can be had by making up identities: of each branch one before any second.
-            let turns = self.turns(&keep, std::iter::empty());
-            keep.sort_by_cached_key(|n| turns.get(n).map(|(turn, _)| *turn));
-            let witnesses = self.bank.as_ref().map(|b| b.ledger.witness_set().members.clone());
-            keep.truncate(FULL_MESH_MAX);
-            keep.extend(self.anchors());
-            keep.extend(witnesses.unwrap_or_default().into_iter().filter(|w| *w != me));
-            keep.sort();
-            keep.dedup();
-        }
-        for node in keep {
-            let Some(member) = self.members.get(&node) else { continue };
-            let banned = self.is_shut_out(&node);
-            if !banned && !member.addresses.is_empty() && !matches!(member.link, Link::Up) {
-                let addresses = member.addresses.clone();
-                self.output(Output::Keep { node, addresses });
-            }
-        }
-        if self.bank.is_none()
-            && let Some(ticket) = &self.ticket
-        {
-            let (node, addresses) = (ticket.inviter, ticket.addresses.clone());
-            self.output(Output::Keep { node, addresses });
-        }
-    }
-
-    pub(super) fn on_connected(&mut self, node: NodeId) {
-        if self.members.is_dead(&node) {
-            return self.tell_its_end(node);
-        }
-        if self.link_is_up(&node) {
-            self.members.ungreeted.insert(node);
-        } else {
-            let strangers = &self.members.strangers;
-            let oldest = strangers.iter().min_by_key(|(_, since)| **since).map(|(node, _)| *node);
-            if let Some(oldest) = oldest.filter(|_| strangers.len() >= STRANGERS_MAX) {
-                self.send_away(oldest);
-            }
-            self.members.strangers.insert(node, self.now);
-        }
-        self.expect_greeting(&node);
-        self.greet(node);
-    }
-
-    /// Closes the connection to a node that is not a member.
-    fn send_away(&mut self, stranger: NodeId) {
-        self.members.strangers.remove(&stranger);
-        // A newcomer needs the writer of its ticket, who is no member for it yet.
-        if self.ticket.as_ref().is_none_or(|ticket| ticket.inviter != stranger) {
-            self.output(Output::Disconnect { node: stranger });
-        }
-    }
-
-    /// Notes that a member is connected, also one that became a member after it connected. Returns
-    /// whether the node is a member.
-    fn link_is_up(&mut self, node: &NodeId) -> bool {
-        let Some(member) = self.members.all.get_mut(node) else { return false };
-        if !matches!(member.link, Link::Up) {
-            member.link = Link::Up;
-            self.event(Event::MemberConnected { node: *node });
-            self.output(Output::Admit { node: *node });
-        }
-        true
-    }
-
-    pub(super) fn on_disconnected(&mut self, node: NodeId) {
-        let now = self.now;
-        self.members.strangers.remove(&node);
-        if let Some(member) = self.members.all.get_mut(&node) {
-            let known = matches!(member.link, Link::Down(_));
-            member.link = Link::Down(now);
-            self.members.ungreeted.remove(&node);
-            if !known {
-                self.event(Event::MemberGone { node });
-            }
-            self.on_worker_gone(node);
-        }
-    }
-
     /// Whether there is use in asking a member for something: it may be there, and what is said to it
     /// and by it is not dropped here.
     pub(super) fn may_answer(&self, node: &NodeId) -> bool {
@@ -784,69 +672,6 @@ impl Peer {
         }
     }
 
-    /// The invitation behind a ticket, if it still admits somebody.
-    fn open_invite(&self, ticket: &Digest) -> Result<Invite, String> {
-        let Some(invite) = self.members.invites.get(ticket) else {
-            return Err(
-                "the ticket is not known here: this node did not make it, or withdrew it".into()
-            );
-        };
-        if let Some(user) = invite.used_by {
-            return Err(format!("the ticket was used by {}; ask for a new one", user.short()));
-        }
-        if !invite.is_open(self.now) {
-            return Err("the ticket is too old: it holds seven days; ask for a new one".into());
-        }
-        Ok(invite.clone())
-    }
-
-    fn admit(
-        &mut self,
-        node: NodeId,
-        secret: [u8; 16],
-        addresses: Vec<String>,
-    ) -> Result<Signed<Membership>, String> {
-        let hash = ticket_id(&secret);
-        let invite = match self.open_invite(&hash) {
-            Ok(invite) => invite,
-            Err(reason) => {
-                // Whoever is refused asks again every second.
-                if self.members.refused_joins.insert(Digest::of_value("join", &(hash, node))) {
-                    self.counters.joins_refused += 1;
-                }
-                return Err(reason);
-            }
-        };
-        if self.members.all.len() >= MEMBERS_MAX {
-            return Err(format!("the pool has {MEMBERS_MAX} members, the most this node knows"));
-        }
-        if node.check().is_err() {
-            return Err("not a usable identity".into());
-        }
-        if !self.may_invite(&self.me) {
-            return Err(
-                "who wrote the ticket may not invite more: it has too little at stake".into()
-            );
-        }
-        let mut invite = invite;
-        invite.used_by = Some(node);
-        let group = if invite.owner { self.members.group.unwrap_or(self.me) } else { node };
-        let signed = Signed::seal(Membership { node, group }, &self.key, &self.pool);
-        self.persist(Table::Invites, &hash.0, &invite);
-        let credits = invite.credits;
-        self.members.invites.insert(hash, invite);
-        let record = MemberRecord { membership: Some(signed.clone()), node, addresses };
-        self.insert_member(record.clone(), true);
-        self.event(Event::MemberKnown { node });
-        self.settle_heir(&node);
-        self.publish(&Gossip::Member(record));
-        if credits > Credits::ZERO {
-            let memo = Digest::of_value("grant", &(hash, node));
-            self.queue_block(BlockKind::Send { to: node, amount: credits, memo }, None);
-        }
-        Ok(signed)
-    }
-
     pub(super) fn on_welcome(
         &mut self,
         from: NodeId,
@@ -916,269 +741,11 @@ impl Peer {
         self.note(format!("{} does not let this node in: {reason}", from.short()));
     }
 
-    // Adverts.
-
-    fn own_advert(&mut self) -> Signed<Advert> {
-        self.members.advert_counter += 1;
-        let nothing = (0, Digest::default(), 0);
-        let (set_version, frontier, epoch) = self.bank.as_ref().map_or(nothing, |bank| {
-            let ledger = &bank.ledger;
-            (ledger.witness_set().version, ledger.frontier_digest(), ledger.epoch())
-        });
-        let mut pins = self.settings.pins.clone();
-        if !self.may_vote {
-            pins.truncate(PINS_MAX - 1);
-            pins.push(super::bank::no_votes());
-        }
-        let advert = Advert {
-            counter: self.members.advert_counter,
-            life: self.life,
-            pins,
-            works: self.takes_work(),
-            load: self.jobs.load(),
-            offers: self.offered(),
-            addresses: self.settings.addresses.clone(),
-            set_version,
-            frontier,
-            agent: self.settings.agent.clone(),
-            epoch,
-        };
-        Signed::seal(advert, &self.key, &self.pool)
-    }
-
-    /// Adverts go out every two seconds in a small pool, less often the larger it is, so that the
-    /// total stays near ten a second for each hearer.
-    pub(super) fn advert_interval(&self) -> Micros {
-        Micros::from_millis(2_000.max(self.members.len() as u64 * 100))
-    }
-
-    /// Says what this node can do now.
-    pub(super) fn tell_advert(&mut self) {
-        if self.bank.is_some() && self.is_admitted() {
-            let advert = self.own_advert();
-            self.publish(&Gossip::Advert(advert));
-        }
-    }
-
-    pub(super) fn on_advert_timer(&mut self) {
-        self.tell_advert();
-        let interval = self.advert_interval();
-        let delay = self.jittered(interval);
-        self.after(delay, Timer::Advert);
-    }
-
     /// Whether this node is a member itself.
     pub(super) fn is_admitted(&self) -> bool {
         self.members.membership.is_some()
             || self.members.founder == Some(self.me)
             || self.stands_as_heir()
-    }
-
-    /// Greets again whoever did not answer, and the inviter while not admitted.
-    pub(super) fn on_hello_timer(&mut self) {
-        self.look_around();
-        self.sweep_sessions();
-        self.step_economy();
-        if self.is_admitted() {
-            let now = self.now;
-            let long = |since: &Timestamp| now.since(*since) >= STRANGER_KEPT;
-            let strangers = self.members.strangers.iter();
-            let away: Vec<NodeId> =
-                strangers.filter(|(_, since)| long(since)).map(|(node, _)| *node).collect();
-            for stranger in away {
-                self.send_away(stranger);
-            }
-        }
-        self.notice_absent();
-        let waiting: Vec<NodeId> = self.members.ungreeted.iter().copied().collect();
-        for node in waiting {
-            self.greet(node);
-        }
-        if !self.is_admitted()
-            && let Some(ticket) = &self.ticket
-        {
-            let (node, addresses) = (ticket.inviter, ticket.addresses.clone());
-            self.output(Output::Keep { node, addresses });
-            self.greet(node);
-        }
-        self.after(Micros::from_secs(1), Timer::Hello);
-    }
-
-    /// Who is not connected and says nothing for long, not even through others, is away: it may have ended before this
-    /// node began.
-    fn notice_absent(&mut self) {
-        let (now, within) = (self.now, self.heard_within());
-        for member in self.members.all.values_mut().filter(|m| matches!(m.link, Link::Unknown)) {
-            let last = member.heard.unwrap_or(*member.unheard.get_or_insert(now));
-            if now.since(last) >= within {
-                member.link = Link::Down(now);
-            }
-        }
-    }
-
-    pub(super) fn on_advert(&mut self, signed: Signed<Advert>) {
-        let node = signed.signer;
-        let Some(member) = self.members.get(&node) else { return };
-        let place = (signed.body.life, signed.body.counter);
-        let known = member.advert.as_ref().map_or((0, 0), |old| (old.life, old.counter));
-        let stored = member.heard_advert;
-        if place <= known.max((stored.life, stored.counter))
-            || signed.open(&mut self.verifier, &self.pool).is_err()
-        {
-            return;
-        }
-        let now = self.now;
-        let (frontier, epoch) = (signed.body.frontier, signed.body.epoch);
-        let (mut moved, mut fresh, mut stores) = (false, false, None);
-        if let Some(member) = self.members.all.get_mut(&node) {
-            let could = |advert: &Advert| (advert.works, advert.pins.clone());
-            fresh = matches!(member.link, Link::Down(_))
-                || member.advert.as_ref().map(could) != Some(could(&signed.body));
-            member.heard = Some(now);
-            if matches!(member.link, Link::Down(_)) {
-                member.link = Link::Unknown;
-            }
-            let heard = Heard::of(&signed.body);
-            let enough = heard.life > stored.life || heard.counter >= stored.counter + HEARD_EVERY;
-            if enough || heard.says != stored.says {
-                member.heard_advert = heard;
-                stores = Some(heard);
-            }
-            let addresses: Vec<String> =
-                signed.body.addresses.iter().take(ADDRESSES_MAX).cloned().collect();
-            if !addresses.is_empty() && member.addresses != addresses {
-                member.addresses = addresses;
-                moved = true;
-            }
-            member.advert = Some(signed.body);
-        }
-        if let Some(heard) = stores {
-            self.persist(Table::Pool, &[HEARD, node.0.as_slice()].concat(), &heard);
-        }
-        if moved {
-            self.store_member(&node);
-            self.keep_neighbours();
-        }
-        self.compare_epoch(node, epoch);
-        self.compare_frontier(node, frontier);
-        if fresh {
-            self.step_waiting_tasks();
-        }
-    }
-
-    // Commands.
-
-    pub(super) fn invite(&mut self, call: CallId, owner: bool, credits: Credits) {
-        if !self.is_admitted() {
-            let text = "this node is not a member yet: wait until it joined".into();
-            return self.answer(call, Err(Refusal::Refused(text)));
-        }
-        self.forget_spent_invites();
-        let now = self.now;
-        let open = || self.members.invites.values().filter(|invite| invite.is_open(now));
-        if open().count() >= INVITES_MAX {
-            let text = format!(
-                "{INVITES_MAX} tickets wait to be used, the most a node has open; each is forgotten \
-                 after seven days"
-            );
-            return self.answer(call, Err(Refusal::Refused(text)));
-        }
-        let left = self.invites_left(&self.me).saturating_sub(open().count());
-        if left == 0 || !self.may_invite(&self.me) {
-            let text = format!(
-                "this node may not invite more: who is not the founder's may invite {FREE_INVITES} if \
-                 the founder invited it, and one more for each rUv at stake; `edge-net ledger stake` \
-                 or ask the founder for the ticket"
-            );
-            return self.answer(call, Err(Refusal::Refused(text)));
-        }
-        let have = self.own_balance();
-        let promised = Credits::sum(open().map(|invite| invite.credits));
-        let left = promised.and_then(|promised| have.minus(promised)).unwrap_or(Credits::ZERO);
-        if credits > left {
-            let text = format!(
-                "the grant of {credits} rUv is more than the {left} that are left: this node has \
-                 {have}, the rest is promised by {} open tickets; invite with fewer credits",
-                open().filter(|invite| invite.credits > Credits::ZERO).count()
-            );
-            return self.answer(call, Err(Refusal::Refused(text)));
-        }
-        let secret: [u8; 16] = self.rng.bytes();
-        let hash = ticket_id(&secret);
-        let invite = Invite { owner, credits, made: now.0, used_by: None };
-        self.persist(Table::Invites, &hash.0, &invite);
-        self.members.invites.insert(hash, invite);
-        let ticket = Ticket {
-            pool: self.pool,
-            inviter: self.me,
-            addresses: self.settings.addresses.iter().take(ADDRESSES_MAX).cloned().collect(),
-            secret,
-            credits,
-            owner,
-        };
-        self.answer(call, Ok(Answer::Ticket(ticket.to_string())));
-    }
-
-    /// Every ticket that is remembered: those that are out first.
-    pub(super) fn ticket_views(&self) -> Vec<TicketView> {
-        let now = self.now;
-        let view = |(ticket, invite): (&Digest, &Invite)| TicketView {
-            ticket: *ticket,
-            owner: invite.owner,
-            credits: invite.credits,
-            used_by: invite.used_by,
-            left: invite.is_open(now).then(|| (Timestamp(invite.made) + TICKET_LIFE).since(now)),
-        };
-        let mut views: Vec<TicketView> = self.members.invites.iter().map(view).collect();
-        views.sort_by_key(|view| (std::cmp::Reverse(view.left), view.ticket));
-        views
-    }
-
-    /// Makes a ticket void.
-    pub(super) fn withdraw_ticket(&mut self, call: CallId, ticket: &Digest) {
-        let answer = match self.members.invites.get(ticket).map(|invite| invite.used_by) {
-            None => Err(Refusal::NotFound(format!(
-                "this node made no ticket {}, or withdrew it; `edge-net identity tickets` lists them",
-                ticket.short()
-            ))),
-            Some(Some(user)) => Err(Refusal::Refused(format!(
-                "it was used by {}, who is a member since; `edge-net peer ban` refuses it here",
-                user.short()
-            ))),
-            Some(None) => {
-                self.members.invites.remove(ticket);
-                self.forget(Table::Invites, &ticket.0);
-                Ok(Answer::Done)
-            }
-        };
-        self.answer(call, answer);
-    }
-
-    /// Tickets that somebody may still come with, and what is promised to who does.
-    pub(super) fn open_tickets(&self) -> (usize, Credits) {
-        let open = || self.members.invites.values().filter(|invite| invite.is_open(self.now));
-        let promised = Credits::sum(open().map(|invite| invite.credits));
-        (open().count(), promised.unwrap_or(Credits::ZERO))
-    }
-
-    /// Makes room: tickets that were used or are too old are not needed any more, but as long as
-    /// there is room they let a refusal say which of the two it was.
-    fn forget_spent_invites(&mut self) {
-        if self.members.invites.len() < INVITES_MAX {
-            return;
-        }
-        let now = self.now;
-        let spent: Vec<Digest> = self
-            .members
-            .invites
-            .iter()
-            .filter(|(_, invite)| !invite.is_open(now))
-            .map(|(hash, _)| *hash)
-            .collect();
-        for hash in spent {
-            self.members.invites.remove(&hash);
-            self.forget(Table::Invites, &hash.0);
-        }
     }
 
     pub(super) fn peer_views(&self) -> Vec<PeerView> {
@@ -1225,11 +792,6 @@ impl Peer {
             .map(|(node, _)| *node)
             .collect()
     }
-}
-
-/// How far a member is from being a neighbour of another: a hash of both.
-fn distance(me: &NodeId, node: &NodeId) -> u64 {
-    Digest::of_value("neighbour", &(me, node)).prefix_u64()
 }
 
 fn acquaintance_hash(node: &NodeId) -> u64 {

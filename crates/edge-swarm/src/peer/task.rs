@@ -5,6 +5,8 @@
 //! reveals when all commits are in, accept a group whose posterior is high enough, widen the set on
 //! disagreement (up to [`WORKERS_MAX`]), and execute here when nobody else is left.
 
+mod ending;
+mod hearing;
 mod judging;
 mod placing;
 
@@ -21,16 +23,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Peer, Purpose, Timer,
-    content::{Audience, Waiter, content_digest},
+    content::{Audience, content_digest},
 };
 use crate::{
     command::{
-        AMONG_MAX, Answer, CANARIES_MAX, Canaries, Check, Priority, Refusal, TaskNodeView,
-        TaskRequest, TaskResult, TaskStatus, TaskView,
+        AMONG_MAX, CANARIES_MAX, Canaries, Check, Priority, Refusal, TaskNodeView, TaskRequest,
+        TaskStatus, TaskView,
     },
     event::Event,
-    io::{CallId, Table, Urgency},
-    message::{CONTENT_BYTES_MAX, DeclineReason, INLINE_BYTES_MAX, Message, Offer},
+    io::{CallId, Urgency},
+    message::{CONTENT_BYTES_MAX, INLINE_BYTES_MAX, Message, Offer},
 };
 
 /// The most workers of one task before the requester executes it itself.
@@ -39,8 +41,6 @@ pub(crate) const WORKERS_MAX: usize = 5;
 const TASKS_MAX: usize = 4_096;
 /// Decided tasks that are remembered for `task ls` and `task explain`.
 const DECIDED_MAX: usize = 4_096;
-/// Before the reason of a task that failed, in the answer to its caller.
-const FAILED: &str = "the task failed: ";
 /// A message that was not answered is repeated after this.
 pub(super) const REPEAT_AFTER: Micros = Micros::from_millis(600);
 /// Others are asked, too, when an offer was not answered in `REPEAT_AFTER`; only after this is the
@@ -387,181 +387,6 @@ impl Peer {
         id
     }
 
-    pub(super) fn on_bid(&mut self, from: NodeId, task: TaskId, _load: u32, start_in: Micros) {
-        let now = self.now;
-        let Some(part) = self.part_mut(task, &from) else { return };
-        if part.stage == Stage::Offered {
-            part.stage = Stage::Bid;
-            part.start_in = start_in;
-            part.touched = now;
-            part.repeats = 0;
-            let offered = part.since;
-            self.note_pace(from, offered);
-            self.step_task(task);
-        }
-    }
-
-    pub(super) fn on_decline(&mut self, from: NodeId, task: TaskId, reason: DeclineReason) {
-        if self.search_declined(from, task, reason) {
-            return;
-        }
-        let origin = self.tasks.all.get(&task).map(|t| t.origin);
-        let Some(part) = self.part_mut(task, &from) else { return };
-        if part.stage == Stage::Offered || part.stage == Stage::Bid || part.stage.is_active() {
-            let was_active = part.stage.is_active();
-            let offered = (part.stage == Stage::Offered).then_some(part.since);
-            part.stage = Stage::Declined;
-            part.reason = Some(reason.text().into());
-            if let Some(offered) = offered {
-                self.note_pace(from, offered);
-            }
-            if was_active {
-                self.release_worker(&from);
-            }
-            if let (Some(Origin::Append { shard, .. }), DeclineReason::Behind) = (origin, reason) {
-                self.on_replica_missing(shard, from);
-            }
-            self.step_task(task);
-        }
-    }
-
-    pub(super) fn on_accepted(&mut self, from: NodeId, task: TaskId) {
-        if self.search_accepted(from, task) {
-            return;
-        }
-        let now = self.now;
-        let Some(part) = self.part_mut(task, &from) else { return };
-        part.touched = now;
-        part.repeats = 0;
-        part.took = true;
-        if part.stage == Stage::Assigned {
-            part.stage = Stage::Accepted;
-            self.event(Event::TaskAccepted { task, worker: from });
-        }
-    }
-
-    pub(super) fn on_committed(&mut self, from: NodeId, commit: Signed<Commit>) {
-        let task = commit.body.task;
-        let (now, pool) = (self.now, self.pool);
-        // Once a digest is accepted and told, binding oneself to it shows nothing.
-        let free = |t: &&mut Task| !t.closed && (t.fixed.is_some() || t.decided.is_none());
-        let open = self.tasks.all.get_mut(&task).filter(free);
-        let Some(part) = open.and_then(|t| t.parts.get_mut(&from)) else {
-            return;
-        };
-        if !matches!(part.stage, Stage::Assigned | Stage::Accepted | Stage::Late)
-            || part.commit.is_some()
-        {
-            return;
-        }
-        let fits = commit.signer == from && commit.body.worker == from;
-        if !fits || commit.open(&mut self.verifier, &pool).is_err() {
-            return;
-        }
-        if part.stage == Stage::Late {
-            // It came back: judged like any other, if the task still waits for results.
-            *self.tasks.outstanding.entry(from).or_default() += 1;
-        }
-        let Some(part) = self.part_mut(task, &from) else { return };
-        part.stage = Stage::Committed;
-        part.commit = Some(commit);
-        part.touched = now;
-        part.repeats = 0;
-        part.took = true;
-        self.event(Event::TaskCommitted { task, worker: from });
-        self.step_task(task);
-    }
-
-    pub(super) fn on_revealed(
-        &mut self,
-        from: NodeId,
-        commit: Signed<Commit>,
-        reveal: Signed<Reveal>,
-        result: Option<Vec<u8>>,
-    ) {
-        let task = reveal.body.task;
-        if self.tasks.all.contains_key(&task) {
-            self.on_task_revealed(from, task, reveal, result);
-        } else {
-            self.on_search_revealed(from, task, commit, reveal, result);
-        }
-    }
-
-    fn on_task_revealed(
-        &mut self,
-        from: NodeId,
-        task: TaskId,
-        reveal: Signed<Reveal>,
-        result: Option<Vec<u8>>,
-    ) {
-        let pool = self.pool;
-        let Some(part) = self.tasks.all.get(&task).and_then(|t| t.parts.get(&from)) else { return };
-        let Some(commit) = &part.commit else { return };
-        let fits = reveal.signer == from
-            && reveal.body.opens(&commit.body)
-            && part.reveal.is_none()
-            && matches!(part.stage, Stage::Committed | Stage::Asked);
-        if !fits || reveal.open(&mut self.verifier, &pool).is_err() {
-            return;
-        }
-        let digest = reveal.body.digest;
-        match result {
-            Some(bytes) if content_digest(&bytes) == digest => {
-                self.take_result(task, from, reveal, bytes.into());
-            }
-            // Bytes that are not what was revealed: as good as no answer.
-            Some(_) => self.mark_late(task, from, "sent bytes that are not what it revealed"),
-            None => {
-                if let Some(part) = self.part_mut(task, &from) {
-                    part.reveal = Some(reveal);
-                }
-                let audience = self.tasks.all.get(&task).map(Task::audience);
-                let audience = audience.unwrap_or(Audience::Only(Vec::new()));
-                self.fetch(digest, from, Waiter::Result { task, worker: from }, audience);
-            }
-        }
-    }
-
-    pub(super) fn on_result_fetched(
-        &mut self,
-        task: TaskId,
-        worker: NodeId,
-        _content: Digest,
-        bytes: Option<Arc<[u8]>>,
-    ) {
-        let Some(part) = self.part_mut(task, &worker) else { return };
-        match (part.reveal.take(), bytes) {
-            (Some(reveal), Some(bytes)) => self.take_result(task, worker, reveal, bytes),
-            (_, _) => self.mark_late(task, worker, "did not send its result"),
-        }
-    }
-
-    fn take_result(
-        &mut self,
-        task: TaskId,
-        worker: NodeId,
-        reveal: Signed<Reveal>,
-        bytes: Arc<[u8]>,
-    ) {
-        let digest = reveal.body.digest;
-        let Some(part) = self.part_mut(task, &worker) else { return };
-        part.stage = Stage::Revealed;
-        part.reveal = Some(reveal);
-        part.result = Some(bytes);
-        self.release_worker(&worker);
-        self.event(Event::TaskRevealed { task, worker, digest });
-        self.step_task(task);
-    }
-
-    pub(super) fn on_own_task_executed(&mut self, task: TaskId, outcome: Result<Vec<u8>, String>) {
-        let Some(entry) = self.tasks.all.get_mut(&task) else { return };
-        entry.own = match outcome {
-            Ok(bytes) => Own::Done(bytes.into()),
-            Err(text) => Own::Failed(text),
-        };
-        self.step_task(task);
-    }
-
     /// A worker's connection is lost: what it promised counts as late.
     pub(super) fn on_worker_gone(&mut self, node: NodeId) {
         let waiting: Vec<TaskId> = self
@@ -887,211 +712,6 @@ impl Peer {
         self.counters.own_executions += 1;
         self.execute(what, Urgency::Normal, Purpose::OwnTask(id));
         self.ask_for_reveals(id);
-    }
-
-    /// Accepts a result: pays who agreed, accuses who differed, tells everybody.
-    /// `audit_ppm`: one result was enough, for the share of such that is audited.
-    fn decide(&mut self, id: TaskId, bytes: Arc<[u8]>, posterior_ppm: u64, audit_ppm: Option<u64>) {
-        let digest = content_digest(&bytes);
-        let now = self.now;
-        let Some(task) = self.tasks.all.get_mut(&id) else { return };
-        let own_execution = match task.own {
-            Own::Done(_) => task.own_reason.clone(),
-            Own::No | Own::Running | Own::Failed(_) => None,
-        };
-        let (mut agreed, mut disagreed) = (Vec::new(), Vec::new());
-        for (node, part) in &task.parts {
-            if let (Stage::Revealed, Some(reveal)) = (part.stage, &part.reveal) {
-                let side = if reveal.body.digest == digest { &mut agreed } else { &mut disagreed };
-                side.push(*node);
-            }
-        }
-        let isolated = self.is_isolated();
-        let Some(task) = self.tasks.all.get_mut(&id) else { return };
-        let canaries_ppm = task.canaries.share_ppm;
-        let check = Check {
-            isolated,
-            canaries_ppm,
-            self_checked: agreed.is_empty() && disagreed.is_empty(),
-            agreed,
-            disagreed,
-            own_execution: own_execution.clone(),
-            posterior_ppm,
-            audit_ppm,
-        };
-        let (kind, origin, draw) = (task.kind, task.origin, task.audit);
-        task.decided = Some(Decision {
-            status: TaskStatus::Verified,
-            digest: Some(digest),
-            check: Some(check.clone()),
-            at: now,
-            reason: None,
-        });
-        self.tasks.undecided -= 1;
-        self.counters.tasks_verified += 1;
-        self.event(Event::TaskVerified {
-            task: id,
-            kind,
-            agreed: check.agreed.clone(),
-            disagreed: check.disagreed.clone(),
-            own_execution: own_execution.is_some(),
-        });
-        // Right canaries check their share of the results that they are in.
-        let canaries = canaries_ppm > 0 && self.rng.chance(canaries_ppm.into(), 1_000_000);
-        let checked = audit_ppm.is_none() || canaries;
-        for node in check.agreed.clone() {
-            self.reward(id, node, checked);
-        }
-        for node in check.disagreed.clone() {
-            self.accuse(id, node);
-        }
-        if let Some(draw) = draw {
-            self.tune_audits(draw.audited, draw.share, !check.disagreed.is_empty());
-        }
-        self.tell_over(id);
-        self.store_task(id);
-        self.offer_audit(id, &check.agreed);
-        match origin {
-            Origin::Call(call) => {
-                let result = TaskResult { task: id, result: bytes, check };
-                self.answer(call, Ok(Answer::Task(result)));
-            }
-            Origin::Append { shard, seq } => self.on_append_decided(id, shard, seq, Some(&bytes)),
-            Origin::Nobody => {}
-        }
-        self.step_drain();
-    }
-
-    fn tell_over(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.all.get(&id) else { return };
-        let accepted = task.decided.as_ref().and_then(|d| d.digest);
-        let keep_going = task.fixed.is_some() && accepted.is_some();
-        let told: Vec<NodeId> = task
-            .parts
-            .iter()
-            .filter(|(_, p)| p.assignment.is_some() && !(keep_going && p.stage.is_active()))
-            .map(|(n, _)| *n)
-            .collect();
-        for node in told {
-            self.send(node, &Message::Over { task: id, accepted });
-            if !keep_going
-                && let Some(part) = self.part_mut(id, &node)
-                && part.stage.is_active()
-            {
-                part.stage = Stage::Late;
-                part.reason = Some("the task was decided without it".into());
-                self.release_worker(&node);
-            }
-        }
-    }
-
-    pub(super) fn fail_task(&mut self, id: TaskId, reason: &str) {
-        self.end_failed(id, reason, Refusal::Failed(format!("{FAILED}{reason}")));
-    }
-
-    fn end_failed(&mut self, id: TaskId, reason: &str, refusal: Refusal) {
-        self.end_task(id, TaskStatus::Failed, refusal);
-        self.counters.tasks_failed += 1;
-        self.event(Event::TaskFailed { task: id, reason: reason.into() });
-    }
-
-    fn end_task(&mut self, id: TaskId, status: TaskStatus, refusal: Refusal) {
-        let now = self.now;
-        let Some(task) = self.tasks.all.get_mut(&id) else { return };
-        if task.decided.is_some() {
-            return;
-        }
-        let reason = refusal.to_string();
-        let reason = reason.strip_prefix(FAILED).unwrap_or(&reason).to_owned();
-        let reason = Some(reason);
-        task.decided = Some(Decision { status, digest: None, check: None, at: now, reason });
-        let origin = task.origin;
-        self.tasks.undecided -= 1;
-        self.tell_over(id);
-        self.store_task(id);
-        match origin {
-            Origin::Call(call) => self.answer(call, Err(refusal)),
-            Origin::Append { shard, seq } => self.on_append_decided(id, shard, seq, None),
-            Origin::Nobody => {}
-        }
-        self.step_drain();
-    }
-
-    pub(super) fn cancel_task(&mut self, call: CallId, id: TaskId) {
-        let answer = match self.tasks.all.get(&id) {
-            None => Err(Refusal::NotFound(format!("no task {} here", id.short()))),
-            Some(task) if task.decided.is_some() => {
-                Err(Refusal::Refused(format!("the task {} is decided already", id.short())))
-            }
-            Some(task) if matches!(task.origin, Origin::Append { .. }) => {
-                let text = "a collection's log cannot skip a batch; drop the collection instead";
-                Err(Refusal::Refused(text.into()))
-            }
-            Some(_) => Ok(Answer::Done),
-        };
-        if answer.is_ok() {
-            let text = "the task was cancelled".into();
-            self.end_task(id, TaskStatus::Cancelled, Refusal::Failed(text));
-        }
-        self.answer(call, answer);
-    }
-
-    pub(super) fn on_abandoned(&mut self, call: CallId) {
-        let abandoned: Vec<TaskId> = self
-            .tasks
-            .all
-            .iter()
-            .filter(|(_, t)| t.origin == Origin::Call(call) && t.decided.is_none())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in abandoned {
-            if let Some(task) = self.tasks.all.get_mut(&id) {
-                task.origin = Origin::Nobody;
-            }
-            let text = "its caller is gone".into();
-            self.end_task(id, TaskStatus::Cancelled, Refusal::Failed(text));
-        }
-        self.abandon_search(call);
-    }
-
-    fn store_task(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.all.get(&id) else { return };
-        let decision = task.decided.as_ref();
-        let record = TaskRecord {
-            task: id,
-            kind: task.kind,
-            payload: task.digest,
-            accepted: decision.and_then(|d| d.digest),
-            check: decision.and_then(|d| d.check.clone()),
-            workers: task.parts.values().filter_map(worker_record).collect(),
-            shard: match task.origin {
-                Origin::Append { shard, seq } => Some((shard, seq)),
-                Origin::Call(_) | Origin::Nobody => None,
-            },
-        };
-        self.persist(Table::Tasks, &task_key(&id), &record);
-    }
-
-    /// Forgets the payload of a decided task and bounds how many are remembered.
-    fn close_task(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.all.get_mut(&id).filter(|task| !task.closed) else { return };
-        task.closed = true;
-        task.payload = Arc::from([]);
-        let mut silent = Vec::new();
-        for (node, part) in &mut task.parts {
-            part.result = None;
-            if part.stage.is_active() {
-                part.stage = Stage::Late;
-                part.reason = Some("gave nothing long after the task was decided".into());
-                silent.push(*node);
-            }
-        }
-        for node in silent {
-            self.release_worker(&node);
-        }
-        if let Some(oldest) = self.tasks.decided.push(id) {
-            self.tasks.all.remove(&oldest);
-        }
     }
 
     /// Own tasks and ended searches, newest first.
