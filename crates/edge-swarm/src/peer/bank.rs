@@ -4,6 +4,9 @@
 //! unchanged, until a quorum has voted, across restarts. Certificates travel as gossip; adverts
 //! carry the digest of the frontier, and peers whose digests differ tell each other what they lack.
 
+mod handover;
+mod views;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -11,11 +14,12 @@ use std::{
 
 use edge_base::{Credits, Digest, Micros, NodeId, Signed, Timestamp, Verifier};
 use edge_ledger::{
-    Applied, Block, BlockKind, Certificate, ClaimBook, EquivocationProof, Genesis, HandOverError,
-    Handover, Ledger, LedgerError, Refusal as VoteRefusal, SignedBlock, Vote, VoteCollector,
-    VoteLog,
+    Applied, BlockKind, Certificate, ClaimBook, EquivocationProof, Genesis, Handover, Ledger,
+    LedgerError, Refusal as VoteRefusal, SignedBlock, Vote, VoteCollector, VoteLog,
 };
 
+use self::views::kind_name;
+pub(super) use self::views::{block_view_of, certified_answer};
 use super::{
     Peer, StartError, Stored, Timer,
     checkpoint::{Checkpoints, stored_base},
@@ -29,7 +33,7 @@ use super::{
     sync::Told,
 };
 use crate::{
-    command::{Answer, BalanceView, BlockView, LedgerView, Refusal},
+    command::Refusal,
     event::Event,
     io::{CallId, Table},
     message::{CERTIFICATES_PER_MESSAGE, Gossip, Message},
@@ -626,200 +630,7 @@ impl Peer {
 
     // The handover.
 
-    pub(super) fn hand_over(&mut self, call: CallId, mut witnesses: Vec<NodeId>) {
-        witnesses.push(self.me);
-        witnesses.sort();
-        witnesses.dedup();
-        let stranger = witnesses.iter().find(|w| **w != self.me && !self.members.is_member(w));
-        let refusal = if let Some(stranger) = stranger {
-            Some(Refusal::NotFound(format!("{} is not a member of this pool", stranger.short())))
-        } else if self.is_recovering() {
-            Some(Refusal::Refused(self.recovering_text()))
-        } else if let Some(text) = self.cannot_witness(&witnesses) {
-            Some(Refusal::Refused(text))
-        } else {
-            match &self.bank {
-                None => Some(Refusal::Refused("this node has not joined its pool yet".into())),
-                Some(bank) if bank.ledger.witness_set().members != [self.me] => {
-                    return self.order_change(call, witnesses);
-                }
-                Some(bank) if bank.handing_over.is_some() => {
-                    Some(Refusal::Refused("a handover is under way already".into()))
-                }
-                Some(_) => None,
-            }
-        };
-        if let Some(refusal) = refusal {
-            return self.answer(call, Err(refusal));
-        }
-        if let Some(bank) = &mut self.bank {
-            bank.handing_over = Some((call, witnesses));
-        }
-        self.step_handover();
-    }
-
-    /// Who of these would join the witnesses and could not vote from the beginning, and why not.
-    fn cannot_witness(&self, witnesses: &[NodeId]) -> Option<String> {
-        let set = self.bank.as_ref()?.ledger.witness_set();
-        if !self.may_vote && set.members == [self.me] {
-            // What it voted for is not all known: nobody could tell which votes the new set inherits.
-            return Some(
-                "this node never votes: its data were copied, restored or repaired".into(),
-            );
-        }
-        // Who is a witness already may be away, or out of order: it can only leave.
-        let mut joins = witnesses.iter().filter(|w| **w != self.me && !set.contains(w));
-        joins.find_map(|node| {
-            let member = self.members.get(node)?;
-            let seen = member.heard.is_some() && self.members.is_reachable(node);
-            let unseen = || {
-                (!seen).then_some("it is not connected, or was not heard since this node started")
-            };
-            let why = self.cannot_vote(node).or_else(unseen)?;
-            Some(format!("{} cannot be a witness: {why}", node.short()))
-        })
-    }
-
-    /// Hands over once every vote cast under the old set has become a certificate.
-    fn step_handover(&mut self) {
-        let Some(bank) = &mut self.bank else { return };
-        let Some((call, witnesses)) = bank.handing_over.clone() else { return };
-        // As the only witness this node can complete what it voted for.
-        let set_version = bank.ledger.witness_set().version;
-        let complete: Vec<Certificate> = bank
-            .votes
-            .pending(&bank.ledger)
-            .map(|(block, vote)| Certificate {
-                block: block.clone(),
-                set_version,
-                votes: vec![(vote.signer, vote.signature)],
-            })
-            .collect();
-        for certificate in complete {
-            self.on_own_certified(certificate);
-        }
-        let Some(bank) = &mut self.bank else { return };
-        if bank.pending.is_some() {
-            return;
-        }
-        match bank.votes.hand_over(&bank.ledger, witnesses, &self.key) {
-            Ok((signed, record)) => {
-                bank.handing_over = None;
-                self.persist_bytes(Table::Votes, &record.key, record.value);
-                let handover = signed.body.clone();
-                self.on_handover(signed);
-                self.answer(call, Ok(Answer::HandedOver(handover)));
-                self.step_bank();
-            }
-            Err(HandOverError::Pending(_)) => {}
-            Err(error) => {
-                bank.handing_over = None;
-                self.answer(call, Err(Refusal::Refused(error.to_string())));
-            }
-        }
-    }
-
-    pub(super) fn on_handover(&mut self, signed: Signed<Handover>) {
-        let Some(bank) = &mut self.bank else { return };
-        let applied = bank.ledger.apply_handover(Arc::new(signed.clone()), &mut self.verifier);
-        if applied != Ok(Applied::New) {
-            return;
-        }
-        bank.handover = Some(signed.clone());
-        let set = bank.ledger.witness_set().clone();
-        bank.ask_present_set();
-        self.persist(Table::Pool, b"handover", &signed);
-        self.publish(&Gossip::Handover(Box::new(signed)));
-        self.event(Event::WitnessesChanged { version: set.version, members: set.members });
-        self.keep_neighbours();
-        self.propose();
-    }
-
     // Views.
-
-    pub(super) fn balance_view(&self, account: Option<NodeId>) -> Result<BalanceView, Refusal> {
-        let Some(bank) = &self.bank else {
-            return Err(Refusal::Refused("this node has not joined its pool yet".into()));
-        };
-        let account = account.unwrap_or(self.me);
-        let mut view = bank.ledger.account(&account);
-        let mut withdrawals = self.withdrawal_views(&account);
-        if account == self.me {
-            // What the keys before had is this one's.
-            for other in self.inherited_accounts() {
-                let before = bank.ledger.account(&other);
-                let add = |sum: &mut Credits, more: Credits| *sum = sum.plus(more).unwrap_or(*sum);
-                add(&mut view.incoming, before.balance);
-                add(&mut view.incoming, before.incoming);
-                add(&mut view.escrowed, before.escrowed);
-                add(&mut view.staked, before.staked);
-                add(&mut view.leaving, before.leaving);
-                add(&mut view.penalty, before.penalty);
-                add(&mut view.vesting, before.vesting);
-                view.slashed |= before.slashed;
-                withdrawals.extend(self.withdrawal_views(&other));
-            }
-        }
-        let vouchers = if account == self.me { self.promises.sum() } else { Credits::ZERO };
-        Ok(BalanceView {
-            account,
-            balance: view.balance,
-            incoming: view.incoming,
-            escrowed: view.escrowed,
-            staked: view.staked,
-            leaving: view.leaving,
-            withdrawals,
-            vouchers,
-            seq: view.seq,
-            frozen: view.frozen,
-            slashed: view.slashed || self.is_slashed(&account),
-            penalty: view.penalty,
-            vesting: view.vesting,
-            pending: self.pending_view().filter(|_| account == self.me).map(Box::new),
-        })
-    }
-
-    pub(super) fn history_view(
-        &self,
-        account: Option<NodeId>,
-        limit: usize,
-    ) -> Result<Vec<BlockView>, Refusal> {
-        let Some(bank) = &self.bank else {
-            return Err(Refusal::Refused("this node has not joined its pool yet".into()));
-        };
-        let account = account.unwrap_or(self.me);
-        let seq = bank.ledger.account(&account).seq;
-        // Older ones are in a checkpoint, and not kept.
-        let from = seq.saturating_sub(limit as u64).max(bank.ledger.pruned_below(&account));
-        let blocks = bank.ledger.certificates_after(&account, from, limit);
-        Ok(blocks.map(|c| block_view_of(c.body(), c.id())).collect())
-    }
-
-    /// Verifies every certificate again, in a ledger of its own, and adds up.
-    pub(super) fn ledger_view(&self) -> Result<LedgerView, Refusal> {
-        let Some(bank) = &self.bank else {
-            return Err(Refusal::Refused("this node has not joined its pool yet".into()));
-        };
-        let mut verifier =
-            if self.verifier.is_real() { Verifier::strict() } else { self.verifier.clone() };
-        let again = bank.ledger.verified_again(&mut verifier);
-        let failed = |e: LedgerError| Refusal::Failed(format!("the ledger does not add up: {e}"));
-        let again = again.map_err(failed)?;
-        let totals = again.totals();
-        let set = again.witness_set();
-        Ok(LedgerView {
-            totals,
-            conserved: totals.conserved() && totals == bank.ledger.totals(),
-            since_epoch: bank.ledger.base().map(|base| base.decided.sealed.checkpoint.epoch),
-            certificates: again.certificate_count(),
-            kept: bank.ledger.certificate_count(),
-            dropped: bank.ledger.dropped(),
-            signatures_verified: verifier.stats().computed,
-            accounts: again.accounts().count(),
-            set_version: set.version,
-            witnesses: set.members.clone(),
-        })
-    }
 
     /// Witnesses connected to that vote, this node included: as far as is known here.
     pub(super) fn witnesses_voting(&self) -> usize {
@@ -865,71 +676,4 @@ pub(super) fn no_votes() -> Digest {
 /// Where a certificate is stored.
 pub(super) fn certificate_key(account: &NodeId, seq: u64) -> Vec<u8> {
     [account.0.as_slice(), &seq.to_be_bytes()].concat()
-}
-
-/// The name of a block kind in events, JSON and text.
-pub(crate) fn kind_name(kind: &BlockKind) -> &'static str {
-    match kind {
-        BlockKind::Open => "open",
-        BlockKind::Send { .. } => "send",
-        BlockKind::Escrow { .. } => "escrow",
-        BlockKind::Settle { .. } => "settle",
-        BlockKind::Refund { .. } => "refund",
-        BlockKind::Stake { .. } => "stake",
-        BlockKind::Unstake { .. } => "unstake",
-        BlockKind::Release { .. } => "release",
-        BlockKind::Rotate { .. } => "rotate",
-    }
-}
-
-/// What the caller of a certified block is told.
-pub(super) fn certified_answer(body: &Block, hash: Digest) -> Answer {
-    match &body.kind {
-        BlockKind::Send { .. } => Answer::Sent(Box::new(block_view_of(body, hash))),
-        _ => Answer::Done,
-    }
-}
-
-/// A block for people and programs.
-pub(super) fn block_view_of(body: &Block, hash: Digest) -> BlockView {
-    let (mut to, mut amount) = (None, body.debit);
-    let (text, escrow) = match &body.kind {
-        BlockKind::Open => (String::from("opens the account"), None),
-        BlockKind::Send { to: node, amount, .. } => {
-            to = Some(*node);
-            (format!("sends {amount} rUv to {}", node.short()), None)
-        }
-        BlockKind::Escrow { budget, .. } => {
-            (format!("sets {budget} rUv aside"), Some(edge_base::EscrowId(hash)))
-        }
-        BlockKind::Settle { escrow, payments, fee } => {
-            let total = Credits::sum(payments.iter().map(|p| p.amount)).unwrap_or_default();
-            amount = total;
-            let text = format!("pays {total} rUv to {} workers, fee {fee}", payments.len());
-            (text, Some(*escrow))
-        }
-        BlockKind::Refund { escrow } => (String::from("takes the escrow back"), Some(*escrow)),
-        BlockKind::Stake { amount } => (format!("puts {amount} rUv at stake"), None),
-        BlockKind::Unstake { amount: leaving } => {
-            amount = *leaving;
-            (format!("begins to take {leaving} rUv of stake back"), None)
-        }
-        BlockKind::Release { unstake } => {
-            (format!("ends the withdrawal {}", unstake.short()), None)
-        }
-        BlockKind::Rotate { to: key } => {
-            (format!("gives the account to the key {}", key.short()), None)
-        }
-    };
-    BlockView {
-        account: body.account,
-        seq: body.seq,
-        hash,
-        kind: kind_name(&body.kind).into(),
-        text,
-        to,
-        amount,
-        escrow,
-        balance_after: body.balance_after,
-    }
 }
