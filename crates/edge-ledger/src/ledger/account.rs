@@ -40,7 +40,7 @@ enum More {
     /// One payment to it that none of its blocks has taken.
     Paid(Digest, Credits),
     Any {
-        incoming: Incoming,
+        incoming: Option<Box<Incoming>>,
         rest: Option<Box<Rest>>,
     },
 }
@@ -164,12 +164,12 @@ impl Account {
     }
 
     /// Room for any payments, and for the rest.
-    fn any(&mut self) -> (&mut Incoming, &mut Option<Box<Rest>>) {
-        let more = self.more.get_or_insert_with(|| {
-            Box::new(More::Any { incoming: Incoming::default(), rest: None })
-        });
+    fn any(&mut self) -> (&mut Option<Box<Incoming>>, &mut Option<Box<Rest>>) {
+        let more =
+            self.more.get_or_insert_with(|| Box::new(More::Any { incoming: None, rest: None }));
         if let More::Paid(id, amount) = **more {
-            **more = More::Any { incoming: Incoming::one(id, amount), rest: None };
+            let incoming = Some(Box::new(Incoming::one(id, amount)));
+            **more = More::Any { incoming, rest: None };
         }
         match &mut **more {
             More::Any { incoming, rest } => (incoming, rest),
@@ -182,7 +182,9 @@ impl Account {
         let (one, any) = match self.more.as_deref() {
             None => (None, None),
             Some(More::Paid(id, amount)) => (Some((id, amount)), None),
-            Some(More::Any { incoming, .. }) => (None, Some(incoming.iter())),
+            Some(More::Any { incoming, .. }) => {
+                (None, incoming.as_ref().map(|all| all.rows.iter()))
+            }
         };
         one.into_iter().chain(any.into_iter().flatten())
     }
@@ -192,7 +194,9 @@ impl Account {
         match self.more.as_deref() {
             None => Credits::ZERO,
             Some(More::Paid(_, amount)) => *amount,
-            Some(More::Any { incoming, .. }) => incoming.sum(),
+            Some(More::Any { incoming, .. }) => {
+                incoming.as_ref().map_or(Credits::ZERO, |all| all.sum)
+            }
         }
     }
 
@@ -200,7 +204,7 @@ impl Account {
     pub(super) fn payment(&self, id: &Digest) -> Option<Credits> {
         match self.more.as_deref()? {
             More::Paid(one, amount) => (one == id).then_some(*amount),
-            More::Any { incoming, .. } => incoming.get(id).copied(),
+            More::Any { incoming, .. } => incoming.as_ref()?.rows.get(id).copied(),
         }
     }
 
@@ -208,15 +212,15 @@ impl Account {
     pub(super) fn add_payment(&mut self, id: Digest, amount: Credits) {
         match self.more {
             None => self.more = Some(Box::new(More::Paid(id, amount))),
-            Some(_) => self.any().0.insert(id, amount),
+            Some(_) => self.any().0.get_or_insert_default().insert(id, amount),
         }
     }
 
     pub(super) fn take_payment(&mut self, id: &Digest) {
         match self.more.as_deref_mut() {
             Some(More::Paid(one, _)) if one == id => self.more = None,
-            Some(More::Any { incoming, .. }) => incoming.remove(id),
-            Some(More::Paid(..)) | None => {}
+            Some(More::Any { incoming: Some(incoming), .. }) => incoming.remove(id),
+            Some(More::Paid(..) | More::Any { incoming: None, .. }) | None => {}
         }
     }
 
@@ -279,12 +283,15 @@ impl Account {
     pub(super) fn shrink(&mut self) {
         let Some(More::Any { incoming, rest }) = self.more.as_deref_mut() else { return };
         rest.take_if(|rest| rest.is_nothing());
-        if rest.is_none() {
-            match incoming.only() {
-                Some((id, amount)) => self.more = Some(Box::new(More::Paid(id, amount))),
-                None if incoming.is_empty() => self.more = None,
-                None => {}
+        incoming.take_if(|incoming| incoming.rows.len() == 0);
+        match (incoming, rest) {
+            (None, None) => self.more = None,
+            (Some(incoming), None) => {
+                if let Some((id, amount)) = incoming.only() {
+                    self.more = Some(Box::new(More::Paid(id, amount)));
+                }
             }
+            (_, Some(_)) => {}
         }
     }
 
@@ -300,93 +307,40 @@ impl Account {
     }
 }
 
-/// Payments by the hash of the block that pays.
+/// Payments by the hash of the block that pays, and what they come to.
 #[derive(Clone, Default, Debug)]
-struct Incoming(Option<Box<Payments>>);
-
-#[derive(Clone, Debug)]
-enum Payments {
-    One(Digest, Credits),
-    Many { sum: Credits, rows: Box<Table<Digest, Credits>> },
+struct Incoming {
+    sum: Credits,
+    rows: Table<Digest, Credits>,
 }
 
 impl Incoming {
     fn one(id: Digest, amount: Credits) -> Incoming {
-        Incoming(Some(Box::new(Payments::One(id, amount))))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_none()
+        let mut one = Incoming::default();
+        one.insert(id, amount);
+        one
     }
 
     /// The payment, if it is one.
     fn only(&self) -> Option<(Digest, Credits)> {
-        let mut all = self.iter();
+        let mut all = self.rows.iter();
         let first = all.next().map(|(id, amount)| (*id, *amount));
         if all.next().is_some() { None } else { first }
-    }
-
-    /// What all of them pay.
-    fn sum(&self) -> Credits {
-        match self.0.as_deref() {
-            None => Credits::ZERO,
-            Some(Payments::One(_, amount)) => *amount,
-            Some(Payments::Many { sum, .. }) => *sum,
-        }
-    }
-
-    fn get(&self, id: &Digest) -> Option<&Credits> {
-        match self.0.as_deref()? {
-            Payments::One(one, amount) => (one == id).then_some(amount),
-            Payments::Many { rows, .. } => rows.get(id),
-        }
     }
 
     /// Adds a payment; a block pays an account once.
     fn insert(&mut self, id: Digest, amount: Credits) {
         let fits = "invariant: every sum of certified amounts is at most the grant";
         self.remove(&id);
-        match self.0.as_deref_mut() {
-            None => self.0 = Some(Box::new(Payments::One(id, amount))),
-            Some(Payments::Many { sum, rows }) => {
-                *sum = sum.plus(amount).expect(fits);
-                rows.insert(id, amount);
-            }
-            Some(Payments::One(one, first)) => {
-                let (sum, mut rows) =
-                    (first.plus(amount).expect(fits), Box::<Table<_, _>>::default());
-                rows.insert(*one, *first);
-                rows.insert(id, amount);
-                self.0 = Some(Box::new(Payments::Many { sum, rows }));
-            }
-        }
+        self.sum = self.sum.plus(amount).expect(fits);
+        self.rows.insert(id, amount);
     }
 
     fn remove(&mut self, id: &Digest) {
         let held = "invariant: what leaves a sum was counted in it";
-        let left = match self.0.as_deref_mut() {
-            None => return,
-            Some(Payments::One(one, _)) => usize::from(one != id),
-            Some(Payments::Many { sum, rows }) => {
-                if let Some(amount) = rows.remove(id) {
-                    *sum = sum.minus(amount).expect(held);
-                }
-                rows.len()
-            }
-        };
-        if left == 0 {
-            self.0 = None;
+        if let Some(amount) = self.rows.remove(id) {
+            self.sum = self.sum.minus(amount).expect(held);
         }
-    }
-
-    /// All of them, ascending.
-    fn iter(&self) -> impl Iterator<Item = (&Digest, &Credits)> {
-        let (one, many) = match self.0.as_deref() {
-            None => (None, None),
-            Some(Payments::One(id, amount)) => (Some((id, amount)), None),
-            Some(Payments::Many { rows, .. }) => (None, Some(rows.iter())),
-        };
-        one.into_iter().chain(many.into_iter().flatten())
     }
 }
 
