@@ -129,7 +129,17 @@ export async function window() {
       await chrome.close();
       child.kill();
       await gone;
-      rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+      // Its other processes end after it, and write until then.
+      let why = "";
+      await until("its folder to be gone", 20, () => {
+        try {
+          rmSync(folder, { recursive: true, force: true });
+          return true;
+        } catch (error) {
+          why = error.message;
+          return false;
+        }
+      }, () => why);
     },
   };
 }
