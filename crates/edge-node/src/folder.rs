@@ -467,7 +467,7 @@ mod tests {
             });
             begun.recv().unwrap();
             // Not before it was tried once, as far as a thread can know of another.
-            (0..1_000).for_each(|_| std::thread::yield_now());
+            std::thread::sleep(LOCK_AGAIN);
             drop(first);
             second.join().unwrap().unwrap();
         });
