@@ -1,5 +1,6 @@
 //! `cargo xtask web`: the browser's package, and `cargo xtask browser`: its tests in a real browser.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -121,12 +122,24 @@ fn lacks() -> Result<Option<String>> {
     Ok((!npm).then(|| "Node.js 20 or newer with npm is missing: install it".to_owned()))
 }
 
+/// Flags for the compiler. Panics say where they are from: not in whose folder the package was built.
+fn flags() -> OsString {
+    let mut flags = OsString::from("-Ctarget-feature=+simd128");
+    let own = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    if let Some(home) = own.or_else(|| Some(std::env::home_dir()?.join(".cargo"))) {
+        flags.push("\u{1f}--remap-path-prefix=");
+        flags.push(home.join("registry").join("src"));
+        flags.push("=");
+    }
+    flags
+}
+
 fn build(quick: bool) -> Result<()> {
     packages()?;
     let bindgen = bindgen()?;
     let profile = if quick { "web-quick" } else { "web" };
     let mut cargo = environment::cargo();
-    cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C target-feature=+simd128");
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags());
     cargo.args(["build", "--locked", "--profile", profile, "--target", environment::WASM]);
     for module in MODULES {
         cargo.arg("-p").arg(format!("edge-wasm-{module}"));
