@@ -397,7 +397,7 @@ export class Pool {
 
   /** Whether parts of an operation wait: a worker that started again now would need its arrays again. */
   #goesOn(operation: number): boolean {
-    const same = (piece: Piece) => !(piece.what instanceof Uint8Array) && piece.what.operation === operation;
+    const same = ({ what, cancelled }: Piece) => !cancelled && !(what instanceof Uint8Array) && what.operation === operation;
     return this.#hands.some((hand) => hand.queue.some(same));
   }
 

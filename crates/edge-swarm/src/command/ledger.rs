@@ -76,7 +76,7 @@ impl PendingView {
     #[must_use]
     pub fn refused(&self) -> Option<String> {
         let VoteRefusalView { witness, reason } = self.refusals.first()?;
-        (self.refusals.len() > self.witnesses - self.quorum).then(|| {
+        (self.refusals.len() > self.witnesses.saturating_sub(self.quorum)).then(|| {
             let (some, all) = (self.refusals.len(), self.witnesses);
             format!(
                 "{some} of {all} witnesses do not vote for it now; {} says: {reason}",
