@@ -59,6 +59,16 @@ impl Failure {
         }
     }
 
+    /// Too much is sent, or read, at once.
+    pub(crate) fn crowded() -> Self {
+        Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too much at once",
+            "other requests take all the room that there is for such",
+            "try again in a moment",
+        )
+    }
+
     /// There is no such path.
     pub(crate) fn no_route() -> Self {
         let next = "docs/http.md lists the paths";
@@ -84,7 +94,7 @@ impl From<Refusal> for Failure {
             Refusal::Revoked(_) => (
                 StatusCode::FORBIDDEN,
                 "refused",
-                "on this machine: edge-net --data-dir NEW_FOLDER start --join TICKET",
+                "do as it says, with an empty --data-dir on this machine: `edge-net identity --help`",
             ),
             Refusal::TimedOut(_) => (
                 StatusCode::REQUEST_TIMEOUT,

@@ -8,11 +8,11 @@ use axum::{
 };
 use edge_node::events::{Sequenced, Subscription};
 use edge_swarm::{Answer, Command};
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::server::App;
+use crate::{error::Failure, server::App};
 
 /// What the stream does next.
 enum Step {
@@ -20,10 +20,14 @@ enum Step {
     Follow,
 }
 
+/// Streams at once: each holds a connection for as long as its reader likes, and others need some, too.
+pub(crate) const STREAMS_MAX: usize = 128;
+
 /// The stream of events.
 pub(crate) async fn events(
     State(app): State<App>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let place = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| Failure::crowded())?;
     let subscription = app.node.events();
     let start = (app, subscription, Step::Snapshot);
     let stream = futures::stream::unfold(start, |(app, mut subscription, step)| async move {
@@ -49,7 +53,8 @@ pub(crate) async fn events(
             },
         }
     });
-    Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+    let stream = stream.inspect(move |_| _ = &place);
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }
 
 /// The next event, or `None` when the node has ended.

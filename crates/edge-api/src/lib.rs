@@ -31,4 +31,4 @@ mod routes;
 mod server;
 mod web;
 
-pub use server::{ApiError, Server, serve};
+pub use server::{ApiError, Listening, Server, serve};

@@ -105,19 +105,28 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 /// looking then finds the answer instead of a broken connection.
 const OVERRUN_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of bodies that are being read, of all connections together: those of each beyond its first ones.
+pub(crate) const BODIES_BYTES_MAX: usize = 128 << 20;
+/// First bytes of a body that need no room: small requests are heard whatever others send.
+const BODY_BYTES_FREE: usize = 64 << 10;
+
 /// A body of UTF-8 text within the limit.
 pub(crate) struct Text(pub(crate) String);
 
-impl<S: Send + Sync> FromRequest<S> for Text {
+impl FromRequest<App> for Text {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         let mut frames = request.into_body().into_data_stream();
-        let (mut bytes, mut read) = (Vec::new(), 0);
+        let (mut bytes, mut read, mut room) = (Vec::new(), 0, Vec::new());
         while let Some(frame) = frames.next().await {
             let frame = frame.map_err(|e| Failure::invalid(format!("the body broke off: {e}")))?;
             read += frame.len();
             if read <= BODY_BYTES_MAX {
+                let taken = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+                if read > BODY_BYTES_FREE {
+                    room.push(app.bodies.try_acquire_many(taken).map_err(|_| Failure::crowded())?);
+                }
                 bytes.extend_from_slice(&frame);
             } else if read > OVERRUN_BYTES_MAX {
                 break;
@@ -139,11 +148,11 @@ impl<S: Send + Sync> FromRequest<S> for Text {
 /// A JSON body whose errors are answers like all others.
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let Text(text) = Text::from_request(request, state).await?;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let Text(text) = Text::from_request(request, app).await?;
         if text.trim_start().starts_with('[') {
             // Fields in order would be taken for an object.
             return Err(Failure::invalid("the body: it is a list, and an object is expected"));

@@ -232,6 +232,75 @@ fn encryption(client: &Client, folder: &Path) {
     refuse(of("encrypt", "mine", &large), 400, "over the limit of 4194304");
 }
 
+/// A request whose body is announced and never comes to its end.
+fn endless(server: &str, path: &str, announced: usize, sent: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(server).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {server}\r\ncontent-type: application/json\r\ncontent-length: {announced}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // What is refused on the way may be closed before all of it is sent.
+    let _ = stream.write_all(&vec![b' '; sent]);
+    stream
+}
+
+/// The status that a request was answered with, if it was soon.
+fn status_of(mut stream: &TcpStream, within: Duration) -> Option<String> {
+    stream.set_read_timeout(Some(within)).unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).ok()?;
+    Some(String::from_utf8_lossy(&start[9..]).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_and_streams_without_end_leave_room_for_others() {
+    let temp = tempfile::tempdir().unwrap();
+    let (node, server) = serve(temp.path(), &[]).await;
+    let client = Client::new(&server);
+    let address = server.url().strip_prefix("http://").unwrap().to_owned();
+    blocking(move || {
+        let path = "/api/v1/embed";
+        // Sixteen bodies of nearly eight MiB leave room for one more MiB; small ones need none.
+        let held: Vec<TcpStream> =
+            (0..16).map(|_| endless(&address, path, 8 << 20, (8 << 20) - 1)).collect();
+        let soon = Duration::from_millis(500);
+        let refused = (0..20).any(|_| {
+            let more = endless(&address, path, 8 << 20, 4 << 20);
+            status_of(&more, soon).is_some_and(|status| status == "503")
+        });
+        assert!(refused, "there is no room for more");
+        assert_eq!(client.post(path, json!({"texts": ["one"]}))["dim"], 256);
+        drop(held);
+        let large = json!({"texts": ["word ".repeat(100_000)]});
+        let fits = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            client.json("POST", path, &large).0 == 200
+        });
+        assert!(fits, "the room is there again");
+
+        let stream = || {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            let head = format!("GET /api/v1/events HTTP/1.1\r\nhost: {address}\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            let status = status_of(&stream, PATIENCE);
+            (stream, status.unwrap())
+        };
+        let streams: Vec<_> = (0..140).map(|_| stream()).collect();
+        let served = streams.iter().filter(|(_, status)| status == "200").count();
+        let refused = streams.iter().filter(|(_, status)| status == "503").count();
+        assert_eq!((served, refused), (128, 12));
+        assert_eq!(client.text("GET", "/healthz", b"").0, 200);
+        drop(streams);
+        let again = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            stream().1 == "200"
+        });
+        assert!(again, "places are given back");
+    })
+    .await;
+    node.shutdown(PATIENCE).await.unwrap();
+}
+
 async fn blocking(work: impl FnOnce() + Send + 'static) {
     tokio::task::spawn_blocking(work).await.unwrap();
 }
@@ -501,7 +570,7 @@ async fn bad_requests_are_answered_with_what_why_and_next() {
             ("GET", "/api/v1/tasks/zz", b"", 400, "task id"),
             ("GET", "/api/v1/tasks?limit=many", b"", 400, "limit"),
             ("POST", "/api/v1/ledger/handover", b"{\"witnesses\": [\"ab\"]}", 400, "64 hex"),
-            ("POST", "/api/v1/ledger/stake", b"{\"credits\": 0}", 403, "nothing"),
+            ("POST", "/api/v1/ledger/stake", b"{\"credits\": 0}", 400, "nothing"),
             ("POST", "/api/v1/ledger/stake", b"{\"credits\": 1000001}", 403, "needed"),
             ("POST", "/api/v1/ledger/stake", b"{\"credits\": -1}", 400, "not an amount"),
             ("POST", "/api/v1/ledger/unstake", b"{\"credits\": 0.0000015}", 400, "not an amount"),

@@ -868,6 +868,9 @@ fn read_documents(args: &args::Demo) -> Outcome<(Documents, String)> {
     };
     if documents.passages.len() < 2 {
         let why = match &args.docs {
+            _ if args.max_documents < 2 => {
+                "there is nothing to find in fewer than two: raise --max-documents".to_owned()
+            }
             Some(_) => format!("{source} holds no passages of 5 tokens or more"),
             None => "no package of the lock file lies in CARGO_HOME's registry".to_owned(),
         };

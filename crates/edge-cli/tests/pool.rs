@@ -201,6 +201,8 @@ fn a_node_alone() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(&port), "{said}");
         assert!(said.contains("next:"), "{said}");
+        let founded = other.data().join("pool.redb").exists();
+        assert!(!founded || wrong[0] == "--listen", "{said}");
     }
     assert_eq!(other.run(&["status"]).status.code(), Some(3), "nobody is there");
 

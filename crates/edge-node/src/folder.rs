@@ -19,6 +19,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -105,6 +106,8 @@ pub fn entropy() -> Result<Zeroizing<[u8; 32]>, FolderError> {
 pub struct Folder {
     path: PathBuf,
     lock: File,
+    /// Held while the next identity is made.
+    making: Mutex<()>,
 }
 
 /// Where the HTTP interface of a running node is: the file `api.json`.
@@ -154,7 +157,7 @@ impl Folder {
             lock.write_all(std::process::id().to_string().as_bytes())
         };
         note(&mut lock).map_err(io_at(&lock_path))?;
-        Ok(Folder { path: path.to_owned(), lock })
+        Ok(Folder { path: path.to_owned(), lock, making: Mutex::new(()) })
     }
 
     /// Where it is.
@@ -192,6 +195,8 @@ impl Folder {
     /// # Errors
     /// [`FolderError::Identity`] for a damaged file, [`FolderError::Io`], [`FolderError::Entropy`].
     pub fn next_identity(&self, pool: &Digest) -> Result<SecretKey, FolderError> {
+        // Two callers at once have to get the same key: the one that is not kept would be lost for good.
+        let _one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, key)) = read_next_identity(&self.path)? {
             return Ok(key);
         }
@@ -471,6 +476,26 @@ mod tests {
             drop(first);
             second.join().unwrap().unwrap();
         });
+    }
+
+    #[test]
+    fn whoever_asks_for_the_next_key_at_once_gets_the_one_that_is_kept() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(temp.path()).unwrap();
+        for _ in 0..50 {
+            let barrier = std::sync::Barrier::new(4);
+            let made: Vec<edge_base::NodeId> = std::thread::scope(|scope| {
+                let make = || {
+                    barrier.wait();
+                    folder.next_identity(&Digest::default()).unwrap().node_id()
+                };
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let (_, kept) = read_next_identity(temp.path()).unwrap().unwrap();
+            assert_eq!(made, [kept.node_id(); 4]);
+            std::fs::remove_file(temp.path().join(NEXT)).unwrap();
+        }
     }
 
     #[cfg(unix)]

@@ -15,7 +15,8 @@ Example:
     /// Write an encrypted backup of the identity
     #[command(after_help = "\
 The password is read from the file --password-file names, from EDGE_NET_PASSWORD, or from the
-terminal. Ledger and records are not in the backup; the pool has them.
+terminal. Ledger and records are not in the backup; the pool has them. After a restore with the
+backup alone this node's collections can be searched and not written to.
 
 Example:
   edge-net identity export me.backup")]

@@ -242,9 +242,13 @@ fn run_import(context: &Context, import: &Import) -> Outcome {
     let report =
         import_passages(&client, &import.name, &documents.passages, &mut |done| progress.at(done));
     progress.finish();
-    let report = report.map_err(|failure| Failure {
-        next: format!("{}; after that the same command goes on where it was", failure.next),
-        ..failure
+    let report = report.map_err(|failure| match failure.exit {
+        // It would be refused again.
+        Exit::Refused => failure,
+        _ => Failure {
+            next: format!("{}; after that the same command goes on where it was", failure.next),
+            ..failure
+        },
     })?;
     let answer = json!({
         "schema": "edge-net.import/1",

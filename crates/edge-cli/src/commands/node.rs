@@ -112,6 +112,19 @@ async fn once(
     again: bool,
 ) -> Outcome<Option<u16>> {
     let (mut entered, computing) = (entered(&config, &mode), computing(&config));
+    let unserved = |error: edge_api::ApiError| {
+        Failure::failed(
+            "the HTTP interface did not start",
+            error,
+            "choose another port with --port, or 0 for any free one",
+        )
+    };
+    let early = match edge_api::Listening::at(&config).await {
+        Ok(listening) => Some(listening),
+        // A node that runs in this folder is the reason to tell, and starting says so; one that ends leaves soon.
+        Err(_) if again || !folder::is_free(&config.data_dir) => None,
+        Err(error) => return Err(unserved(error)),
+    };
     let began = Instant::now();
     let node = loop {
         match Node::start_with(config.clone(), mode.clone(), options).await {
@@ -124,16 +137,16 @@ async fn once(
             Err(error) => return Err(not_started(&error)),
         }
     };
-    let server = match edge_api::serve(node.clone()).await {
+    let listening = match early {
+        Some(listening) => Ok(listening),
+        None => edge_api::Listening::at(&config).await,
+    };
+    let server = match listening.and_then(|listening| listening.serve(node.clone())) {
         Ok(server) => server,
         Err(error) => {
             // Why the interface is missing matters more than how the node went down.
             let _ = node.shutdown(SHUTDOWN).await;
-            return Err(Failure::failed(
-                "the HTTP interface did not start",
-                error,
-                "choose another port with --port, or 0 for any free one",
-            ));
+            return Err(unserved(error));
         }
     };
     // A folder whose node was never let in is there as well.
@@ -171,10 +184,12 @@ async fn once(
         () = server.stop_requested() => node.shutdown(SHUTDOWN).await,
         heir = node.wait_rotated() => {
             tracing::info!(heir = %heir.short(), "this node's key was replaced: starting again");
-            rotated = true;
             // The caller that asked for it is answered, and members are told.
             tokio::time::sleep(LEAVE_ROTATED).await;
-            node.shutdown(SHUTDOWN).await
+            let ended = node.shutdown(SHUTDOWN).await;
+            // Who asked meanwhile that the node end did not ask for another one.
+            rotated = !server.is_stop_requested();
+            ended
         }
         ended = node.wait_ended() => ended,
     };

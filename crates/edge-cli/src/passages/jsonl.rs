@@ -88,8 +88,20 @@ pub(super) fn passage(
     let text = match fields.remove("text") {
         Some(Value::String(text)) => split::normalise(&text),
         Some(_) => return Err("`text` is not a string".to_owned()),
+        None if fields.contains_key("vector") => {
+            return Err(
+                "a vector and no `text`: vectors of your own go in over HTTP (docs/http.md)"
+                    .to_owned(),
+            );
+        }
         None => return Err("no `text`".to_owned()),
     };
+    // As over HTTP, where every other field is in here.
+    if let Some(Value::Object(payload)) = fields.get_mut("payload") {
+        let payload = std::mem::take(payload);
+        fields.remove("payload");
+        fields.extend(payload);
+    }
     let key = match fields.remove("id") {
         None | Some(Value::Null) => None,
         Some(Value::String(key)) => Some(key),

@@ -143,6 +143,25 @@ fn a_folder_of_everything() {
     assert_eq!(named.fields.as_ref().unwrap()["colour"], "red");
 }
 
+/// A line as the HTTP interface takes it is the same record here.
+#[test]
+fn a_payload_in_an_object_is_the_payload() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("lines.jsonl");
+    let lines = [
+        r#"{"text":"one","payload":{"n":1,"tag":"in"},"tag":"out"}"#,
+        r#"{"text":"two","payload":7}"#,
+        r#"{"id":"v","vector":[1,2]}"#,
+    ];
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let documents = Documents::read(&path, 10).unwrap();
+    let mut fields: Vec<String> =
+        documents.passages.iter().map(|p| serde_json::to_string(&p.fields).unwrap()).collect();
+    fields.sort();
+    assert_eq!(fields, [r#"{"n":1,"tag":"in"}"#, r#"{"payload":7}"#]);
+    assert!(documents.skipped[0].reason.contains("over HTTP"), "{}", documents.skipped[0].reason);
+}
+
 #[test]
 fn rows_of_tables_are_records() {
     let temp = tempfile::tempdir().unwrap();

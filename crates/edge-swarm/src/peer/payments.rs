@@ -230,7 +230,8 @@ impl Peer {
             let none = format!("no block {} is certified here or waits for votes", block.short());
             let text = match bank.ledger.dropped() {
                 0 => format!(
-                    "{none}; what was not signed before its caller went away did not happen"
+                    "{none}. Of this node's own blocks that means that it was not signed and does not happen; \
+                     of another's only that node knows whether it still waits"
                 ),
                 dropped => format!(
                     "{none}. That does not mean that it did not happen: {dropped} blocks that checkpoints \

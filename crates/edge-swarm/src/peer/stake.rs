@@ -215,7 +215,9 @@ impl Peer {
     // The owner.
 
     pub(super) fn stake(&mut self, call: CallId, amount: Credits, place: Place) {
-        if let Err(refusal) = self.may_pay(place) {
+        let nothing = || Refusal::Invalid("nothing would be staked".into());
+        let may = if amount == Credits::ZERO { Err(nothing()) } else { self.may_pay(place) };
+        if let Err(refusal) = may {
             return self.answer(call, Err(refusal));
         }
         self.queue_block(BlockKind::Stake { amount }, Some(call));
