@@ -94,7 +94,7 @@ impl From<Refusal> for Failure {
             Refusal::Revoked(_) => (
                 StatusCode::FORBIDDEN,
                 "refused",
-                "do as it says, with an empty --data-dir on this machine: `edge-net identity --help`",
+                "do as it says; a new folder joins by edge-net --data-dir NEW_FOLDER start --join TICKET",
             ),
             Refusal::TimedOut(_) => (
                 StatusCode::REQUEST_TIMEOUT,

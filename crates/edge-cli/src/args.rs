@@ -304,9 +304,10 @@ Examples:
 Reads text and Markdown (paragraphs), source code (comment blocks), JSON Lines (one object with
 `text`, perhaps `id`, a line) and CSV or TSV (a header with the columns `text` and perhaps `id`).
 Further fields and columns, and those in an object `payload`, are what filters compare. A collection
-that does not exist is made. The id of a passage is the `id` of its line or row, else the hash of its
-text, so what is stored already is skipped: after an interruption, run the same command again. A search answers with that id. Files that cannot be read
-and files of other kinds are left out and named; a file named by hand is always read.
+that does not exist is made. The id of a passage is the `id` of its line or row, else the hash of
+its text, so what is stored already is skipped: after an interruption, run the same command again. A
+search answers with that id. Files that cannot be read and files of other kinds are left out and
+named; a file named by hand is always read.
 
 Examples:
   edge-net collection import notes ./notes
