@@ -212,7 +212,7 @@ fn a_revoked_node_is_told_seldom() {
         net.run(Micros::from_secs(10));
     }
     let told = net.replies.iter().filter(|(by, to, _)| (*by, *to) == (0, lost)).count();
-    assert_eq!(told, 1, "in 500 seconds");
+    assert!((1..=9).contains(&told), "{told} times in 500 seconds of 50 connections");
 }
 
 /// Nobody revokes another's key, or one for another pool, or the founder's, or fills memory with keys that

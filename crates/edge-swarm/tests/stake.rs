@@ -478,7 +478,9 @@ fn what_cannot_be_is_refused_at_once() {
         (Command::Unstake { amount: Credits::ZERO }, "nothing"),
     ] {
         let refused = net.ask(worker, command);
-        let Err(Refusal::Refused(text)) = refused else { panic!("{refused:?}") };
+        let Err(Refusal::Refused(text) | Refusal::Invalid(text)) = refused else {
+            panic!("{refused:?}")
+        };
         assert!(text.contains(word), "{text}");
     }
     let view = net.balances(worker);

@@ -8,7 +8,7 @@ use libp2p::request_response::{self, Codec, Event, Message, ProtocolSupport};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
 
-use edge_transport::{NodeId, TransportEvent, encode_batch, node_id_of};
+use edge_transport::{Limits, NodeId, TransportConfig, TransportEvent, encode_batch, node_id_of};
 
 use crate::support::{TCP, config, connect, start};
 
@@ -163,14 +163,25 @@ async fn malformed_requests_end_their_stream_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_batches_out_of_turn_ends_the_connection() {
-    let mut alice = start(config(1, TCP));
+    let limits = Limits { event_queue: 64, ..Limits::default() };
+    let mut alice = start(TransportConfig { limits, ..config(1, TCP) });
     let mut bob = start(config(2, TCP));
     connect(&mut alice, &mut bob).await;
     let mut mallory = Hostile::connect(&alice.addresses().await[0]).await;
-    // Larger than Alice's channel, which nobody reads: the batch stays the one in flight.
+    // Larger than Alice's channel, which nobody reads any more: the batch stays the one in flight.
     let blocking = vec![b"x".as_slice(); 4_096];
     let blocking = request(1, 1, &encode_batch(blocking).unwrap());
     mallory.swarm.behaviour_mut().send_request(&mallory.victim, blocking);
+    // Its first frame is there: streams have no order among each other, and what follows could overtake it.
+    let from_mallory = mallory.id();
+    let first = alice.until("the first frame of it", |event| match event {
+        TransportEvent::Message { from, .. } if from == from_mallory => Some(()),
+        _ => None,
+    });
+    tokio::select! {
+        () = first => {}
+        () = async { while mallory.swarm.next().await.is_some() {} } => panic!("it has ended"),
+    }
     let small = encode_batch([b"z".as_slice()]).unwrap();
     let mut sent = 0;
     while mallory.swarm.is_connected(&mallory.victim) {
