@@ -53,6 +53,7 @@ pub(crate) async fn events(
             },
         }
     });
+    // The place goes with the stream.
     let stream = stream.inspect(move |_| _ = &place);
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
 }

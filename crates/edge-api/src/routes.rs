@@ -131,7 +131,8 @@ impl FromRequest<App> for Text {
             } else if read > OVERRUN_BYTES_MAX {
                 break;
             } else {
-                bytes = Vec::new();
+                // Nothing of it is kept any more.
+                (bytes, room) = (Vec::new(), Vec::new());
             }
         }
         if read > BODY_BYTES_MAX {

@@ -256,7 +256,7 @@ const NO_FAULTS: Faults = Faults {
     clock_jump_percent: 0,
 };
 
-/// Tasks of six requesters for two minutes.
+/// Tasks and nothing else: of six requesters for two minutes.
 const TASKS_ONLY: Workload = Workload {
     requesters: 6,
     embeddings: 240,
@@ -308,13 +308,8 @@ const COLLUDING: Scenario = Scenario {
         requesters: 1,
         embeddings: 8_000,
         matches: 0,
-        compressions: 0,
-        collections: 0,
-        appends: 0,
-        records: 0,
-        searches: 0,
-        stop_percent: 0,
         within: Micros::from_secs(400),
+        ..TASKS_ONLY
     },
     faults: Faults { liar_percent: 19, lies: &[Lie::Together], ..NO_FAULTS },
     settle_within: Micros::from_secs(180),
@@ -472,13 +467,8 @@ const MINTING: Scenario = Scenario {
         requesters: 4,
         embeddings: 160,
         matches: 0,
-        compressions: 0,
-        collections: 0,
-        appends: 0,
-        records: 0,
-        searches: 0,
-        stop_percent: 0,
         within: Micros::from_secs(400),
+        ..TASKS_ONLY
     },
     faults: NO_FAULTS,
     settle_within: Micros::from_secs(180),
